@@ -1,0 +1,73 @@
+"""The whole state of a training run: what it takes to go on as if nothing had happened."""
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, nn
+from torch.optim import Optimizer
+
+from digitnet.errors import CheckpointError
+from digitnet.records import write_atomically
+
+
+@dataclass
+class TrainState:
+    """What training changes. `generator` draws permutations and distortions; dropout uses torch's global one."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    generator: Generator
+    epoch: int = 0  # finished ones
+    step: int = 0  # finished ones, over all epochs
+
+
+def save(path: Path, state: TrainState, model_name: str, config: dict[str, Any]) -> None:
+    """Write a checkpoint atomically: tensors, numbers and strings only, so that it loads with `weights_only=True`."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "model_name": model_name,
+            "config": config,
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "epoch": state.epoch,
+            "step": state.step,
+            "generator": state.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+        buffer,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running any code in it. Raises CheckpointError if that cannot be."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
+    if not isinstance(content, dict) or not {"model", "model_name"} <= content.keys():
+        raise CheckpointError(f"{path}: not a checkpoint of digitnet's")
+    return content
+
+
+def load_weights(model: nn.Module, model_name: str, run_dir: Path) -> None:
+    """Start `model` from the final weights of the run in `run_dir`. Raises CheckpointError where they do not fit."""
+    path = run_dir / "checkpoints" / "last.pt"
+    content = load(path)
+    if content["model_name"] != model_name:
+        saved = content["model_name"]
+        raise CheckpointError(f"{path}: saved for {saved}, the config asks for {model_name}; set model={saved}")
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        mismatch = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"{path}: its weights do not fit this {model_name} ({mismatch})") from error

@@ -1,0 +1,206 @@
+"""From the command line to a checked configuration. The only room that knows Hydra."""
+
+import contextlib
+import difflib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra import compose, initialize_config_module
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ValidationError
+
+from digitnet.errors import ConfigError
+from digitnet.schema import Config
+
+CONF_PACKAGE = "digitnet.conf"
+SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
+
+# Cached by the config, so that every look at the run's folder gives the same.
+OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
+    """Compose conf/ (and `config_dir`, searched after it) with `overrides` and check the result.
+
+    Raises ConfigError for whatever is wrong with it.
+    """
+    try:
+        config = _compose(overrides, config_dir)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise _explain(error, overrides, config_dir) from error
+    return check(config)
+
+
+def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> None:
+    """Do what the command line says: run `task` once, or a sweep of it, or show help or the configuration.
+
+    `task` gets the checked configuration and the run's folder. Raises ConfigError for what is wrong with the command
+    line; for a plain run, before its folder is made.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its own form and exit
+    options = parser.parse_args(list(arguments))
+    for override in options.overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+    if options.config_dir is not None and not Path(options.config_dir).is_dir():
+        raise ConfigError(f"--config-dir {options.config_dir}: no such folder")
+    shows = options.cfg or options.info or options.help or options.hydra_help or options.shell_completion
+    if not (options.multirun or shows):
+        load(options.overrides, options.config_dir)
+
+    def job(config: DictConfig) -> None:
+        task(check(config), Path(HydraConfig.get().runtime.output_dir))
+
+    program, sys.argv = sys.argv, ["digitnet", *arguments]
+    # Hydra would print errors in a form of its own, and exit.
+    wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+    try:
+        hydra.main(version_base="1.3", config_path=f"pkg://{CONF_PACKAGE}", config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise _explain(error, options.overrides, options.config_dir) from error
+    finally:
+        sys.argv = program
+        if wanted is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+def check(config: DictConfig) -> Config:
+    """Resolve `config` and hold it against the schema. Raises ConfigError with the first faults."""
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: has no value; set {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
+    assert isinstance(content, dict)
+    content.pop("hydra", None)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        faults = _faults(error, content)
+        if len(faults) > SHOWN_FAULTS:
+            faults[SHOWN_FAULTS:] = [f"and {len(faults) - SHOWN_FAULTS} more"]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
+    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    with initialize_config_module(CONF_PACKAGE, version_base="1.3"):
+        return compose("config", overrides=[*overrides, *search])
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; see digitnet --help")
+
+
+def _faults(error: ValidationError, content: dict[Any, Any]) -> list[str]:
+    """Pydantic's findings, one text a key: `key=value: should be …`."""
+    faults: dict[str, str] = {}
+    for fault in error.errors():
+        key, value = _locate(fault["loc"], content)
+        match fault["type"]:
+            case "extra_forbidden":
+                faults[key] = f"no key '{key}'" + _did_you_mean(key, set(_keys(content)) - {key})
+            case "missing":
+                key = f"{key}.{fault['loc'][-1]}".lstrip(".")
+                faults[key] = f"{key}: has no value; set {key}=VALUE"
+            case "union_tag_invalid" | "union_tag_not_found":
+                faults[key] = f"{key}.name: not one of {fault['ctx'].get('expected_tags', 'them')}; set {key}=OPTION"
+            case _:
+                text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
+                if key in faults:  # what another member of a union says
+                    faults[key] += f" or {text.removeprefix('should be ')}"
+                else:
+                    faults[key] = f"{key}={_in_yaml(value)}: {text[:1].lower() + text[1:]}"
+    return list(faults.values())
+
+
+def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:
+    """The dotted key and the value of a finding; its place also names members of unions, which are no keys."""
+    path: list[str] = []
+    node: Any = content
+    for part in loc:
+        if isinstance(node, dict) and part in node:
+            node = node[part]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        else:
+            continue
+        path.append(str(part))
+    return ".".join(path), node
+
+
+def _in_yaml(value: Any) -> str:
+    """A value as the command line has it."""
+    return OmegaConf.to_yaml(OmegaConf.create([value])).strip().removeprefix("- ").partition("\n")[0]
+
+
+def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None) -> ConfigError:
+    """Hydra's complaint in digitnet's form, with the names that are nearest."""
+    text = str(error) or str(error.__cause__)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        known = f"; there are {', '.join(error.options)}"
+        return ConfigError(f"{group}={option}: no such option{_did_you_mean(option, error.options) or known}")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return ConfigError(f"no such group: {_first_line(error)}")
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found[1]
+        return ConfigError(f"no key '{key}'{_did_you_mean(key, _known_keys(overrides, config_dir))}")
+    if found := re.search(r"Could not delete from config. '([^']+)'", text):
+        key = found[1]
+        return ConfigError(f"no key '{key}' to delete{_did_you_mean(key, _known_keys(overrides, config_dir))}")
+    if "Ambiguous value for argument" in text:
+        override = text.partition("argument '")[2].partition("'\n")[0]
+        return ConfigError(f"{override}: several values; to run them all, add -m; for a list, use [a,b]")
+    if found := re.search(r"Multiple values for (\S+)\. ", text):
+        return ConfigError(f"{found[1]} is chosen already; leave out the '+': {found[1]}=OPTION")
+    if "See https://hydra.cc" in text:
+        reason = _first_line(error)
+        wrong = next((o for o in overrides if o in text or o.partition("=")[2] in text), " ".join(overrides))
+        return ConfigError(f"{wrong}: cannot be read ({reason}); quote values with special characters: 'key=\"value\"'")
+    return ConfigError(_first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or str(error.__cause__ or type(error).__name__).strip()
+    return text.partition("\n")[0].strip()
+
+
+def _known_keys(overrides: Iterable[str], config_dir: str | None) -> list[str]:
+    """All keys of the configuration that comes of those overrides that choose options."""
+    chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
+    for choice in (chosen, []):
+        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
+            return list(_keys(OmegaConf.to_container(_compose(choice, config_dir))))
+    return []
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted keys, groups included."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`… did you mean 'x'?`, or nothing; a key without its group is found too."""
+    names = sorted(set(known))
+    leaves = [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = leaves or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if not near:
+        close = difflib.get_close_matches(name.rpartition(".")[2], {n.rpartition(".")[2] for n in names}, n=1)
+        near = [full for full in names if full.rpartition(".")[2] in close]
+    return f" … did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""

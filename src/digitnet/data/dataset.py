@@ -1,0 +1,61 @@
+"""A data set as tensors: images uint8, so that MNIST takes 47 MB and lives wherever training happens."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from digitnet.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images` (N, 1, 28, 28) uint8, 0 the ground, 255 the ink; `labels` (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def __getitem__(self, index: Tensor | slice) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Exact splits. Without held-out images, `validation` is the test set itself, as in the notebook."""
+
+    name: str
+    train: Split
+    test: Split
+    validation: Split
+    classes: tuple[str, ...]
+    source: str  # where it came from, for people
+    notes: dict[str, object] = field(default_factory=dict)  # what else summary.json says of it
+
+    @property
+    def validates_on_test(self) -> bool:
+        return self.validation is self.test
+
+    def to(self, device: torch.device) -> "Dataset":
+        test = self.test.to(device)
+        validation = test if self.validates_on_test else self.validation.to(device)
+        return replace(self, train=self.train.to(device), test=test, validation=validation)
+
+
+def hold_out(train: Split, count: int) -> tuple[Split, Split]:
+    """Split off `count` images, the same ones for every seed of a run. Raises DataError if too few would stay."""
+    if count >= len(train):
+        raise DataError(f"data.validation={count}: the training set has only {len(train)} images; hold out fewer")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    kept, held = order[count:].sort().values, order[:count].sort().values
+    return train[kept], train[held]
+
+
+def split_validation(train: Split, test: Split, validation: str | int) -> tuple[Split, Split]:
+    """(training split, validation split) for `validation`: "test", or the number of training images to hold out."""
+    return (train, test) if isinstance(validation, str) else hold_out(train, validation)

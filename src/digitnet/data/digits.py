@@ -1,0 +1,65 @@
+"""The embedded digits: the test set of UCI's optical recognition of handwritten digits (see optdigits.LICENSE)."""
+
+import gzip
+from importlib.resources import files
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from digitnet.augment import distort
+from digitnet.data.dataset import Dataset, Split, split_validation
+from digitnet.errors import DataError
+
+TRAIN_COUNT = 1437  # the first; the other 360 are the test set
+CHUNK = 2000  # images distorted at once, to bound memory
+
+
+def load_digits(enlarge_to: int, validation: str | int = "test") -> Dataset:
+    """Load the 1,797 digits in MNIST's format, the training part enlarged to `enlarge_to` images.
+
+    Held-out images are split off first, so that no distorted copy of one is trained on. The enlarged set is the same
+    for every run. Raises DataError if `enlarge_to` is less than there are.
+    """
+    rows = np.loadtxt(
+        gzip.decompress(files(__package__).joinpath("optdigits.csv.gz").read_bytes()).decode().splitlines(),
+        delimiter=",",
+        dtype=np.uint8,
+    )
+    images = _as_mnist(torch.from_numpy(rows[:, :64].reshape(-1, 1, 8, 8)))
+    labels = torch.from_numpy(rows[:, 64]).long()
+    whole = Split(images, labels)
+    test = whole[TRAIN_COUNT:]
+    train, held_out = split_validation(whole[:TRAIN_COUNT], test, validation)
+    if enlarge_to < len(train):
+        raise DataError(f"data.enlarge_to={enlarge_to}: the embedded training set has {len(train)} images already")
+    return Dataset(
+        "digits",
+        _enlarge(train, enlarge_to),
+        test,
+        held_out,
+        tuple("0123456789"),
+        "embedded",
+        {"real_training_images": len(train)},
+    )
+
+
+def _as_mnist(images: Tensor) -> Tensor:
+    """(N, 1, 8, 8) from 0 to 16 -> (N, 1, 28, 28) from 0 to 255: 20x20 in the middle, as MNIST's digits are."""
+    big = F.interpolate(images.float() * (255 / 16), size=(20, 20), mode="bicubic", align_corners=False)
+    return F.pad(big.round().clamp(0, 255).to(torch.uint8), (4, 4, 4, 4))
+
+
+def _enlarge(train: Split, count: int) -> Split:
+    """The images themselves and, up to `count`, distorted copies in turn, drawn from a generator of their own."""
+    source = train[torch.arange(len(train), count) % len(train)]
+    generator = torch.Generator().manual_seed(0)
+    copies = [
+        distort(
+            chunk.float(), rotation_deg=10.0, shift=0.05, scale=0.1, shear_deg=10.0, squeeze=0.1, generator=generator
+        )
+        for chunk in source.images.split(CHUNK)
+    ]
+    images = torch.cat([train.images, *(copy.round().to(torch.uint8) for copy in copies)])
+    return Split(images, torch.cat([train.labels, source.labels]))

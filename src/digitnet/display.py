@@ -1,0 +1,100 @@
+"""What people see: the terminal and its copy, train.log. The only room that imports rich."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from digitnet.evaluate import Evaluation
+from digitnet.records import EpochRecord
+
+# Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
+COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
+    "lr": (9, lambda r: f"{r.lr:g}"[:9]),
+    "train loss": (10, lambda r: f"{r.train_loss:.4f}"),
+    "train acc": (9, lambda r: f"{100 * r.train_acc:.2f} %"),
+    "val loss": (8, lambda r: f"{r.val_loss:.4f}"),
+    "val acc": (8, lambda r: f"{100 * r.val_acc:.2f} %"),
+    "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
+}
+DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
+
+
+class Display:
+    """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too."""
+
+    def __init__(self, log: Path) -> None:
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._file = log.open("w", encoding="utf-8")
+        self._columns: list[str] = []
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        self._console.print(text, style=style)
+        self._file.write(text + "\n")
+        self._file.flush()
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """A row of the epoch table; before the first, its heading."""
+        label = f"{record.epoch}/{epochs}"
+        if not self._columns:
+            self._columns = self._fitting(len(f"{epochs}/{epochs}"))
+            heading = "epoch".rjust(max(5, len(f"{epochs}/{epochs}")))
+            self.line("  ".join([heading, *(name.rjust(COLUMNS[name][0]) for name in self._columns)]), "bold")
+        cells = [COLUMNS[name][1](record).rjust(COLUMNS[name][0]) for name in self._columns]
+        self.line("  ".join([label.rjust(max(5, len(f"{epochs}/{epochs}"))), *cells]))
+
+    def _fitting(self, label_width: int) -> list[str]:
+        """The columns that the terminal is wide enough for; all of them where there is none."""
+        names = list(COLUMNS)
+        for name in DISPENSABLE:
+            width = max(5, label_width) + sum(2 + COLUMNS[kept][0] for kept in names)
+            if not self._console.is_terminal or width <= self._console.width:
+                break
+            names.remove(name)
+        return names
+
+    @contextmanager
+    def progress(self, steps_done: Callable[[], int], steps: int, steps_per_epoch: int) -> Iterator[None]:
+        """A bar below the rows while the block runs, which looks at `steps_done()` a few times a second."""
+        if not self._console.is_terminal:
+            yield
+            return
+        bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("left"),
+            console=self._console,
+            expand=True,
+            auto_refresh=False,
+        )
+        task = bar.add_task("", total=steps, completed=steps_done(), epoch="")
+
+        def look() -> Progress:
+            done = steps_done()
+            current = min(done // steps_per_epoch + 1, steps // steps_per_epoch)
+            bar.update(task, completed=done, epoch=f"{current}/{steps // steps_per_epoch}")
+            return bar
+
+        with Live(get_renderable=look, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def result(self, test: Evaluation, run_dir: Path) -> None:
+        self.line(
+            f"test accuracy {100 * test.accuracy:.2f} % ({test.errors:,} errors of {test.n:,}); {run_dir}", "bold"
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def show_error(message: str) -> None:
+    """`error: …` on stderr, red on a terminal."""
+    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message)

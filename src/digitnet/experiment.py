@@ -1,0 +1,396 @@
+"""One experiment from end to end: the configuration becomes plain arguments, these become objects, the objects a run."""
+
+import contextlib
+import csv
+import io
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from digitnet import __version__, checkpoint, optim, schema
+from digitnet.augment import distort
+from digitnet.checkpoint import TrainState
+from digitnet.data import Dataset, load_digits, load_folder, load_idx
+from digitnet.display import Display
+from digitnet.errors import CheckpointError, ConfigError, DataMissingError, DigitnetError, DivergedError
+from digitnet.evaluate import Evaluation, predict
+from digitnet.models import AllConv, LeNet5, build_custom, check_output
+from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
+from digitnet.trainer import fit
+
+
+def build_device(name: str) -> torch.device:
+    """The torch device; raises ConfigError where this machine has none of that name."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, available in here.items() if available)
+    if not here[name]:
+        raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
+    return torch.device(name)
+
+
+def build_data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData) -> Dataset:
+    match config:
+        case schema.IdxData():
+            return load_idx(config.name, config.root, config.validation)
+        case schema.DigitsData():
+            return load_digits(config.enlarge_to, config.validation)
+        case schema.FolderData():
+            return load_folder(config.root, config.test_fraction, config.invert, config.validation)
+        case schema.AutoData():
+            try:
+                return load_idx("mnist", config.root, config.validation)
+            except DataMissingError:
+                digits = load_digits(config.enlarge_to, config.validation)
+                digits.notes["instead_of"] = f"mnist, which is neither in {config.root} nor to be downloaded"
+                return digits
+
+
+def build_model(
+    config: schema.LeNet5 | schema.AllConv | schema.CustomModel, classes: int, generator: Generator
+) -> nn.Module:
+    match config:
+        case schema.LeNet5():
+            return LeNet5(classes, config.dropout, config.init, generator)
+        case schema.AllConv():
+            return AllConv(classes, config.final_relu, config.init, generator)
+        case schema.CustomModel():
+            return build_custom(config.target, config.kwargs)
+
+
+def build_optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module) -> Optimizer:
+    parameters = model.parameters()
+    match config:
+        case schema.SGD(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
+            return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+        case schema.RMSprop(lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
+            return RMSprop(parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay)
+        case schema.Adam(name=name, lr=lr, betas=[beta1, beta2], eps=eps, weight_decay=decay):
+            adam = Adam if name == "adam" else AdamW
+            return adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
+    raise AssertionError(config)
+
+
+AnySchedule = schema.StepSchedule | schema.ConstantSchedule | schema.CosineSchedule | schema.OneCycleSchedule
+
+
+def build_schedule(config: AnySchedule, epochs: int | None) -> tuple[optim.Schedule, int]:
+    """The schedule, and the length of the run: `epochs`, or the schedule's own."""
+    match config:
+        case schema.StepSchedule():
+            phases = [(phase.epochs, phase.factor) for phase in config.phases]
+            return partial(optim.step, phases=phases), epochs or sum(length for length, _ in phases)
+        case schema.ConstantSchedule():
+            return optim.constant, epochs or config.epochs
+        case schema.CosineSchedule():
+            length = epochs or config.epochs
+            return partial(optim.cosine, epochs=length, final_factor=config.final_factor), length
+        case schema.OneCycleSchedule():
+            length = epochs or config.epochs
+            return (
+                partial(
+                    optim.onecycle,
+                    epochs=length,
+                    warmup_fraction=config.warmup_fraction,
+                    start_factor=config.start_factor,
+                    final_factor=config.final_factor,
+                ),
+                length,
+            )
+
+
+def build_augment(
+    config: schema.NoDistortion | schema.Distort, generator: Generator
+) -> Callable[[Tensor], Tensor] | None:
+    match config:
+        case schema.NoDistortion():
+            return None
+        case schema.Distort():
+            return partial(
+                distort,
+                rotation_deg=config.rotation_deg,
+                shift=config.shift,
+                scale=config.scale,
+                shear_deg=config.shear_deg,
+                squeeze=config.squeeze,
+                elastic_alpha=config.elastic_alpha,
+                elastic_sigma=config.elastic_sigma,
+                generator=generator,
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `run` leaves in memory; `test` is of the final weights."""
+
+    records: list[EpochRecord]
+    test: Evaluation
+    model: nn.Module
+    run_dir: Path
+
+
+def run(config: schema.Config, run_dir: Path) -> Result:
+    """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
+
+    Raises a DigitnetError for what the user can mend, KeyboardInterrupt when interrupted; what was finished before
+    stays on disk, and summary.json says how the run ended.
+    """
+    summary = RunSummary(
+        status="running",
+        command=shlex.join(["digitnet", *sys.argv[1:]]),
+        seed=config.seed,
+        versions=_versions(),
+        git=_git(),
+        model=config.model.name,
+        init_from=config.init_from,
+    )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _claim(run_dir)
+    display = Display(run_dir / "train.log")
+    start = time.perf_counter()
+    try:
+        with _recorded(run_dir, summary, display, start):
+            return _run(config, run_dir, summary, display)
+    finally:
+        display.close()
+
+
+def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Display) -> Result:
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    device = build_device(config.device.name)
+    _make_deterministic(device)
+    # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
+    seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
+    torch.manual_seed(seeds[2])
+    generator = Generator(device).manual_seed(seeds[1])
+    precision = config.trainer.precision
+
+    data = build_data(config.data).to(device)
+    model = build_model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
+    check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
+    if config.init_from is not None:
+        checkpoint.load_weights(model, config.model.name, Path(config.init_from).expanduser())
+    schedule, epochs = build_schedule(config.schedule, config.trainer.epochs)
+    augment = build_augment(config.aug, generator)
+    state = TrainState(model, build_optimizer(config.optimizer, model), generator)
+
+    validation = "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
+    summary.dataset = _describe(data, config.data.name, validation)
+    summary.parameters = sum(parameter.numel() for parameter in model.parameters())
+    summary.device = _describe_device(device, precision)
+    write_summary(run_dir / "summary.json", summary)
+    _introduce(display, config, data, validation, summary, epochs)
+    if augment is not None and config.logger.pictures:
+        _draw_samples(run_dir / "distorted.png", data, config, device)
+
+    records: list[EpochRecord] = []
+    steps_per_epoch = math.ceil(len(data.train) / config.trainer.batch_size)
+    with display.progress(lambda: state.step, epochs * steps_per_epoch, steps_per_epoch):
+        for record in fit(
+            state,
+            data.train,
+            data.validation,
+            epochs=epochs,
+            batch_size=config.trainer.batch_size,
+            lr=config.optimizer.lr,
+            schedule=schedule,
+            augment=augment,
+            warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.Distort) else 0,
+            precision=precision,
+        ):
+            records.append(record)
+            display.epoch(record, epochs)
+            _record_epoch(run_dir, summary, records, state, config, validation)
+
+    logits = predict(model, data.test.images, precision)
+    test = Evaluation.of(logits, data.test.labels.cpu())
+    summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
+    _write_results(run_dir, config.logger, logits, data, records, validation)
+    display.result(test, _shown(run_dir))
+    return Result(records, test, model, run_dir)
+
+
+def _record_epoch(
+    run_dir: Path,
+    summary: RunSummary,
+    records: list[EpochRecord],
+    state: TrainState,
+    config: schema.Config,
+    validation: str,
+) -> None:
+    """Metrics, checkpoints and the summary after an epoch. `best` is the highest val_acc, then the lowest val_loss."""
+    best = max(records, key=lambda record: (record.val_acc, -record.val_loss))
+    for name in ["last.pt", "best.pt"] if best is records[-1] else ["last.pt"]:
+        path = run_dir / "checkpoints" / name
+        path.parent.mkdir(exist_ok=True)
+        checkpoint.save(path, state, config.model.name, config.model_dump())
+    write_metrics(run_dir / "metrics.csv", records)
+    summary.epochs = len(records)
+    summary.final = asdict(records[-1])
+    summary.best = {
+        "epoch": best.epoch,
+        "val_loss": best.val_loss,
+        "val_acc": best.val_acc,
+        "chosen_on": validation,
+    }
+    write_summary(run_dir / "summary.json", summary)
+
+
+def _write_results(
+    run_dir: Path, logger: schema.Logger, logits: Tensor, data: Dataset, records: list[EpochRecord], validation: str
+) -> None:
+    """predictions.csv and the pictures, from the test set's logits (N, classes)."""
+    images, labels = data.test.images.cpu(), data.test.labels.cpu()
+    confidence, predicted = logits.softmax(1).max(1)
+    if logger.predictions:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["index", "label", "predicted", "confidence"])
+        rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+        writer.writerows((index, label, guess, f"{sure:.6f}") for index, (label, guess, sure) in enumerate(rows))
+        write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+    if logger.pictures:
+        from digitnet import pictures  # matplotlib takes half a second, which training need not wait for
+
+        pictures.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted)
+        pictures.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
+        pictures.draw_curves(run_dir / "curves.png", records, validation, chance=1 - 1 / len(data.classes))
+
+
+def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torch.device) -> None:
+    """The sheet of distorted samples, one column a class, from a generator of its own: it changes nothing else."""
+    from digitnet import pictures
+
+    labels = data.train.labels.cpu()
+    firsts = [int((labels == label).nonzero()[0]) for label in range(min(len(data.classes), 10))]
+    originals = data.train.images[firsts]
+    augment = build_augment(config.aug, Generator(device).manual_seed(config.seed))
+    assert augment is not None
+    rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
+    pictures.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())
+
+
+@contextlib.contextmanager
+def _recorded(run_dir: Path, summary: RunSummary, display: Display, start: float) -> Iterator[None]:
+    """Write down how the block ended: finished, failed, diverged or interrupted."""
+    try:
+        yield
+        summary.status = "finished"
+    except DivergedError as error:
+        summary.status, summary.error = "diverged", str(error)
+        raise
+    except KeyboardInterrupt:
+        summary.status = "interrupted"
+        kept = f"{_shown(run_dir)} keeps {summary.epochs} finished epoch(s)"
+        display.line(f"interrupted; {kept}")
+        raise
+    except Exception as error:
+        summary.status, summary.error = "failed", f"{error}" if isinstance(error, DigitnetError) else repr(error)
+        raise
+    finally:
+        summary.seconds = time.perf_counter() - start
+        write_summary(run_dir / "summary.json", summary)
+
+
+def _claim(run_dir: Path) -> None:
+    """Make the folder this run's own, or raise ConfigError if it is another's."""
+    try:
+        os.close(os.open(run_dir / "summary.json", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise ConfigError(f"{run_dir}: holds a run already, and runs never share a folder; choose another") from None
+
+
+def _make_deterministic(device: torch.device) -> None:
+    """Same seed, device and threads, same figures. CPU kernels are deterministic as they are."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time and changes no figure
+
+
+def _introduce(
+    display: Display, config: schema.Config, data: Dataset, validation: str, summary: RunSummary, epochs: int
+) -> None:
+    """The lines before the epochs: the data first."""
+    instead = data.notes.get("instead_of")
+    display.line(
+        f"data: {data.name} ({data.source})"
+        + (f" instead of {instead}" if instead else "")
+        + f", {len(data.train):,} training and {len(data.test):,} test images; validation on the {validation}"
+    )
+    threads = f" ({summary.device['threads']} threads)" if summary.device["type"] == "cpu" else ""
+    aug = "" if config.aug.name == "none" else " with distortions"
+    display.line(
+        f"{config.model.name}{aug}, {summary.parameters:,} parameters; {config.optimizer.name} "
+        f"lr {config.optimizer.lr:g}, {config.schedule.name} schedule, {epochs} epochs of batches of "
+        f"{config.trainer.batch_size}; {summary.device['name']}{threads}, {config.trainer.precision}, "
+        f"seed {config.seed}"
+    )
+    if config.init_from is not None:
+        display.line(f"starting from the weights of {config.init_from}")
+
+
+def _describe(data: Dataset, asked_for: str, validation: str) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "asked_for": asked_for,
+        "source": data.source,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "validation_on": validation,
+        "test": len(data.test),
+        "classes": list(data.classes),
+        **data.notes,
+    }
+
+
+def _describe_device(device: torch.device, precision: str) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads(), "precision": precision}
+
+
+def _shown(path: Path) -> Path:
+    """`path` as short as it can be said from here."""
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd())
+    return path
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "digitnet": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "torchvision", "numpy", "hydra-core")},
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit that this code is from, where it runs from a checkout."""
+    here = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", __file__)
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

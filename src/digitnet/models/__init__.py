@@ -1,0 +1,7 @@
+"""The networks, each usable alone: images (B, 1, 28, 28) float32 in [0, 1] -> logits (B, classes)."""
+
+from digitnet.models.allconv import AllConv
+from digitnet.models.custom import build_custom, check_output
+from digitnet.models.lenet5 import LeNet5
+
+__all__ = ["AllConv", "LeNet5", "build_custom", "check_output"]

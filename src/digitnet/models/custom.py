@@ -1,0 +1,55 @@
+"""A user's own network, by import path."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from digitnet.errors import ConfigError
+
+
+def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """Import `package.module:Class` (the working directory is on the path) and call it with `kwargs`.
+
+    Raises ConfigError if it cannot be imported or built, or is not a torch.nn.Module.
+    """
+    module_name, colon, class_name = target.partition(":")
+    if not (module_name and colon and class_name):
+        raise ConfigError(f"model.target={target}: not of the form package.module:Class")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        network = getattr(importlib.import_module(module_name), class_name)(**kwargs)
+    except Exception as error:
+        raise ConfigError(
+            f"model.target={target}: cannot build it from {dict(kwargs)} ({type(error).__name__}: {error});\n"
+            f"it must be importable from {here} or installed, and take model.kwargs as keyword arguments"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"model.target={target}: a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+@torch.no_grad()
+def check_output(model: nn.Module, images: Tensor, classes: int) -> None:
+    """Pass `images` (B, 1, 28, 28) through `model` once; raise ConfigError unless (B, classes) logits come out."""
+    wanted = f"(B, classes) = {(len(images), classes)}"
+    training = model.training
+    try:
+        logits = model.eval()(images)
+    except Exception as error:
+        raise ConfigError(
+            f"model: no forward pass of images {tuple(images.shape)} ({type(error).__name__}: {error});\n"
+            f"the network must take (B, 1, 28, 28) float32 and return {wanted} logits"
+        ) from error
+    finally:
+        model.train(training)
+    if not isinstance(logits, Tensor):
+        raise ConfigError(f"model: its output is a {type(logits).__name__}, not a tensor {wanted} of logits")
+    if logits.shape != (len(images), classes):
+        raise ConfigError(f"model: its output has shape {tuple(logits.shape)}, not {wanted}; mend its last layer")

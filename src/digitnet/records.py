@@ -1,0 +1,89 @@
+"""What a run leaves on disk as figures: metrics.csv, a row an epoch, and summary.json."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of metrics.csv. Losses are means over images, accuracies fractions.
+
+    `train_*` is measured while training (dropout on, distorted images, weights changing), `val_*` afterwards on the
+    whole validation split. `lr` is that of the epoch's first step. `epoch_seconds` includes the validation,
+    `images_per_second` does not.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+    epoch_seconds: float
+    images_per_second: float
+
+
+@dataclass
+class RunSummary:
+    """summary.json. `status` is running, finished, failed, diverged or interrupted; `error` says why it failed."""
+
+    status: str
+    command: str
+    seed: int
+    versions: dict[str, str]
+    git: dict[str, Any] | None
+    error: str | None = None
+    dataset: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    parameters: int | None = None
+    device: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    epochs: int = 0  # finished ones
+    final: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+    test: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` whole or not at all: a reader never sees half a file, nor does a crash leave one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
+    """Write all records so far; floats in full precision, so that equal runs give equal files."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(EpochRecord)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(record) for record in records)
+    write_atomically(path, text.getvalue().encode())
+
+
+def read_metrics(path: Path) -> list[EpochRecord]:
+    """The inverse of `write_metrics`."""
+    with path.open(newline="") as file:
+        return [
+            EpochRecord(epoch=int(row.pop("epoch")), **{key: float(value) for key, value in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_summary(path: Path, summary: RunSummary) -> None:
+    """Write summary.json. NaN and infinity, which JSON has not, must not be in it."""
+    write_atomically(path, (json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_summary(path: Path) -> RunSummary:
+    """The inverse of `write_summary`."""
+    return RunSummary(**json.loads(path.read_text()))

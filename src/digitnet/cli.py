@@ -48,7 +48,9 @@ def _launch(arguments: Sequence[str]) -> list[DigitnetError]:
     errors = []
 
     def job(config: "Config", run_dir: Path) -> None:
-        from digitnet.experiment import run  # torch: seconds, which the mistakes found above need not wait for
+        from digitnet.experiment import (
+            run,
+        )  # torch: seconds, which the mistakes found above need not wait for
 
         try:
             run(config, run_dir)

@@ -131,13 +131,9 @@ def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any
     path: list[str] = []
     node: Any = content
     for part in loc:
-        if isinstance(node, dict) and part in node:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
             node = node[part]
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-        else:
-            continue
-        path.append(str(part))
+            path.append(str(part))
     return ".".join(path), node
 
 

@@ -86,7 +86,8 @@ class Display:
 
     def result(self, test: Evaluation, run_dir: Path) -> None:
         self.line(
-            f"test accuracy {100 * test.accuracy:.2f} % ({test.errors:,} errors of {test.n:,}); {run_dir}", "bold"
+            f"test accuracy {100 * test.accuracy:.2f} % ({test.errors:,} errors of {test.n:,}); {run_dir}",
+            "bold",
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One experiment from end to end: the configuration becomes plain arguments, these become objects, the objects a run."""
+"""One experiment, end to end: the configuration becomes plain arguments, these objects, and the objects a run."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,7 +26,7 @@ from digitnet.augment import distort
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
 from digitnet.display import Display
-from digitnet.errors import CheckpointError, ConfigError, DataMissingError, DigitnetError, DivergedError
+from digitnet.errors import ConfigError, DataMissingError, DigitnetError, DivergedError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import AllConv, LeNet5, build_custom, check_output
 from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
@@ -252,7 +252,12 @@ def _record_epoch(
 
 
 def _write_results(
-    run_dir: Path, logger: schema.Logger, logits: Tensor, data: Dataset, records: list[EpochRecord], validation: str
+    run_dir: Path,
+    logger: schema.Logger,
+    logits: Tensor,
+    data: Dataset,
+    records: list[EpochRecord],
+    validation: str,
 ) -> None:
     """predictions.csv and the pictures, from the test set's logits (N, classes)."""
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
@@ -300,7 +305,10 @@ def _recorded(run_dir: Path, summary: RunSummary, display: Display, start: float
         display.line(f"interrupted; {kept}")
         raise
     except Exception as error:
-        summary.status, summary.error = "failed", f"{error}" if isinstance(error, DigitnetError) else repr(error)
+        summary.status, summary.error = (
+            "failed",
+            f"{error}" if isinstance(error, DigitnetError) else repr(error),
+        )
         raise
     finally:
         summary.seconds = time.perf_counter() - start
@@ -321,7 +329,7 @@ def _make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time and changes no figure
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs time and changes no figure
 
 
 def _introduce(

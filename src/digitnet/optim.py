@@ -30,7 +30,11 @@ def cosine(epoch: float, epochs: int, final_factor: float = 0.0) -> float:
 
 
 def onecycle(
-    epoch: float, epochs: int, warmup_fraction: float = 0.3, start_factor: float = 0.04, final_factor: float = 0.0004
+    epoch: float,
+    epochs: int,
+    warmup_fraction: float = 0.3,
+    start_factor: float = 0.04,
+    final_factor: float = 0.0004,
 ) -> float:
     """From `start_factor` up to 1 and down to `final_factor` (Smith and Topin 2018, arXiv:1708.07120, section 3).
 

@@ -57,7 +57,13 @@ def _enlarge(train: Split, count: int) -> Split:
     generator = torch.Generator().manual_seed(0)
     copies = [
         distort(
-            chunk.float(), rotation_deg=10.0, shift=0.05, scale=0.1, shear_deg=10.0, squeeze=0.1, generator=generator
+            chunk.float(),
+            rotation_deg=10.0,
+            shift=0.05,
+            scale=0.1,
+            shear_deg=10.0,
+            squeeze=0.1,
+            generator=generator,
         )
         for chunk in source.images.split(CHUNK)
     ]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from digitnet.data.dataset import Dataset, Split, split_validation
@@ -11,14 +12,13 @@ SIDE = 28
 
 
 def load_folder(root: str, test_fraction: float, invert: bool = False, validation: str | int = "test") -> Dataset:
-    """Load every image below `root`/CLASS/, grey, 28x28, padded to a square with the colour of its border.
+    """Load every image below `root`/CLASS/, grey, 28x28, padded to a square with the grey of its upper left corner.
 
     `test_fraction` of each class, rounded, at least one image, is the test set: the same for every seed. Raises
     DataError if the folder is missing, empty or holds unreadable images, or a class too few.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
     from torchvision.datasets import ImageFolder  # 2 seconds, spared to all others
-    from torchvision.transforms.functional import pil_to_tensor
 
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -39,9 +39,9 @@ def load_folder(root: str, test_fraction: float, invert: bool = False, validatio
             raise DataError(f"{path}: not a readable image ({error}); mend or remove it") from error
         if invert:
             grey = ImageOps.invert(grey)
-        border = grey.getpixel((0, 0))
-        square = ImageOps.pad(grey, (SIDE, SIDE), color=border)
-        return pil_to_tensor(square)
+        corner = np.asarray(grey)[0, 0].item()
+        square = ImageOps.pad(grey, (SIDE, SIDE), color=corner)
+        return torch.from_numpy(np.array(square)).unsqueeze(0)
 
     images = torch.stack([read(path) for path, _ in found.samples])
     labels = torch.tensor(found.targets)

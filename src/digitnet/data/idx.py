@@ -89,7 +89,10 @@ def _archive(name: str, folder: Path, file: str, md5: str) -> Path:
         if not path.exists():
             _download(name, folder, file, md5)
         found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    except (OSError, RuntimeError) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
         root = folder.parent.parent
         reason = str(error).strip().partition("\n")[0]
         raise DataMissingError(

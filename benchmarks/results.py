@@ -127,12 +127,10 @@ def write_table(runs: Path) -> None:
 
 
 def cpu() -> str:
-    models: Iterable[str] = ()
-    if Path("/proc/cpuinfo").exists():
-        models = (
-            line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-        )
-    return next(iter(models), platform.processor() or platform.machine())
+    models = []
+    if (info := Path("/proc/cpuinfo")).exists():
+        models = [line.partition(": ")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{len(models) or '?'} cores of {models[0] if models else platform.machine()}"
 
 
 if __name__ == "__main__":

@@ -28,17 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback and errors:
             raise errors[0]
         return max((error.exit_code for error in errors), default=0)
-    except DigitnetError as error:
-        if traceback:
-            raise
-        _show(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (DigitnetError, OSError) as error:
+        if traceback:
+            raise
+        return _show(error).exit_code
+    except KeyboardInterrupt as interrupt:
+        _show(DigitnetError(str(interrupt) or "interrupted"))
+        return 130
 
 
 def _launch(arguments: Sequence[str]) -> list[DigitnetError]:
@@ -54,16 +53,20 @@ def _launch(arguments: Sequence[str]) -> list[DigitnetError]:
 
         try:
             run(config, run_dir)
-        except DigitnetError as error:
+        except (DigitnetError, OSError) as error:
             # Not raised through Hydra, which would say so in words of its own; a sweep goes on with its next job.
-            _show(error)
-            errors.append(error)
+            errors.append(_show(error))
 
     launch(arguments, job)
     return errors
 
 
-def _show(error: DigitnetError) -> None:
+def _show(error: DigitnetError | OSError) -> DigitnetError:
+    """Print the message, and return the error as one of ours: a full disk or a folder without permission too."""
     from digitnet.display import show_error
 
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        error = DigitnetError(f"{where}{error.strerror or error}")
     show_error(str(error))
+    return error

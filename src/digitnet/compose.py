@@ -20,7 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from digitnet.errors import ConfigError
-from digitnet.schema import Config
+from digitnet.schema import Config, group_keys
 
 CONF_PACKAGE = "digitnet.conf"
 SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
@@ -117,6 +117,8 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[str]:
                 faults[key] = f"{key}: has no value; set {key}=VALUE"
             case "union_tag_invalid" | "union_tag_not_found":
                 faults[key] = f"{key}.name: not one of {fault['ctx'].get('expected_tags', 'them')}; set {key}=OPTION"
+            case "model_type":
+                faults[key] = f"{key}={_in_yaml(value)}: is a group of keys; set {key}.KEY=VALUE"
             case _:
                 text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
                 if key in faults:  # what another member of a union says
@@ -147,13 +149,17 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None)
     text = str(error) or str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        known = f"; there are {', '.join(error.options)}"
-        return ConfigError(f"{group}={option}: no such option{_did_you_mean(option, error.options) or known}")
+        near = difflib.get_close_matches(option, error.options, n=2)
+        hint = f" … did you mean {' or '.join(map(repr, near))}?" if near else f"; there are {', '.join(error.options)}"
+        return ConfigError(f"{group}={option}: no such option{hint}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found[1]
         return ConfigError(f"no key '{key}'{_did_you_mean(key, _known_keys(overrides, config_dir))}")
+    if "Config group override must be" in text:
+        wrong = next((o for o in overrides if o.partition("=")[0] in Config.model_fields), " ".join(overrides))
+        return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
         key = found[1]
         return ConfigError(f"no key '{key}' to delete{_did_you_mean(key, _known_keys(overrides, config_dir))}")
@@ -192,11 +198,18 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`… did you mean 'x'?`, or nothing; a key without its group is found too."""
+    """What to say after an unknown `name`: the nearest of `known`, found also where its group is left out."""
     names = sorted(set(known))
-    leaves = [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = leaves or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if not near:
-        close = difflib.get_close_matches(name.rpartition(".")[2], {n.rpartition(".")[2] for n in names}, n=1)
-        near = [full for full in names if full.rpartition(".")[2] in close]
-    return f" … did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
+    group, _, leaf = name.rpartition(".")
+    siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
+    if near := difflib.get_close_matches(leaf, siblings, n=2):
+        near = [f"{group}.{sibling}".lstrip(".") for sibling in near]
+    else:
+        near = [full for full in names if full.rpartition(".")[2] == leaf] or difflib.get_close_matches(
+            name, names, n=2
+        )
+    if near:
+        return f" … did you mean {' or '.join(repr(full) for full in near[:3])}?"
+    if options := [option for option, keys in group_keys(group).items() if leaf in keys]:
+        return f"; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
+    return f"; there are {', '.join(siblings)}" if siblings else ""

@@ -301,9 +301,8 @@ def _recorded(run_dir: Path, summary: RunSummary, display: Display, start: float
         raise
     except KeyboardInterrupt:
         summary.status = "interrupted"
-        kept = f"{_shown(run_dir)} keeps {summary.epochs} finished epoch(s)"
-        display.line(f"interrupted; {kept}")
-        raise
+        kept = f"checkpoints/last.pt is of epoch {summary.epochs}" if summary.epochs else "no epoch was finished"
+        raise KeyboardInterrupt(f"interrupted; {kept}; {_shown(run_dir)}") from None
     except Exception as error:
         summary.status, summary.error = (
             "failed",

@@ -1,12 +1,13 @@
 """The pictures of a run, drawn by matplotlib without a screen. Images come as (N, 1, 28, 28) uint8 on the CPU."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from digitnet.records import EpochRecord
@@ -18,16 +19,20 @@ def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Te
     """The notebook's picture: the first 100 misclassified images, black on white, truth blue, prediction red."""
     wrong = (labels != predicted).nonzero().flatten()
     shown = wrong[: SIDE * SIDE]
-    figure = Figure(figsize=(10, 10.4), dpi=100)
+    rows = max(1, math.ceil(len(shown) / SIDE))
+    height = 0.6 + rows  # inches; an image and its labels take one
+    figure = Figure(figsize=(10, height), dpi=100)
     figure.suptitle(
         f"{len(wrong):,} of {len(labels):,} test images misclassified"
         + (f", the first {len(shown)}" if len(shown) < len(wrong) else "")
         + " (blue: true, red: predicted)",
         fontsize=12,
+        y=1 - 0.2 / height,
+        va="center",
     )
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.93, hspace=0.32, wspace=0.1)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.05 / height, top=1 - 0.6 / height, hspace=0.32, wspace=0.1)
     for place, index in enumerate(shown.tolist(), start=1):
-        axes = figure.add_subplot(SIDE, SIDE, place)
+        axes = figure.add_subplot(rows, SIDE, place)
         axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
         # Above the image, where they hide no ink.
@@ -87,6 +92,9 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     rate.set_ylim(bottom=0)
     for axes in (loss, error):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend()
     for axes in (loss, error, rate):
         axes.set_xlabel("epoch")

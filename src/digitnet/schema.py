@@ -1,6 +1,6 @@
 """The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in experiment.py."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -166,3 +166,12 @@ class Config(Group):
     trainer: Trainer
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     init_from: str | None
+
+
+def group_keys(group: str) -> dict[str, list[str]]:
+    """The keys of each option of a group that comes in several kinds: {"none": ["name"], "distort": [...]}."""
+    field = Config.model_fields.get(group)
+    kinds = [kind for kind in get_args(field.annotation) if hasattr(kind, "model_fields")] if field else []
+    return {
+        option: list(kind.model_fields) for kind in kinds for option in get_args(kind.model_fields["name"].annotation)
+    }

@@ -205,9 +205,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     if near := difflib.get_close_matches(leaf, siblings, n=2):
         near = [f"{group}.{sibling}".lstrip(".") for sibling in near]
     else:
-        near = [full for full in names if full.rpartition(".")[2] == leaf] or difflib.get_close_matches(
-            name, names, n=2
-        )
+        near = [full for full in names if full.rpartition(".")[2] == leaf]
     if near:
         return f" … did you mean {' or '.join(repr(full) for full in near[:3])}?"
     if options := [option for option, keys in group_keys(group).items() if leaf in keys]:

@@ -53,6 +53,8 @@ def _as_mnist(images: Tensor) -> Tensor:
 
 def _enlarge(train: Split, count: int) -> Split:
     """The images themselves and, up to `count`, distorted copies in turn, drawn from a generator of their own."""
+    if count == len(train):
+        return train
     source = train[torch.arange(len(train), count) % len(train)]
     generator = torch.Generator().manual_seed(0)
     copies = [

@@ -1,0 +1,113 @@
+"""What tests share: the real command line in subprocesses and in this process, and small data sets."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from digitnet import cli
+from digitnet.data import idx, load_digits
+
+CHECKOUT = Path(__file__).parents[1]
+TINY = ["data=digits", "data.enlarge_to=1437", "trainer.epochs=2", "logger=metrics"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own, without the user's data and without a network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGITNET_DATA", str(tmp_path / "data"))
+    for protocol in ("http", "https"):
+        monkeypatch.setenv(f"{protocol}_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+
+@pytest.fixture
+def shell() -> Command:
+    """`shell(*arguments)`: digitnet in a process of its own."""
+
+    def call(*arguments: str) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "digitnet", *arguments], capture_output=True, text=True, timeout=300
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """`command(*arguments)`: digitnet's command line in this process, which has imported torch already."""
+
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        threads = torch.get_num_threads()
+        try:
+            code = cli.main(arguments)
+        finally:
+            torch.set_num_threads(threads)
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+def run_folder() -> Path:
+    """The folder of the only run below the working directory."""
+    (summary,) = Path("outputs").rglob("summary.json")
+    return summary.parent
+
+
+def write_idx(path: Path, values: Tensor) -> str:
+    """Write a gzipped IDX file; returns its MD5 sum."""
+    header = bytes([0, 0, 8, values.dim()]) + struct.pack(f">{values.dim()}I", *values.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(header + values.to(torch.uint8).numpy().tobytes(), mtime=0))
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of an MNIST of 1,437 training and 360 test images, real digits, whose checksums digitnet trusts."""
+    digits = load_digits(enlarge_to=1437)
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    source = replace(
+        idx.SOURCES["mnist"],
+        train_images=write_idx(raw / "train-images-idx3-ubyte.gz", digits.train.images[:, 0]),
+        train_labels=write_idx(raw / "train-labels-idx1-ubyte.gz", digits.train.labels),
+        test_images=write_idx(raw / "t10k-images-idx3-ubyte.gz", digits.test.images[:, 0]),
+        test_labels=write_idx(raw / "t10k-labels-idx1-ubyte.gz", digits.test.labels),
+    )
+    monkeypatch.setitem(idx.SOURCES, "mnist", source)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def real_mnist(tmp_path: Path) -> Path:
+    """The root of a copy of the real MNIST, from $DIGITNET_TEST_MNIST or ../shared/mnist; skips where there is none."""
+    source = Path(os.environ.get("DIGITNET_TEST_MNIST", CHECKOUT.parent / "shared" / "mnist"))
+    if not (source / "MNIST" / "raw").is_dir():
+        pytest.skip("the real MNIST is not here; DIGITNET_TEST_MNIST names its folder")
+    root = tmp_path / "real"
+    shutil.copytree(source / "MNIST", root / "MNIST", copy_function=shutil.copyfile)
+    return root

@@ -1,0 +1,86 @@
+"""A user's own images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from digitnet.data import load_folder
+from digitnet.errors import DataError
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Classes "no" (dark) and "yes" (bright), ten images each, of several formats and sizes."""
+    root = tmp_path / "images"
+    for name, grey in (("no", 10), ("yes", 240)):
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            kind = ("png", "jpg", "bmp")[number % 3]
+            picture = np.full((20 + number, 30, 3), grey, np.uint8)
+            Image.fromarray(picture).save(root / name / f"{number}.{kind}")
+    return root
+
+
+def test_load(images: Path) -> None:
+    found = load_folder(str(images), test_fraction=0.3)
+    assert found.classes == ("no", "yes")
+    assert (len(found.train), len(found.test)) == (14, 6)
+    assert torch.bincount(found.test.labels).tolist() == [3, 3]
+    assert found.train.images.shape == (14, 1, 28, 28)
+    for split in (found.train, found.test):
+        assert torch.equal(split.images.float().mean((1, 2, 3)) > 128, split.labels == 1)
+    assert torch.equal(load_folder(str(images), test_fraction=0.3).test.images, found.test.images)
+
+
+def test_invert(images: Path) -> None:
+    found = load_folder(str(images), test_fraction=0.3, invert=True)
+    assert torch.equal(found.train.images.float().mean((1, 2, 3)) < 128, found.train.labels == 1)
+
+
+def test_held_out(images: Path) -> None:
+    found = load_folder(str(images), test_fraction=0.3, validation=5)
+    assert (len(found.train), len(found.validation), len(found.test)) == (9, 5, 6)
+
+
+def test_proportions_are_kept(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            tall = np.zeros((40, 20), np.uint8)
+            tall[:, 8:12] = 255
+            Image.fromarray(tall).save(tmp_path / name / f"{number}.png")
+    found = load_folder(str(tmp_path), test_fraction=0.5)
+    columns = found.train.images[0, 0].float().mean(0)
+    assert (columns > 30).sum() <= 6  # 4 of 20, in 14 of 28 columns: not stretched over the whole width
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "data.root={root}: no such folder"),
+        (lambda root: root.mkdir(), "{root}: has no subfolders"),
+        (lambda root: (root / "a").mkdir(parents=True), "{root}: no images in its subfolders"),
+    ],
+)
+def test_empty(tmp_path: Path, make: object, message: str) -> None:
+    root = tmp_path / "images"
+    make(root)  # type: ignore[operator]
+    with pytest.raises(DataError) as caught:
+        load_folder(str(root), test_fraction=0.2)
+    assert str(caught.value).startswith(message.format(root=root))
+
+
+def test_a_class_of_one(images: Path) -> None:
+    (images / "perhaps").mkdir()
+    (images / "yes" / "0.png").rename(images / "perhaps" / "0.png")
+    with pytest.raises(DataError, match=r"perhaps: 1 image\(s\); a class needs one to train and one to test"):
+        load_folder(str(images), test_fraction=0.2)
+
+
+def test_an_unreadable_image_is_named(images: Path) -> None:
+    (images / "yes" / "0.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"yes/0\.png: not a readable image"):
+        load_folder(str(images), test_fraction=0.2)

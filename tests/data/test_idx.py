@@ -1,0 +1,148 @@
+"""The MNIST family: what is read, what is refused by name, and downloads from a server of the test's own."""
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from conftest import write_idx
+from digitnet.data import idx, load_digits, load_idx
+from digitnet.errors import DataError, DataMissingError
+
+
+@pytest.mark.parametrize("name", idx.SOURCES)
+def test_checksums_are_torchvisions(name: str) -> None:
+    source = idx.SOURCES[name]
+    known = dict(getattr(torchvision.datasets, source.torchvision_class).resources)
+    assert known == {
+        "train-images-idx3-ubyte.gz": source.train_images,
+        "train-labels-idx1-ubyte.gz": source.train_labels,
+        "t10k-images-idx3-ubyte.gz": source.test_images,
+        "t10k-labels-idx1-ubyte.gz": source.test_labels,
+    }
+    assert len(source.classes) == 10
+
+
+def test_load(small_mnist: Path) -> None:
+    found, digits = load_idx("mnist", str(small_mnist)), load_digits(enlarge_to=1437)
+    assert torch.equal(found.train.images, digits.train.images)
+    assert torch.equal(found.test.labels, digits.test.labels)
+    assert found.train.images.dtype == torch.uint8
+    assert found.train.labels.dtype == torch.int64
+    assert found.validates_on_test
+
+
+def test_held_out_images_leave_the_training_set(small_mnist: Path) -> None:
+    whole = load_idx("mnist", str(small_mnist))
+    split = load_idx("mnist", str(small_mnist), validation=400)
+    assert (len(split.train), len(split.validation), len(split.test)) == (1037, 400, 360)
+
+    def bag(*images: torch.Tensor) -> list[bytes]:
+        return sorted(image.numpy().tobytes() for image in torch.cat(images))
+
+    assert bag(split.train.images, split.validation.images) == bag(whole.train.images)
+    with pytest.raises(DataError, match=r"data\.validation=1437: the training set has only 1437 images"):
+        load_idx("mnist", str(small_mnist), validation=1437)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped bit", "html"])
+def test_damaged_archives_are_named(small_mnist: Path, damage: str) -> None:
+    path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped bit":
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"cut": content[:-10], "flipped bit": content, "html": b"<html>"}[damage])
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged \(its MD5 sum is .*\);\ndelete it"):
+        load_idx("mnist", str(small_mnist))
+
+
+def test_content_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    write_idx(path, torch.zeros(3, 4, 4))
+    assert idx.parse_idx(path, dimensions=3).shape == (3, 4, 4)
+    with pytest.raises(DataError, match=r"x\.gz: not an IDX file of 1 dimension"):
+        idx.parse_idx(path, dimensions=1)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DataError, match=r"x\.gz: not a whole gzip archive"):
+        idx.parse_idx(path, dimensions=3)
+
+
+def test_missing_and_no_network(tmp_path: Path) -> None:
+    with pytest.raises(DataMissingError) as caught:
+        load_idx("mnist", str(tmp_path / "nothing"))
+    text = str(caught.value)
+    assert text.startswith("data=mnist: ")
+    assert f"put the four archives into {tmp_path}/nothing/MNIST/raw, or say where they are with data.root=" in text
+    assert text.endswith("data=digits")
+    assert text.count("\n") < 4
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the four archives, served as torchvision's second mirror; the first answers nothing."""
+    served = tmp_path / "served"
+    shutil.move(small_mnist / "MNIST" / "raw", served)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    mirrors = ["http://127.0.0.1:9/", f"http://127.0.0.1:{server.server_port}/"]
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", mirrors)
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("mirror")
+def test_download(small_mnist: Path) -> None:
+    assert len(load_idx("mnist", str(small_mnist)).train) == 1437
+    names = sorted(path.name for path in (small_mnist / "MNIST" / "raw").iterdir())
+    assert names == sorted(name for name, _ in torchvision.datasets.MNIST.resources)  # and no scratch files
+
+
+def test_a_damaged_download_is_never_kept(small_mnist: Path, mirror: Path) -> None:
+    (mirror / "t10k-images-idx3-ubyte.gz").write_bytes(b"half an archive")
+    with pytest.raises(DataMissingError, match=r"t10k-images-idx3-ubyte\.gz is not there and cannot be had"):
+        load_idx("mnist", str(small_mnist))
+    assert not (small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").exists()
+
+
+def test_a_silent_network_is_given_up(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(self: Quiet) -> None:
+        threading.Event().wait(20)
+
+    monkeypatch.setattr(Quiet, "do_GET", silent)
+    monkeypatch.setattr(idx, "TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(DataMissingError, match="timed out"):
+        load_idx("mnist", str(small_mnist))
+
+
+@pytest.mark.mnist
+def test_the_real_one(real_mnist: Path) -> None:
+    mnist = load_idx("mnist", str(real_mnist))
+    assert (len(mnist.train), len(mnist.test)) == (60_000, 10_000)
+    # The counts of LeCun's page: class 1 is the most frequent.
+    assert torch.bincount(mnist.train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.train.images.float().mean().item() / 255 == pytest.approx(0.1307, abs=1e-4)
+
+
+def test_kmnist_and_fashion_have_folders_of_their_own(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, folder in (("kmnist", "KMNIST"), ("fashion_mnist", "FashionMNIST")):
+        shutil.copytree(small_mnist / "MNIST", small_mnist / folder)
+        trusted = replace(
+            idx.SOURCES["mnist"],
+            torchvision_class=idx.SOURCES[name].torchvision_class,
+            classes=idx.SOURCES[name].classes,
+        )
+        monkeypatch.setitem(idx.SOURCES, name, trusted)
+        assert load_idx(name, str(small_mnist)).name == name

@@ -1,0 +1,83 @@
+"""Checkpoints hold the whole state, load without running code, and are refused by name when they do not fit."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from digitnet import checkpoint
+from digitnet.checkpoint import TrainState
+from digitnet.errors import CheckpointError
+from digitnet.models import AllConv, LeNet5
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run's folder with a last.pt of LeNet-5 after one step of RMSprop."""
+    model = LeNet5(generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.RMSprop(model.parameters())
+    model(torch.rand(4, 1, 28, 28)).sum().backward()
+    optimizer.step()
+    state = TrainState(model, optimizer, torch.Generator().manual_seed(7), epoch=3, step=42)
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint.save(tmp_path / "checkpoints" / "last.pt", state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}})
+    return tmp_path
+
+
+def test_everything_that_resuming_needs(run_dir: Path) -> None:
+    content = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    assert (content["epoch"], content["step"], content["config"]["seed"]) == (3, 42, 0)
+    assert torch.equal(content["generator"], torch.Generator().manual_seed(7).get_state())
+    assert torch.equal(content["torch_rng"], torch.get_rng_state())
+    optimizer = torch.optim.RMSprop(LeNet5().parameters())
+    optimizer.load_state_dict(content["optimizer"])
+    assert len(optimizer.state) == len(list(LeNet5().parameters()))
+
+
+def test_load_weights(run_dir: Path) -> None:
+    model = LeNet5()
+    checkpoint.load_weights(model, "lenet5", run_dir)
+    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)["model"]
+    assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("open('ran', 'w')",)
+
+
+def test_another_network_is_named(run_dir: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_weights(AllConv(), "allconv", run_dir)
+    assert str(caught.value).endswith("last.pt: saved for lenet5, the config asks for allconv; set model=lenet5")
+
+
+def test_another_size_is_named(run_dir: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"weights do not fit this lenet5 .*size mismatch"):
+        checkpoint.load_weights(LeNet5(classes=7), "lenet5", run_dir)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
+        checkpoint.load_weights(LeNet5(), "lenet5", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "pickle", "foreign"])
+def test_unreadable(run_dir: Path, damage: str) -> None:
+    path = run_dir / "checkpoints" / "last.pt"
+    whole = path.read_bytes()
+    match damage:
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("<html>")
+        case "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "pickle":
+            path.write_bytes(pickle.dumps(Malicious()))
+        case "foreign":
+            torch.save({"weights": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match=r"last\.pt: not a (readable )?checkpoint"):
+        checkpoint.load(path)
+    assert not Path("ran").exists()

@@ -4,13 +4,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from digitnet.evaluate import Evaluation
 from digitnet.records import EpochRecord
+
+if TYPE_CHECKING:
+    from digitnet.evaluate import Evaluation  # it needs torch, which a message must not wait for
 
 # Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
 COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
@@ -84,7 +87,7 @@ class Display:
         with Live(get_renderable=look, console=self._console, refresh_per_second=4, transient=True):
             yield
 
-    def result(self, test: Evaluation, run_dir: Path) -> None:
+    def result(self, test: "Evaluation", run_dir: Path) -> None:
         self.line(
             f"test accuracy {100 * test.accuracy:.2f} % ({test.errors:,} errors of {test.n:,}); {run_dir}",
             "bold",

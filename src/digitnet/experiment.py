@@ -69,7 +69,7 @@ def build_model(
         case schema.AllConv():
             return AllConv(classes, config.final_relu, config.init, generator)
         case schema.CustomModel():
-            return build_custom(config.target, config.kwargs)
+            return build_custom(config.target, config.kwargs or {})
 
 
 def build_optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module) -> Optimizer:

@@ -35,7 +35,7 @@ class AllConv(Group):
 class CustomModel(Group):
     name: Literal["custom"]
     target: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, Any] | None
 
 
 class NoDistortion(Group):

@@ -1,0 +1,100 @@
+"""Every option of every group composes, passes the schema and builds what it names."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Generator
+
+from conftest import CHECKOUT
+from digitnet.compose import load
+from digitnet.experiment import build_augment, build_model, build_optimizer, build_schedule
+from digitnet.schema import Config
+
+CONF = CHECKOUT / "conf"
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "help")
+)
+NEEDED = {"model=custom": ["model.target=torch.nn:Flatten"], "data=folder": ["data.root=images"]}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option(option: str) -> None:
+    config = load([option, *NEEDED.get(option, [])])
+    model = build_model(config.model, 10, Generator())
+    assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
+    if option != "model=custom":
+        build_optimizer(config.optimizer, model)
+    schedule, epochs = build_schedule(config.schedule, config.trainer.epochs)
+    assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
+    augment = build_augment(config.aug, Generator())
+    assert augment is None or augment(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_file_says_what_it_is(path: Path) -> None:
+    first, second = [*path.read_text().splitlines(), ""][:2]
+    assert (second if first == "# @package _global_" else first).startswith("# ")
+
+
+def test_the_defaults_are_the_notebooks_part_one() -> None:
+    default, preset = load([]), load(["experiment=lenet5"])
+    assert default == preset
+    schedule, epochs = build_schedule(default.schedule, None)
+    assert epochs == 20
+    assert [schedule(epoch) for epoch in (0, 2, 5, 8, 12)] == [1.0, 0.8, 0.4, 0.2, 0.08]
+    assert (default.optimizer.lr, default.trainer.batch_size, default.data.validation) == (1.0, 32, "test")
+
+
+def test_the_presets() -> None:
+    rmsprop, distort, allconv = (
+        load([f"experiment={name}"]) for name in ("lenet5_rmsprop", "lenet5_distort", "allconv")
+    )
+    assert rmsprop.optimizer.model_dump() == {
+        "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
+    }  # fmt: skip
+    assert build_schedule(rmsprop.schedule, None)[1] == build_schedule(distort.schedule, None)[1] == 25
+    assert (rmsprop.aug.name, distort.aug.name) == ("none", "distort")
+    assert distort.aug.model_dump().items() >= {"rotation_deg": 25.0, "shift": 0.1, "warmup_epochs": 2}.items()
+    assert (allconv.model.name, allconv.model.final_relu) == ("allconv", False)
+    assert all(config.data.validation == "test" for config in (rmsprop, distort, allconv))
+
+
+def test_the_command_line_has_the_last_word() -> None:
+    config = load(["experiment=allconv", "optimizer.lr=0.5", "trainer.batch_size=7", "seed=3"])
+    assert (config.optimizer.lr, config.trainer.batch_size, config.seed) == (0.5, 7, 3)
+
+
+@pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
+def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
+    config = load([f"schedule={schedule}", "trainer.epochs=30"])
+    function, epochs = build_schedule(config.schedule, config.trainer.epochs)
+    assert epochs == 30
+    if schedule in ("cosine", "onecycle"):
+        assert function(29) < 0.05 < function(20)
+
+
+def test_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIGITNET_DATA")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert load(["data=mnist"]).data.model_dump()["root"] == "~/.cache/digitnet"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert load(["data=auto"]).data.model_dump()["root"] == "/cache/digitnet"
+    monkeypatch.setenv("DIGITNET_DATA", "/data")
+    assert load(["data=kmnist"]).data.model_dump()["root"] == "/data"
+
+
+def test_options_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    (tmp_path / "mine" / "optimizer" / "slow.yaml").write_text("defaults: [sgd, _self_]\nlr: 0.001\n")
+    assert load(["optimizer=slow"], config_dir=str(tmp_path / "mine")).optimizer.lr == 0.001
+
+
+def test_no_defaults_in_the_schema() -> None:
+    assert all(field.is_required() for field in Config.model_fields.values())
+
+
+def test_the_yaml_parses_as_plain_yaml() -> None:
+    for path in CONF.rglob("*.yaml"):
+        assert isinstance(yaml.safe_load(path.read_text()), dict)

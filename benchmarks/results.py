@@ -41,6 +41,12 @@ ROWS = [
     Row("lenet5_distort", "Part II as its text describes it", "experiment=lenet5_distort", 3),
     Row("distort", "Part I with distortions", "model=lenet5 aug=distort", 5),
     Row("allconv", "Part III, never trained there", "experiment=allconv", 1, threads=2),
+    Row(
+        *("allconv_relu", "Part III with the notebook's last ReLU"),
+        *("experiment=allconv model.final_relu=true trainer.epochs=3", 1),
+        threads=2,
+    ),
+    Row("momentum", "Part I with the momentum that was meant", "experiment=lenet5 optimizer.momentum=0.8", 1),
     Row("digits", "Part I on the embedded digits", "", 5, data="digits"),
     Row("digits_distort", "the same with distortions", "model=lenet5 aug=distort", 5, data="digits"),
 ]

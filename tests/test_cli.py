@@ -75,7 +75,7 @@ def test_a_run_leaves_every_file_and_they_agree(shell: Command) -> None:
     )
     assert lines[-1] == f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360); {run_dir}"
     assert (run_dir / "train.log").read_text() == done.out  # no terminal: plain lines, no colours
-    assert [line.split()[0] for line in lines[2:5]] == ["epoch", "1/2", "2/2"]
+    assert [line.split()[0] for line in lines[3:6]] == ["epoch", "1/2", "2/2"]
 
 
 def test_module_and_version(shell: Command) -> None:
@@ -186,6 +186,7 @@ def test_divergence_keeps_what_was_finished(command: Command) -> None:
     summary = summary_of(run_dir)
     assert (summary["status"], summary["epochs"]) == ("diverged", 1)
     assert summary["error"] in done.err
+    assert (run_dir / "train.log").read_text().endswith(done.err)
     assert len(figures_of(run_dir)) == 1
     assert torch.load(run_dir / "checkpoints/last.pt", weights_only=True)["epoch"] == 1
 
@@ -206,6 +207,7 @@ def test_interrupt_keeps_the_last_checkpoint() -> None:
     assert len(figures_of(run_dir)) == summary["epochs"] >= 1
     assert torch.load(run_dir / "checkpoints/last.pt", weights_only=True)["epoch"] == summary["epochs"]
     epochs = summary["epochs"]
+    assert (run_dir / "train.log").read_text().endswith(err.decode())
     assert err.decode() == f"error: interrupted; checkpoints/last.pt is of epoch {epochs}; {run_dir}\n"
 
 

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback and errors:
             raise errors[0]
         return max((error.exit_code for error in errors), default=0)
+    except SystemExit as leave:  # Hydra's way out of --help
+        return int(leave.code or 0)
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

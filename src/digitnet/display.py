@@ -31,12 +31,17 @@ class Display:
     """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too."""
 
     def __init__(self, log: Path) -> None:
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(highlight=False, markup=False)
         self._file = log.open("w", encoding="utf-8")
         self._columns: list[str] = []
 
-    def line(self, text: str = "", style: str | None = None) -> None:
-        self._console.print(text, style=style)
+    def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
+        """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
+        self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
+        self.log(text)
+
+    def log(self, text: str) -> None:
+        """A line for train.log alone: the command line shows errors itself."""
         self._file.write(text + "\n")
         self._file.flush()
 

@@ -26,7 +26,7 @@ from digitnet.augment import distort
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
 from digitnet.display import Display
-from digitnet.errors import ConfigError, DataMissingError, DigitnetError, DivergedError
+from digitnet.errors import ConfigError, DataMissingError, DigitnetError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import AllConv, LeNet5, build_custom, check_output
 from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
@@ -296,9 +296,6 @@ def _recorded(run_dir: Path, summary: RunSummary, display: Display, start: float
     try:
         yield
         summary.status = "finished"
-    except DivergedError as error:
-        summary.status, summary.error = "diverged", str(error)
-        raise
     except KeyboardInterrupt:
         summary.status = "interrupted"
         kept = f"checkpoints/last.pt is of epoch {summary.epochs}" if summary.epochs else "no epoch was finished"
@@ -327,7 +324,7 @@ def _make_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs time and changes no figure
 
 
@@ -341,13 +338,13 @@ def _introduce(
         + (f" instead of {instead}" if instead else "")
         + f", {len(data.train):,} training and {len(data.test):,} test images; validation on the {validation}"
     )
+    distorted = "" if config.aug.name == "none" else ", distorted images"
+    display.line(f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}")
     threads = f" ({summary.device['threads']} threads)" if summary.device["type"] == "cpu" else ""
-    aug = "" if config.aug.name == "none" else " with distortions"
     display.line(
-        f"{config.model.name}{aug}, {summary.parameters:,} parameters; {config.optimizer.name} "
-        f"lr {config.optimizer.lr:g}, {config.schedule.name} schedule, {epochs} epochs of batches of "
-        f"{config.trainer.batch_size}; {summary.device['name']}{threads}, {config.trainer.precision}, "
-        f"seed {config.seed}"
+        f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
+        f"{epochs} epochs of batches of {config.trainer.batch_size}, {config.trainer.precision}, seed {config.seed}, "
+        f"on {summary.device['name']}{threads}"
     )
     if config.init_from is not None:
         display.line(f"starting from the weights of {config.init_from}")

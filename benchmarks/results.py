@@ -1,4 +1,5 @@
-"""Remake the README's table of results: run every row for every seed, then write the table into README.md.
+"""Remake the README's table of results: run every row for every seed, then write the table into README.md and
+two pictures into docs/.
 
     python benchmarks/results.py --jobs 2               # all rows, two runs at a time, one thread each
     python benchmarks/results.py --rows lenet5 allconv  # some
@@ -10,6 +11,7 @@ Runs that are finished already are kept, so it can be interrupted and called aga
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
+CHECKOUT = Path(__file__).parents[1]
+README = CHECKOUT / "README.md"
+PICTURES = {"curves.png": "lenet5", "distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
 BEGIN, END = "<!-- results: made by benchmarks/results.py -->\n", "<!-- end of results -->"
 
 
@@ -100,7 +104,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def write_table(runs: Path) -> None:
-    lines = ["| what | command | notebook | digitnet | worst | n | minutes a run |", "|---|---|---|---|---|---|---|"]
+    lines = ["| what | command | notebook | digitnet | worst | n |", "|---|---|---|---|---|---|"]
     finished: list[dict[str, Any]] = []
     for row in ROWS:
         summaries = [summary_of(runs / row.name / str(seed)) for seed in range(row.seeds)]
@@ -110,13 +114,12 @@ def write_table(runs: Path) -> None:
         finished += summaries
         accuracies = [100 * summary["test"]["accuracy"] for summary in summaries]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-        minutes = statistics.median(summary["seconds"] for summary in summaries) / 60
         command = " ".join(["digitnet", *row.overrides.split()])
         command += " init_from=RUN_DIR" if row.after else ""
         command += f" data={row.data}" if row.data != "mnist" else ""
         lines.append(
             f"| {row.what} | `{command}` | {row.notebook} | {statistics.mean(accuracies):.2f}{spread} % "
-            f"| {min(accuracies):.2f} % | {len(accuracies)} | {minutes:.1f} |"
+            f"| {min(accuracies):.2f} % | {len(accuracies)} |"
         )
     versions = ", ".join(sorted({f"torch {summary['versions']['torch']}" for summary in finished}))
     lines += [
@@ -130,6 +133,9 @@ def write_table(runs: Path) -> None:
     if README.exists() and BEGIN in (text := README.read_text()):
         head, _, rest = text.partition(BEGIN)
         README.write_text(head + BEGIN + table + END + rest.partition(END)[2])
+    for picture, row_name in PICTURES.items():
+        if (made := runs / row_name / "0" / picture).exists():
+            shutil.copyfile(made, CHECKOUT / "docs" / picture)
 
 
 def cpu() -> str:

@@ -253,7 +253,9 @@ MISTAKES = [
     ("trainer=3", 2, "trainer=3: is a group of keys; set trainer.KEY=VALUE"),
     ("optimizer.lr=-1", 2, "optimizer.lr=-1: should be greater than 0"),
     ("optimizer.lr=nan", 2, "optimizer.lr=.nan: should be a finite number"),
-    ("optimizer.name=adam", 2, "optimizer"),
+    ("optimizer.nesterov=true", 2, "optimizer: nesterov=true needs a momentum; set optimizer.momentum=0.9"),
+    ("optimizer.name=adam", 2, "optimizer.name=adam: the option is chosen with optimizer=adam"),
+    ("trainer.threads=5000", 2, "trainer.threads=5000: should be less than or equal to 1024"),
     ("seed=1.5", 2, "seed=1.5: should be a valid integer"),
     ("data.validation=0", 2, "data.validation=0: should be 'test' or greater than or equal to 1"),
     ("schedule.phases=[]", 2, "schedule.phases=[]: list should have at least 1 item"),
@@ -269,7 +271,13 @@ MISTAKES = [
     ("data=digits data.enlarge_to=5", 1, "data.enlarge_to=5: the embedded training set has 1437 images already"),
     ("data=digits data.validation=1437", 1, "data.validation=1437: the training set has only 1437 images"),
     ("data=digits init_from=nowhere", 1, "nowhere/checkpoints/last.pt: no such checkpoint"),
-    ("data=digits model=custom model.target=torch.nn:Flatten", 2, "model: its output has shape (2, 784), not"),
+    (
+        "data=digits model=custom model.target=torch.nn:LazyConv2d"
+        " +model.kwargs.out_channels=3 +model.kwargs.kernel_size=3",
+        2,
+        "model: its output has shape (2, 3, 26, 26), not (B, classes) = (2, 10); mend its last layer",
+    ),
+    ("data=digits model=custom model.target=torch.nn:Flatten", 2, "model.target=torch.nn:Flatten: has no parameters"),
     ("data=digits model=custom model.target=nowhere:Net", 2, "model.target=nowhere:Net: cannot build it from {}"),
 ]
 

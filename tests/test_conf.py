@@ -16,7 +16,13 @@ CONF = CHECKOUT / "conf"
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "help")
 )
-NEEDED = {"model=custom": ["model.target=torch.nn:Flatten"], "data=folder": ["data.root=images"]}
+NEEDED = {
+    "model=custom": [
+        "model.target=torch.nn:Conv2d",
+        "model.kwargs={in_channels: 1, out_channels: 10, kernel_size: 28}",
+    ],
+    "data=folder": ["data.root=images"],
+}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -24,8 +30,7 @@ def test_option(option: str) -> None:
     config = load([option, *NEEDED.get(option, [])])
     model = build_model(config.model, 10, Generator())
     assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
-    if option != "model=custom":
-        build_optimizer(config.optimizer, model)
+    build_optimizer(config.optimizer, model)
     schedule, epochs = build_schedule(config.schedule, config.trainer.epochs)
     assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
     augment = build_augment(config.aug, Generator())

@@ -53,6 +53,8 @@ def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> No
     for override in options.overrides:
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+        if found := re.match(r"(\w+)\.name=(.*)", override):
+            raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
     if options.config_dir is not None and not Path(options.config_dir).is_dir():
         raise ConfigError(f"--config-dir {options.config_dir}: no such folder")
     shows = options.cfg or options.info or options.help or options.hydra_help or options.shell_completion
@@ -117,6 +119,8 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[str]:
                 faults[key] = f"{key}: has no value; set {key}=VALUE"
             case "union_tag_invalid" | "union_tag_not_found":
                 faults[key] = f"{key}.name: not one of {fault['ctx'].get('expected_tags', 'them')}; set {key}=OPTION"
+            case "value_error":  # about several keys of a group
+                faults[key] = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
             case "model_type":
                 faults[key] = f"{key}={_in_yaml(value)}: is a group of keys; set {key}.KEY=VALUE"
             case _:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
@@ -60,6 +60,12 @@ class SGD(Group):
     momentum: Beta
     nesterov: bool
     weight_decay: NonNegative
+
+    @model_validator(mode="after")
+    def _check(self) -> "SGD":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=true needs a momentum; set optimizer.momentum=0.9")
+        return self
 
 
 class RMSprop(Group):
@@ -148,7 +154,7 @@ class Trainer(Group):
     epochs: Count | None
     batch_size: Count
     precision: Literal["fp32", "bf16"]
-    threads: Count | None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
 
 
 class Config(Group):

@@ -32,6 +32,8 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
         ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.target={target}: a {type(network).__name__}, not a torch.nn.Module")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(f"model.target={target}: has no parameters to train")
     return network
 
 

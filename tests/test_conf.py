@@ -8,8 +8,8 @@ import yaml
 from torch import Generator
 
 from conftest import CHECKOUT
+from digitnet import build
 from digitnet.compose import load
-from digitnet.experiment import build_augment, build_model, build_optimizer, build_schedule
 from digitnet.schema import Config
 
 CONF = CHECKOUT / "conf"
@@ -28,12 +28,12 @@ NEEDED = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option(option: str) -> None:
     config = load([option, *NEEDED.get(option, [])])
-    model = build_model(config.model, 10, Generator())
+    model = build.model(config.model, 10, Generator())
     assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
-    build_optimizer(config.optimizer, model)
-    schedule, epochs = build_schedule(config.schedule, config.trainer.epochs)
+    build.optimizer(config.optimizer, model)
+    schedule, epochs = build.schedule(config.schedule, config.trainer.epochs)
     assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
-    augment = build_augment(config.aug, Generator())
+    augment = build.augment(config.aug, Generator())
     assert augment is None or augment(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
 
 
@@ -46,7 +46,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 def test_the_defaults_are_the_notebooks_part_one() -> None:
     default, preset = load([]), load(["experiment=lenet5"])
     assert default == preset
-    schedule, epochs = build_schedule(default.schedule, None)
+    schedule, epochs = build.schedule(default.schedule, None)
     assert epochs == 20
     assert [schedule(epoch) for epoch in (0, 2, 5, 8, 12)] == [1.0, 0.8, 0.4, 0.2, 0.08]
     assert (default.optimizer.lr, default.trainer.batch_size, default.data.validation) == (1.0, 32, "test")
@@ -59,7 +59,7 @@ def test_the_presets() -> None:
     assert rmsprop.optimizer.model_dump() == {
         "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
-    assert build_schedule(rmsprop.schedule, None)[1] == build_schedule(distort.schedule, None)[1] == 25
+    assert build.schedule(rmsprop.schedule, None)[1] == build.schedule(distort.schedule, None)[1] == 25
     assert (rmsprop.aug.name, distort.aug.name) == ("none", "distort")
     assert distort.aug.model_dump().items() >= {"rotation_deg": 25.0, "shift": 0.1, "warmup_epochs": 2}.items()
     assert (allconv.model.name, allconv.model.final_relu) == ("allconv", False)
@@ -74,7 +74,7 @@ def test_the_command_line_has_the_last_word() -> None:
 @pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
 def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
     config = load([f"schedule={schedule}", "trainer.epochs=30"])
-    function, epochs = build_schedule(config.schedule, config.trainer.epochs)
+    function, epochs = build.schedule(config.schedule, config.trainer.epochs)
     assert epochs == 30
     if schedule in ("cosine", "onecycle"):
         assert function(29) < 0.05 < function(20)

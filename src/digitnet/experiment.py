@@ -1,4 +1,4 @@
-"""One experiment, end to end: the configuration becomes plain arguments, these objects, and the objects a run."""
+"""One experiment from end to end: build, train, record, evaluate, picture, in a folder of its own."""
 
 import contextlib
 import csv
@@ -10,127 +10,24 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from digitnet import __version__, checkpoint, optim, schema
-from digitnet.augment import distort
+from digitnet import __version__, build, checkpoint, schema
 from digitnet.checkpoint import TrainState
-from digitnet.data import Dataset, load_digits, load_folder, load_idx
+from digitnet.data import Dataset
 from digitnet.display import Display
-from digitnet.errors import ConfigError, DataMissingError, DigitnetError
+from digitnet.errors import ConfigError, DigitnetError
 from digitnet.evaluate import Evaluation, predict
-from digitnet.models import AllConv, LeNet5, build_custom, check_output
+from digitnet.models import check_output
 from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
 from digitnet.trainer import fit
-
-
-def build_device(name: str) -> torch.device:
-    """The torch device; raises ConfigError where this machine has none of that name."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, available in here.items() if available)
-    if not here[name]:
-        raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
-    return torch.device(name)
-
-
-def build_data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData) -> Dataset:
-    match config:
-        case schema.IdxData():
-            return load_idx(config.name, config.root, config.validation)
-        case schema.DigitsData():
-            return load_digits(config.enlarge_to, config.validation)
-        case schema.FolderData():
-            return load_folder(config.root, config.test_fraction, config.invert, config.validation)
-        case schema.AutoData():
-            try:
-                return load_idx("mnist", config.root, config.validation)
-            except DataMissingError:
-                digits = load_digits(config.enlarge_to, config.validation)
-                digits.notes["instead_of"] = f"mnist, which is neither in {config.root} nor to be downloaded"
-                return digits
-
-
-def build_model(
-    config: schema.LeNet5 | schema.AllConv | schema.CustomModel, classes: int, generator: Generator
-) -> nn.Module:
-    match config:
-        case schema.LeNet5():
-            return LeNet5(classes, config.dropout, config.init, generator)
-        case schema.AllConv():
-            return AllConv(classes, config.final_relu, config.init, generator)
-        case schema.CustomModel():
-            return build_custom(config.target, config.kwargs or {})
-
-
-def build_optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module) -> Optimizer:
-    parameters = model.parameters()
-    match config:
-        case schema.SGD(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
-            return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
-        case schema.RMSprop(lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
-            return RMSprop(parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay)
-        case schema.Adam(name=name, lr=lr, betas=[beta1, beta2], eps=eps, weight_decay=decay):
-            adam = Adam if name == "adam" else AdamW
-            return adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
-    raise AssertionError(config)
-
-
-AnySchedule = schema.StepSchedule | schema.ConstantSchedule | schema.CosineSchedule | schema.OneCycleSchedule
-
-
-def build_schedule(config: AnySchedule, epochs: int | None) -> tuple[optim.Schedule, int]:
-    """The schedule, and the length of the run: `epochs`, or the schedule's own."""
-    match config:
-        case schema.StepSchedule():
-            phases = [(phase.epochs, phase.factor) for phase in config.phases]
-            return partial(optim.step, phases=phases), epochs or sum(length for length, _ in phases)
-        case schema.ConstantSchedule():
-            return optim.constant, epochs or config.epochs
-        case schema.CosineSchedule():
-            length = epochs or config.epochs
-            return partial(optim.cosine, epochs=length, final_factor=config.final_factor), length
-        case schema.OneCycleSchedule():
-            length = epochs or config.epochs
-            return (
-                partial(
-                    optim.onecycle,
-                    epochs=length,
-                    warmup_fraction=config.warmup_fraction,
-                    start_factor=config.start_factor,
-                    final_factor=config.final_factor,
-                ),
-                length,
-            )
-
-
-def build_augment(
-    config: schema.NoDistortion | schema.Distort, generator: Generator
-) -> Callable[[Tensor], Tensor] | None:
-    match config:
-        case schema.NoDistortion():
-            return None
-        case schema.Distort():
-            return partial(
-                distort,
-                rotation_deg=config.rotation_deg,
-                shift=config.shift,
-                scale=config.scale,
-                shear_deg=config.shear_deg,
-                squeeze=config.squeeze,
-                elastic_alpha=config.elastic_alpha,
-                elastic_sigma=config.elastic_sigma,
-                generator=generator,
-            )
 
 
 @dataclass(frozen=True)
@@ -172,7 +69,7 @@ def run(config: schema.Config, run_dir: Path) -> Result:
 def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Display) -> Result:
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    device = build_device(config.device.name)
+    device = build.device(config.device.name)
     _make_deterministic(device)
     # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
@@ -180,14 +77,14 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     generator = Generator(device).manual_seed(seeds[1])
     precision = config.trainer.precision
 
-    data = build_data(config.data).to(device)
-    model = build_model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
+    data = build.data(config.data).to(device)
+    model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
     if config.init_from is not None:
         checkpoint.load_weights(model, config.model.name, Path(config.init_from).expanduser())
-    schedule, epochs = build_schedule(config.schedule, config.trainer.epochs)
-    augment = build_augment(config.aug, generator)
-    state = TrainState(model, build_optimizer(config.optimizer, model), generator)
+    schedule, epochs = build.schedule(config.schedule, config.trainer.epochs)
+    augment = build.augment(config.aug, generator)
+    state = TrainState(model, build.optimizer(config.optimizer, model), generator)
 
     validation = "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
     summary.dataset = _describe(data, config.data.name, validation)
@@ -284,7 +181,7 @@ def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torc
     labels = data.train.labels.cpu()
     firsts = [int((labels == label).nonzero()[0]) for label in range(min(len(data.classes), 10))]
     originals = data.train.images[firsts]
-    augment = build_augment(config.aug, Generator(device).manual_seed(config.seed))
+    augment = build.augment(config.aug, Generator(device).manual_seed(config.seed))
     assert augment is not None
     rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
     pictures.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())

@@ -1,4 +1,4 @@
-"""The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in experiment.py."""
+"""The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in build.py."""
 
 from typing import Annotated, Any, Literal, get_args
 

@@ -63,7 +63,24 @@ def test_missing(tmp_path: Path) -> None:
         checkpoint.load_weights(LeNet5(), "lenet5", tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "cut", "pickle", "foreign"])
+def test_a_flipped_bit(run_dir: Path) -> None:
+    path = run_dir / "checkpoints" / "last.pt"
+    weights = torch.load(path, weights_only=True)["model"]["layers.9.weight"].numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(weights) + 1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.pt: damaged \(the checksum of .*/data/\d+ is wrong\)"):
+        checkpoint.load_weights(LeNet5(), "lenet5", run_dir)
+
+
+@pytest.mark.parametrize("weights", [3, {1: 2}, {"layers.0.weight": "text"}])
+def test_weights_that_are_none(run_dir: Path, weights: object) -> None:
+    torch.save({"model": weights, "model_name": "lenet5"}, run_dir / "checkpoints" / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last\.pt: its weights do not fit this lenet5"):
+        checkpoint.load_weights(LeNet5(), "lenet5", run_dir)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "pickle", "zipped pickle", "foreign"])
 def test_unreadable(run_dir: Path, damage: str) -> None:
     path = run_dir / "checkpoints" / "last.pt"
     whole = path.read_bytes()
@@ -76,6 +93,8 @@ def test_unreadable(run_dir: Path, damage: str) -> None:
             path.write_bytes(whole[: len(whole) // 2])
         case "pickle":
             path.write_bytes(pickle.dumps(Malicious()))
+        case "zipped pickle":
+            torch.save(Malicious(), path)
         case "foreign":
             torch.save({"weights": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match=r"last\.pt: not a (readable )?checkpoint"):

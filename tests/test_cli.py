@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import torch
 
 import digitnet
 from conftest import TINY, Command, run_folder
-from digitnet import experiment
+from digitnet import build, experiment
+from digitnet.compose import load
+from digitnet.errors import ConfigError, DataError
 from digitnet.records import read_metrics
 
 CONTRACT = {
@@ -160,21 +163,33 @@ def test_a_network_of_ones_own(command: Command) -> None:
 
 
 def test_sweep(command: Command) -> None:
-    done = command(
-        "-m", *TINY, "optimizer=adam", "optimizer.lr=0.001,0.01", "hydra.sweep.dir=sweep", "trainer.epochs=1"
+    done = command("-m", *TINY, "optimizer=adam", "optimizer.lr=0.001,0.01", "trainer.epochs=1", "trainer.threads=1")
+    assert (done.code, done.err) == (0, "")
+    jobs = sorted(Path("outputs/sweeps").glob("*/*/summary.json"))
+    assert [path.parent.name for path in jobs] == ["0", "1"]
+    assert len({path.parent.parent for path in jobs}) == 1
+    assert " optimizer.lr=0.001 " in summary_of(jobs[0].parent)["command"]
+
+
+def test_jobs_that_fail_do_not_stop_a_sweep(command: Command) -> None:
+    done = command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=1e30,-1,0.1,-2", "hydra.sweep.dir=sweep")
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "error: epoch 1: the loss is nan; lower optimizer.lr (it was 1e+30)",
+        "error: optimizer.lr=-1: should be greater than 0",
+        "error: optimizer.lr=-2: should be greater than 0",
+    ]
+    statuses = {path.parent.name: summary_of(path.parent)["status"] for path in Path("sweep").glob("*/summary.json")}
+    assert statuses == {"0": "diverged", "2": "finished"}
+
+
+def test_threads_are_a_jobs_own(command: Command) -> None:
+    before = torch.get_num_threads()
+    assert (
+        command("-m", *TINY, "trainer.epochs=1", f"trainer.threads={before + 1},null", "hydra.sweep.dir=sweep").code
+        == 0
     )
-    assert done.code == 0
-    jobs = sorted(path.parent.name for path in Path("sweep").glob("*/summary.json"))
-    assert [job.partition("_")[0] for job in jobs] == ["0", "1"]
-    assert "optimizer.lr-0.001" in jobs[0]
-
-
-def test_a_failing_job_does_not_stop_a_sweep(command: Command) -> None:
-    done = command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=1e30,0.1", "hydra.sweep.dir=sweep")
-    assert done.code == 1
-    assert done.err.startswith("error: epoch 1: the loss is nan")
-    statuses = [summary_of(path.parent)["status"] for path in sorted(Path("sweep").glob("*/summary.json"))]
-    assert statuses == ["diverged", "finished"]
+    assert [summary_of(Path(f"sweep/{job}"))["device"]["threads"] for job in (0, 1)] == [before + 1, before]
 
 
 def test_divergence_keeps_what_was_finished(command: Command) -> None:
@@ -218,13 +233,77 @@ def test_runs_started_together_get_folders_of_their_own() -> None:
     assert len(list(Path("outputs").rglob("summary.json"))) == 3
 
 
-def test_a_folder_is_never_shared(command: Command) -> None:
-    assert command(*TINY, "hydra.run.dir=here", "trainer.epochs=1").code == 0
-    before = (Path("here") / "metrics.csv").read_bytes()
-    again = command(*TINY, "hydra.run.dir=here", "trainer.epochs=1", "seed=1")
+@pytest.mark.parametrize("key", ["hydra.run.dir=here", "hydra.sweep.dir=here"])
+def test_a_folder_is_never_shared(command: Command, key: str) -> None:
+    sweep = ["-m"] if "sweep" in key else []
+    assert command(*sweep, *TINY, key, "trainer.epochs=1").code == 0
+    before = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
+    again = command(*sweep, *TINY, key, "trainer.epochs=1", "seed=1")
     assert again.code == 2
-    assert again.err.endswith("/here: holds a run already, and runs never share a folder; choose another\n")
-    assert (Path("here") / "metrics.csv").read_bytes() == before
+    assert again.err == "error: here: holds a run already, and runs never share a folder; choose another\n"
+    assert {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_taken_meanwhile_is_not_shared(tmp_path: Path) -> None:
+    config = load(TINY)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "summary.json").write_text("another run's")
+    with pytest.raises(ConfigError, match="here: holds a run already"):
+        experiment.run(config, tmp_path / "here")
+    assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
+
+
+def test_a_summary_is_there_from_the_start(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data(_: object) -> None:
+        assert summary_of(run_folder())["status"] == "running"
+        raise DataError("seen")
+
+    monkeypatch.setattr(build, "data", data)
+    assert command(*TINY).err == "error: seen\n"
+
+
+def test_a_reader_that_goes_away_stops_no_run() -> None:
+    line = shlex.join([sys.executable, "-m", "digitnet", *TINY])
+    done = subprocess.run(f"{line} | head -1", shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("data: digits")
+    assert done.stderr == ""
+    summary = summary_of(run_folder())
+    assert (summary["status"], summary["epochs"]) == ("finished", 2)
+    assert "test accuracy" in (run_folder() / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import sys; sys.exit('no')", "model.target=mine:Net: cannot build it from {} (SystemExit: no);"),
+        (
+            "from torch import nn\n"
+            "class Net(nn.Sequential):\n"
+            "    def __init__(self):\n"
+            "        super().__init__(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))\n",
+            "ValueError: Expected more than 1 value per channel when training",
+        ),
+    ],
+)
+def test_a_network_of_ones_own_that_fails(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(body)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    done = command(*TINY, "model=custom", "model.target=mine:Net", "trainer.batch_size=1")
+    assert done.code in (1, 2)
+    assert done.err.startswith(f"error: {message}")
+    assert "Traceback" not in done.err
+    assert summary_of(run_folder())["status"] == "failed"
+
+
+def test_a_class_without_training_images(command: Command) -> None:
+    done = command(*TINY, "data.validation=1430", "aug=distort", "logger=full", "trainer.epochs=1")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_paths_are_shown_as_they_are(command: Command) -> None:
+    assert "/x:key:[red]y" in command("data=folder", "data.root='/x:key:[red]y'").err
 
 
 MISTAKES = [
@@ -241,6 +320,13 @@ MISTAKES = [
     ("epochs=3", 2, "no key 'epochs' … did you mean 'trainer.epochs'?"),
     ("aug.rotation_deg=3", 2, "no key 'aug.rotation_deg'; it belongs to aug=distort"),
     ("optimizer.betas=[0.9,0.9]", 2, "no key 'optimizer.betas'; it belongs to optimizer=adam and optimizer=adamw"),
+    ("data=folder data.root=x model=3", 2, "model=3: not the name of an option"),
+    (
+        "schedule.phases=[{epoch:&1,factor:&1}]",
+        2,
+        "no key 'schedule.phases.0.epoch' … did you mean 'schedule.phases.0.epochs'?",
+    ),
+    ("=3", 2, "'=3' has no key; it is KEY=VALUE"),
     ("foo=3", 2, "no key 'foo'; there are aug, data, device"),
     ("~sede", 2, "no key 'sede' to delete … did you mean 'seed'"),
     ("~model.dropout", 2, "model.dropout: has no value; set model.dropout=VALUE"),
@@ -252,6 +338,9 @@ MISTAKES = [
     ("trainer.precision=fp64", 2, "trainer.precision=fp64: should be 'fp32' or 'bf16'"),
     ("trainer=3", 2, "trainer=3: is a group of keys; set trainer.KEY=VALUE"),
     ("optimizer.lr=-1", 2, "optimizer.lr=-1: should be greater than 0"),
+    ("optimizer.lr=1e39", 2, "optimizer.lr=1.0e+39: should be less than or equal to 1000"),
+    ("trainer.batch_size=10000000000000000000", 2, "trainer.batch_size=10000000000000000000: should be"),
+    ("data.root='~nobody/x' data=folder", 1, "data.root=~nobody/x: no such folder"),
     ("optimizer.lr=nan", 2, "optimizer.lr=.nan: should be a finite number"),
     ("optimizer.nesterov=true", 2, "optimizer: nesterov=true needs a momentum; set optimizer.momentum=0.9"),
     ("optimizer.name=adam", 2, "optimizer.name=adam: the option is chosen with optimizer=adam"),
@@ -284,7 +373,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "code", "message"), MISTAKES, ids=[row[0] for row in MISTAKES])
 def test_mistakes(command: Command, arguments: str, code: int, message: str) -> None:
-    done = command(*arguments.split())
+    done = command(*(argument.replace("&", " ") for argument in arguments.split()))
     assert done.code == code
     assert done.err.startswith(f"error: {message}"), done.err
     assert len(done.err.splitlines()) <= 4
@@ -364,5 +453,11 @@ def test_the_main_job_on_the_real_mnist(shell: Command, real_mnist: Path) -> Non
     assert summary_of(run_dir)["test"]["accuracy"] >= 0.95
 
 
-def test_environment_has_no_leaks() -> None:
-    assert "HYDRA_FULL_ERROR" not in os.environ
+@pytest.mark.parametrize("wanted", [None, "0"])
+def test_the_environment_stays_as_it_is(command: Command, monkeypatch: pytest.MonkeyPatch, wanted: str | None) -> None:
+    if wanted is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", wanted)
+    before, program = dict(os.environ), list(sys.argv)
+    command("--cfg", "job")
+    assert dict(os.environ) == before
+    assert sys.argv == program

@@ -1,5 +1,7 @@
 """Every option of every group composes, passes the schema and builds what it names."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,9 @@ import yaml
 from torch import Generator
 
 from conftest import CHECKOUT
-from digitnet import build
+from digitnet import build, schema
 from digitnet.compose import load
-from digitnet.schema import Config
+from digitnet.models import AllConv, LeNet5
 
 CONF = CHECKOUT / "conf"
 OPTIONS = sorted(
@@ -59,7 +61,8 @@ def test_the_presets() -> None:
     assert rmsprop.optimizer.model_dump() == {
         "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
-    assert build.schedule(rmsprop.schedule, None)[1] == build.schedule(distort.schedule, None)[1] == 25
+    lengths = [build.schedule(config.schedule, config.trainer.epochs)[1] for config in (rmsprop, distort, allconv)]
+    assert lengths == [25, 25, 12]
     assert (rmsprop.aug.name, distort.aug.name) == ("none", "distort")
     assert distort.aug.model_dump().items() >= {"rotation_deg": 25.0, "shift": 0.1, "warmup_epochs": 2}.items()
     assert (allconv.model.name, allconv.model.final_relu) == ("allconv", False)
@@ -97,7 +100,22 @@ def test_options_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_no_defaults_in_the_schema() -> None:
-    assert all(field.is_required() for field in Config.model_fields.values())
+    groups = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, schema.Group)]
+    assert len(groups) > 20
+    assert all(field.is_required() for group in groups for field in group.model_fields.values())
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
+@pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith("experiment")])
+def test_the_command_line_outdoes_every_preset(preset: str, option: str) -> None:
+    load([f"experiment={preset}", option, *NEEDED.get(option, [])])
+
+
+@pytest.mark.parametrize(("function", "option"), [(LeNet5, "model=lenet5"), (AllConv, "model=allconv")])
+def test_networks_from_python_are_those_of_the_configs(function: Callable[..., object], option: str) -> None:
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    config = load([option]).model.model_dump(exclude={"name"})
+    assert {name: defaults[name] for name in config} == config
 
 
 def test_the_yaml_parses_as_plain_yaml() -> None:

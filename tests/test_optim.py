@@ -20,7 +20,7 @@ def test_constant() -> None:
 
 
 def test_cosine() -> None:
-    assert optim.cosine(0, epochs=10) == 1.0
+    assert optim.cosine(0, epochs=10, final_factor=0.1) == 1.0
     assert optim.cosine(5, epochs=10, final_factor=0.1) == pytest.approx(0.55)
     assert optim.cosine(10, epochs=10, final_factor=0.1) == pytest.approx(0.1)
 

@@ -48,3 +48,4 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new and only half")
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]  # no half file in the way

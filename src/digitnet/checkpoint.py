@@ -1,8 +1,8 @@
 """The whole state of a training run: what it takes to go on as if nothing had happened."""
 
 import io
-import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,38 @@ def save(path: Path, state: TrainState, model_name: str, config: dict[str, Any])
             "step": state.step,
             "generator": state.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "device_rng": _device_rng(state.generator.device),
         },
         buffer,
     )
     write_atomically(path, buffer.getvalue())
 
 
+def _device_rng(device: torch.device) -> torch.Tensor | None:
+    """The state of the device's global generator, which dropout draws from; the CPU's is `torch_rng`."""
+    match device.type:
+        case "cuda":
+            return torch.cuda.get_rng_state(device)
+        case "mps":
+            return torch.mps.get_rng_state()
+    return None
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running any code in it. Raises CheckpointError if that cannot be."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load looks at no checksum
+        if damaged is not None:
+            raise CheckpointError(f"{path}: damaged (the checksum of {damaged} is wrong)")
         with warnings.catch_warnings(action="ignore"):  # what torch finds odd in a foreign file, the error says too
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch.load raises whatever a broken file leads it to
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
     if not isinstance(content, dict) or not {"model", "model_name"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of digitnet's")
@@ -70,6 +86,6 @@ def load_weights(model: nn.Module, model_name: str, run_dir: Path) -> None:
         raise CheckpointError(f"{path}: saved for {saved}, the config asks for {model_name}; set model={saved}")
     try:
         model.load_state_dict(content["model"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         mismatch = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"{path}: its weights do not fit this {model_name} ({mismatch})") from error

@@ -10,7 +10,7 @@ from digitnet import __version__
 from digitnet.errors import DigitnetError
 
 if TYPE_CHECKING:
-    from digitnet.schema import Config
+    from omegaconf import DictConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments == ["--version"]:
+    if "--version" in arguments:
         print(f"digitnet {__version__}")
         return 0
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -27,48 +27,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = _launch(arguments)
         if traceback and errors:
             raise errors[0]
-        return max((error.exit_code for error in errors), default=0)
+        return max((_known(error).exit_code for error in errors), default=0)
     except SystemExit as leave:  # Hydra's way out of --help
-        return int(leave.code or 0)
+        return leave.code if isinstance(leave.code, int) else 1
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (DigitnetError, OSError) as error:
         if traceback:
             raise
-        return _show(error).exit_code
+        _show(error)
+        return _known(error).exit_code
     except KeyboardInterrupt as interrupt:
         _show(DigitnetError(str(interrupt) or "interrupted"))
         return 130
 
 
-def _launch(arguments: Sequence[str]) -> list[DigitnetError]:
+def _launch(arguments: Sequence[str]) -> list[Exception]:
     """Run what the command line asks for; returns how jobs failed, whose messages were shown."""
-    from digitnet.compose import launch
+    from digitnet.compose import check, launch
 
-    errors = []
+    errors: list[Exception] = []
 
-    def job(config: "Config", run_dir: Path) -> None:
-        from digitnet.experiment import (
-            run,
-        )  # torch: seconds, which the mistakes found above need not wait for
-
+    def job(composed: "DictConfig", run_dir: Path, command: str) -> None:
         try:
-            run(config, run_dir)
-        except (DigitnetError, OSError) as error:
+            config = check(composed)
+            from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
+
+            run(config, run_dir, command)
+        except Exception as error:
             # Not raised through Hydra, which would say so in words of its own; a sweep goes on with its next job.
-            errors.append(_show(error))
+            _show(error)
+            errors.append(error)
 
     launch(arguments, job)
     return errors
 
 
-def _show(error: DigitnetError | OSError) -> DigitnetError:
-    """Print the message, and return the error as one of ours: a full disk or a folder without permission too."""
-    from digitnet.display import show_error
-
+def _known(error: Exception) -> DigitnetError:
+    """The error as one of ours: also a full disk, a folder without permission, and what a user's own network raises."""
+    if isinstance(error, DigitnetError):
+        return error
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        error = DigitnetError(f"{where}{error.strerror or error}")
-    show_error(str(error))
-    return error
+        return DigitnetError(f"{where}{error.strerror or error}")
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if "OutOfMemory" in reason:
+        return DigitnetError(f"{reason}\nlower trainer.batch_size")
+    return DigitnetError(f"{reason}\nHYDRA_FULL_ERROR=1 shows where")
+
+
+def _show(error: Exception) -> None:
+    from digitnet.display import show_error
+
+    show_error(str(_known(error)))

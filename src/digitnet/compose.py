@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -41,11 +42,11 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     return check(config)
 
 
-def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> None:
+def launch(arguments: Sequence[str], task: Callable[[DictConfig, Path, str], None]) -> None:
     """Do what the command line says: run `task` once, or a sweep of it, or show help or the configuration.
 
-    `task` gets the checked configuration and the run's folder. Raises ConfigError for what is wrong with the command
-    line; for a plain run, before its folder is made.
+    `task` gets the composed configuration, the run's folder and the command that makes the run again. Raises
+    ConfigError for what is wrong with the command line; for a plain run, before its folder is made.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its own form and exit
@@ -53,6 +54,8 @@ def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> No
     for override in options.overrides:
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+        if override.startswith("="):
+            raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
         if found := re.match(r"(\w+)\.name=(.*)", override):
             raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
     if options.config_dir is not None and not Path(options.config_dir).is_dir():
@@ -60,9 +63,15 @@ def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> No
     shows = options.cfg or options.info or options.help or options.hydra_help or options.shell_completion
     if not (options.multirun or shows):
         load(options.overrides, options.config_dir)
+    for override in options.overrides:  # Hydra would write over what is in an explicit folder
+        key, _, folder = override.partition("=")
+        if key in ("hydra.run.dir", "hydra.sweep.dir") and any(Path(folder).glob("**/summary.json")):
+            raise ConfigError(f"{folder}: holds a run already, and runs never share a folder; choose another")
 
     def job(config: DictConfig) -> None:
-        task(check(config), Path(HydraConfig.get().runtime.output_dir))
+        hydra_config = HydraConfig.get()
+        command = shlex.join(["digitnet", *hydra_config.overrides.task])
+        task(config, Path(hydra_config.runtime.output_dir), command)
 
     program, sys.argv = sys.argv, ["digitnet", *arguments]
     # Hydra would print errors in a form of its own, and exit.
@@ -73,8 +82,9 @@ def launch(arguments: Sequence[str], task: Callable[[Config, Path], None]) -> No
         raise _explain(error, options.overrides, options.config_dir) from error
     finally:
         sys.argv = program
-        if wanted is None:
-            del os.environ["HYDRA_FULL_ERROR"]
+        del os.environ["HYDRA_FULL_ERROR"]
+        if wanted is not None:
+            os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
 def check(config: DictConfig) -> Config:
@@ -109,11 +119,14 @@ def _refuse(message: str) -> NoReturn:
 def _faults(error: ValidationError, content: dict[Any, Any]) -> list[str]:
     """Pydantic's findings, one text a key: `key=value: should be …`."""
     faults: dict[str, str] = {}
-    for fault in error.errors():
+    # What is unknown first: it may be what is missing, misspelt.
+    for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
         key, value = _locate(fault["loc"], content)
         match fault["type"]:
             case "extra_forbidden":
-                faults[key] = f"no key '{key}'" + _did_you_mean(key, set(_keys(content)) - {key})
+                missing = [f["loc"] for f in error.errors() if f["type"] == "missing"]
+                wanted = {f"{_locate(loc, content)[0]}.{loc[-1]}" for loc in missing}
+                faults[key] = f"no key '{key}'" + _did_you_mean(key, (set(_keys(content)) - {key}) | wanted)
             case "missing":
                 key = f"{key}.{fault['loc'][-1]}".lstrip(".")
                 faults[key] = f"{key}: has no value; set {key}=VALUE"
@@ -162,7 +175,8 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None)
         key = found[1]
         return ConfigError(f"no key '{key}'{_did_you_mean(key, _known_keys(overrides, config_dir))}")
     if "Config group override must be" in text:
-        wrong = next((o for o in overrides if o.partition("=")[0] in Config.model_fields), " ".join(overrides))
+        names = [o for o in overrides if o.partition("=")[0] in Config.model_fields]
+        wrong = next((o for o in names if not re.search("=[A-Za-z_]", o)), " ".join(overrides))
         return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
         key = found[1]

@@ -1,5 +1,6 @@
 """What people see: the terminal and its copy, train.log. The only room that imports rich."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,21 +28,28 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
 
 
+class _Terminal(Console):
+    """Text is text (no markup, no emoji codes in paths), and a reader that goes away (`| head`) stops no run."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Display:
     """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too."""
 
     def __init__(self, log: Path) -> None:
-        self._console = Console(highlight=False, markup=False)
+        self._console = _Terminal()
         self._file = log.open("w", encoding="utf-8")
         self._columns: list[str] = []
 
     def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
         """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
         self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
-        self.log(text)
-
-    def log(self, text: str) -> None:
-        """A line for train.log alone: the command line shows errors itself."""
         self._file.write(text + "\n")
         self._file.flush()
 
@@ -98,12 +106,15 @@ class Display:
             "bold",
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
 def show_error(message: str) -> None:
     """`error: …` on stderr, red on a terminal."""
-    console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+    console = _Terminal(stderr=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(message)
+    console.print(message, soft_wrap=True)

@@ -6,9 +6,7 @@ import io
 import math
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +21,7 @@ from digitnet import __version__, build, checkpoint, schema
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
 from digitnet.display import Display
-from digitnet.errors import ConfigError, DigitnetError
+from digitnet.errors import ConfigError, DivergedError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import check_output
 from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
@@ -40,15 +38,16 @@ class Result:
     run_dir: Path
 
 
-def run(config: schema.Config, run_dir: Path) -> Result:
+def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
     """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
 
-    Raises a DigitnetError for what the user can mend, KeyboardInterrupt when interrupted; what was finished before
-    stays on disk, and summary.json says how the run ended.
+    `command` is written down as what makes the run again. Raises a DigitnetError for what the user can mend, OSError
+    where a file cannot be written, KeyboardInterrupt when interrupted; what was finished before stays on disk, and
+    summary.json says how the run ended.
     """
     summary = RunSummary(
         status="running",
-        command=shlex.join(["digitnet", *sys.argv[1:]]),
+        command=command,
         seed=config.seed,
         versions=_versions(),
         git=_git(),
@@ -57,13 +56,13 @@ def run(config: schema.Config, run_dir: Path) -> Result:
     )
     run_dir.mkdir(parents=True, exist_ok=True)
     _claim(run_dir)
-    display = Display(run_dir / "train.log")
-    start = time.perf_counter()
-    try:
-        with _recorded(run_dir, summary, display, start):
+    write_summary(run_dir / "summary.json", summary)
+    threads = torch.get_num_threads()
+    with _recorded(run_dir, summary), Display(run_dir / "train.log") as display:
+        try:
             return _run(config, run_dir, summary, display)
-    finally:
-        display.close()
+        finally:
+            torch.set_num_threads(threads)  # the next job of a sweep has its own
 
 
 def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Display) -> Result:
@@ -81,7 +80,7 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
     if config.init_from is not None:
-        checkpoint.load_weights(model, config.model.name, Path(config.init_from).expanduser())
+        checkpoint.load_weights(model, config.model.name, Path(os.path.expanduser(config.init_from)))
     schedule, epochs = build.schedule(config.schedule, config.trainer.epochs)
     augment = build.augment(config.aug, generator)
     state = TrainState(model, build.optimizer(config.optimizer, model), generator)
@@ -179,7 +178,7 @@ def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torc
     from digitnet import pictures
 
     labels = data.train.labels.cpu()
-    firsts = [int((labels == label).nonzero()[0]) for label in range(min(len(data.classes), 10))]
+    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:10]]
     originals = data.train.images[firsts]
     augment = build.augment(config.aug, Generator(device).manual_seed(config.seed))
     assert augment is not None
@@ -188,24 +187,27 @@ def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torc
 
 
 @contextlib.contextmanager
-def _recorded(run_dir: Path, summary: RunSummary, display: Display, start: float) -> Iterator[None]:
+def _recorded(run_dir: Path, summary: RunSummary) -> Iterator[None]:
     """Write down how the block ended: finished, failed, diverged or interrupted."""
+    start = time.perf_counter()
     try:
         yield
-        summary.status = "finished"
-    except KeyboardInterrupt:
-        summary.status = "interrupted"
-        kept = f"checkpoints/last.pt is of epoch {summary.epochs}" if summary.epochs else "no epoch was finished"
-        raise KeyboardInterrupt(f"interrupted; {kept}; {_shown(run_dir)}") from None
-    except Exception as error:
-        summary.status, summary.error = (
-            "failed",
-            f"{error}" if isinstance(error, DigitnetError) else repr(error),
-        )
-        raise
-    finally:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            kept = f"checkpoints/last.pt is of epoch {summary.epochs}" if summary.epochs else "no epoch was finished"
+            error.args = (f"interrupted; {kept}; {_shown(run_dir)}",)
+        known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
+        summary.status = known.get(type(error), "failed")
+        summary.error = str(error) or repr(error)
         summary.seconds = time.perf_counter() - start
-        write_summary(run_dir / "summary.json", summary)
+        with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
+            write_summary(run_dir / "summary.json", summary)
+            with (run_dir / "train.log").open("a") as log:
+                log.write(f"error: {summary.error}\n")
+        raise
+    summary.status = "finished"
+    summary.seconds = time.perf_counter() - start
+    write_summary(run_dir / "summary.json", summary)
 
 
 def _claim(run_dir: Path) -> None:
@@ -219,6 +221,7 @@ def _claim(run_dir: Path) -> None:
 def _make_deterministic(device: torch.device) -> None:
     """Same seed, device and threads, same figures. CPU kernels are deterministic as they are."""
     if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default; fp32 shall mean fp32
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)

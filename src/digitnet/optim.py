@@ -24,7 +24,7 @@ def constant(epoch: float) -> float:
     return 1.0
 
 
-def cosine(epoch: float, epochs: int, final_factor: float = 0.0) -> float:
+def cosine(epoch: float, epochs: int, final_factor: float) -> float:
     """From 1 to `final_factor` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5)."""
     return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
 
@@ -32,9 +32,9 @@ def cosine(epoch: float, epochs: int, final_factor: float = 0.0) -> float:
 def onecycle(
     epoch: float,
     epochs: int,
-    warmup_fraction: float = 0.3,
-    start_factor: float = 0.04,
-    final_factor: float = 0.0004,
+    warmup_fraction: float,
+    start_factor: float,
+    final_factor: float,
 ) -> float:
     """From `start_factor` up to 1 and down to `final_factor` (Smith and Topin 2018, arXiv:1708.07120, section 3).
 

@@ -52,13 +52,17 @@ class RunSummary:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` whole or not at all: a reader never sees half a file, nor does a crash leave one."""
+    """Replace `path` whole or not at all: a reader never sees half a file under this name, not even after a crash."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)  # on a full disk it would be in the way
+        raise
 
 
 def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:

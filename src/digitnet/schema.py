@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]  # float32 ends at 3.4e38
+NonNegative = Annotated[float, Field(ge=0, le=1e30)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
@@ -49,7 +49,7 @@ class Distort(Group):
     scale: Fraction
     shear_deg: Annotated[float, Field(ge=0, le=60)]
     squeeze: Fraction
-    elastic_alpha: NonNegative
+    elastic_alpha: Annotated[float, Field(ge=0, le=1000)]
     elastic_sigma: Annotated[float, Field(gt=0, le=14)]
     warmup_epochs: Annotated[int, Field(ge=0)]
 

@@ -1,5 +1,6 @@
 """A user's own images."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def images(tmp_path: Path) -> Path:
     for name, grey in (("no", 10), ("yes", 240)):
         (root / name).mkdir(parents=True)
         for number in range(10):
-            kind = ("png", "jpg", "bmp")[number % 3]
+            kind = ("png", "jpg", "bmp", "gif", "TIFF")[number % 5]
             picture = np.full((20 + number, 30, 3), grey, np.uint8)
             Image.fromarray(picture).save(root / name / f"{number}.{kind}")
     return root
@@ -38,6 +39,42 @@ def test_load(images: Path) -> None:
 def test_invert(images: Path) -> None:
     found = load_folder(str(images), test_fraction=0.3, invert=True)
     assert torch.equal(found.train.images.float().mean((1, 2, 3)) < 128, found.train.labels == 1)
+
+
+def ink_of(image: Image.Image, tmp_path: Path, invert: bool, **options: object) -> np.ndarray:
+    """What `load_folder` makes of `image`, (28, 28)."""
+    for name in "ab":
+        (tmp_path / "one" / name).mkdir(parents=True)
+        for number in range(2):
+            image.save(tmp_path / "one" / name / f"{number}.png", **options)
+    return load_folder(str(tmp_path / "one"), test_fraction=0.5, invert=invert).train.images[0, 0].numpy()
+
+
+@pytest.mark.parametrize("invert", [True, False])
+def test_ink_on_a_transparent_ground(tmp_path: Path, invert: bool) -> None:
+    image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255) if invert else (255, 255, 255, 255), (10, 4, 14, 24))
+    ink = ink_of(image, tmp_path, invert)
+    assert (ink[4:24, 10:14] == 255).all()
+    assert ink.sum() == 255 * 80
+
+
+def test_sixteen_bits(tmp_path: Path) -> None:
+    picture = np.zeros((28, 28), np.uint16)
+    picture[4:24, 10:14] = 30000
+    ink = ink_of(Image.fromarray(picture), tmp_path, invert=False)
+    assert (ink[4:24, 10:14] == 30000 * 255 // 65535).all()
+    assert (ink > 0).sum() == 80
+
+
+def test_a_turned_photograph_is_upright(tmp_path: Path) -> None:
+    image = Image.new("L", (28, 28))
+    image.paste(255, (0, 0, 28, 10))  # the upper part
+    exif = Image.Exif()
+    exif[0x0112] = 3  # taken upside down
+    ink = ink_of(image, tmp_path, invert=False, exif=exif)
+    assert ink[18:].all()
+    assert not ink[:17].any()
 
 
 def test_held_out(images: Path) -> None:
@@ -77,6 +114,12 @@ def test_a_class_of_one(images: Path) -> None:
     (images / "perhaps").mkdir()
     (images / "yes" / "0.png").rename(images / "perhaps" / "0.png")
     with pytest.raises(DataError, match=r"perhaps: 1 image\(s\); a class needs one to train and one to test"):
+        load_folder(str(images), test_fraction=0.2)
+
+
+def test_one_class(images: Path) -> None:
+    shutil.rmtree(images / "no")
+    with pytest.raises(DataError, match=r"images: one class, yes; there must be two at least"):
         load_folder(str(images), test_fraction=0.2)
 
 

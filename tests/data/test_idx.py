@@ -63,6 +63,15 @@ def test_damaged_archives_are_named(small_mnist: Path, damage: str) -> None:
         load_idx("mnist", str(small_mnist))
 
 
+def test_an_archive_that_cannot_be_read_is_not_missing(small_mnist: Path) -> None:
+    path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: cannot be read \(Is a directory\)") as caught:
+        load_idx("mnist", str(small_mnist))
+    assert not isinstance(caught.value, DataMissingError)
+
+
 def test_content_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     write_idx(path, torch.zeros(3, 4, 4))

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import os
 import socket
 import struct
 import sys
@@ -69,7 +70,7 @@ def load_idx(name: str, root: str, validation: str | int = "test") -> Dataset:
     Raises DataError if an archive is damaged, DataMissingError if there is none and none can be had.
     """
     source = SOURCES[name]
-    folder = Path(root).expanduser() / source.torchvision_class / "raw"
+    folder = Path(os.path.expanduser(root)) / source.torchvision_class / "raw"
     train = _read_split(name, folder, "train", source.train_images, source.train_labels)
     test = _read_split(name, folder, "t10k", source.test_images, source.test_labels)
     train, held_out = split_validation(train, test, validation)
@@ -85,21 +86,22 @@ def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5:
 def _archive(name: str, folder: Path, file: str, md5: str) -> Path:
     """The path of an archive whose checksum is right, downloaded if it is not there."""
     path = folder / file
-    try:
-        if not path.exists():
+    if not path.exists():
+        try:
             _download(name, folder, file, md5)
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
-        root = folder.parent.parent
-        reason = str(error).strip().partition("\n")[0]
-        raise DataMissingError(
-            f"data={name}: {path} is not there and cannot be had ({reason});\n"
-            f"put the four archives into {folder}, or say where they are with data.root=FOLDER "
-            f"(now {root}),\nor use the embedded digits: data=digits"
-        ) from error
+        except (OSError, RuntimeError) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
+            root = folder.parent.parent
+            reason = str(error).strip().partition("\n")[0]
+            raise DataMissingError(
+                f"data={name}: {path} is not there and cannot be had ({reason});\n"
+                f"put the four archives into {folder}, or say where they are with data.root=FOLDER "
+                f"(now {root}),\nor use the embedded digits: data=digits"
+            ) from error
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise DataError(f"{path}: damaged (its MD5 sum is {found}, should be {md5});\ndelete it and run again")
     return path

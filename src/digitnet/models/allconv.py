@@ -17,8 +17,9 @@ class AllConv(nn.Module):
     - max-pooling stays (the paper's base model A); the paper's point is to replace it by strided convolutions;
     - pooling comes before the ReLU, which gives the same numbers as after it;
     - no dropout and no weight decay;
-    - `final_relu` (the notebook's, off here): a ReLU on the ten outputs. A class whose output is negative for every
-      image then has no gradient and is never predicted.
+    - no ReLU on the ten outputs, which notebook and paper both have; `final_relu` puts it back. In the paper an
+      average over 6x6 places follows it. Here there is one place, so a class whose output is negative for every image
+      has no gradient and is never predicted.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Generator, nn
 def glorot_(module: nn.Module, fans: str = "glorot", generator: Generator | None = None) -> None:
     """Draw the weights of every convolution and dense layer from U(-a, a), a = sqrt(6 / (fan_in + fan_out)).
 
-    `fans="glorot"` counts a convolution's fan_out as filters x kernel area, as the paper does.
+    `fans="glorot"` counts a convolution's fan_out as filters x kernel area (the paper has dense layers only).
     `fans="glorot_keras2016"` counts the filters alone, as the Keras of early 2016 did (`initializations.get_fans`);
     its convolution weights are larger, and LeNet-5 with sigmoids leaves its first plateau sooner.
     """

@@ -96,14 +96,16 @@ def main() -> None:
             seconds[variant] += epochs
             memory[variant].append(peak)
     print(f"{options.threads} thread(s), {options.rounds} rounds of {EPOCHS - 1} counted epochs of {IMAGES:,} images")
-    print(f"{'':22}{'s an epoch':>11}{'min':>7}{'max':>7}{'ratio':>8}{'peak MB':>9}")
-    base = statistics.median(seconds["bare loop"])
+    print()
+    print("| | s an epoch: median (fastest to slowest) | ratio of medians | ratio of fastest | peak memory |")
+    print("|---|---|---|---|---|")
+    base = seconds["bare loop"]
     for variant in variants:
         times = seconds[variant]
-        middle = statistics.median(times)
         print(
-            f"{variant:22}{middle:11.2f}{min(times):7.2f}{max(times):7.2f}{middle / base:8.3f}"
-            f"{statistics.median(memory[variant]):9.0f}"
+            f"| {variant} | {statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f}) "
+            f"| {statistics.median(times) / statistics.median(base):.2f} | {min(times) / min(base):.2f} "
+            f"| {statistics.median(memory[variant]):.0f} MB |"
         )
 
 

@@ -21,7 +21,7 @@ def run_dir(tmp_path: Path) -> Path:
     optimizer.step()
     state = TrainState(model, optimizer, torch.Generator().manual_seed(7), epoch=3, step=42)
     (tmp_path / "checkpoints").mkdir()
-    checkpoint.save(tmp_path / "checkpoints" / "last.pt", state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}})
+    checkpoint.save([tmp_path / "checkpoints" / "last.pt"], state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}})
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 import io
 import warnings
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ class TrainState:
     step: int = 0  # finished ones, over all epochs
 
 
-def save(path: Path, state: TrainState, model_name: str, config: dict[str, Any]) -> None:
-    """Write a checkpoint atomically: tensors, numbers and strings only, so that it loads with `weights_only=True`."""
+def save(paths: Iterable[Path], state: TrainState, model_name: str, config: dict[str, Any]) -> None:
+    """Write a checkpoint to each of `paths`, atomically.
+
+    It holds tensors, numbers and strings only, so that it loads with `weights_only=True`.
+    """
     buffer = io.BytesIO()
     torch.save(
         {
@@ -43,7 +47,8 @@ def save(path: Path, state: TrainState, model_name: str, config: dict[str, Any])
         },
         buffer,
     )
-    write_atomically(path, buffer.getvalue())
+    for path in paths:
+        write_atomically(path, buffer.getvalue())
 
 
 def _device_rng(device: torch.device) -> torch.Tensor | None:

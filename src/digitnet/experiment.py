@@ -131,10 +131,10 @@ def _record_epoch(
 ) -> None:
     """Metrics, checkpoints and the summary after an epoch. `best` is the highest val_acc, then the lowest val_loss."""
     best = max(records, key=lambda record: (record.val_acc, -record.val_loss))
-    for name in ["last.pt", "best.pt"] if best is records[-1] else ["last.pt"]:
-        path = run_dir / "checkpoints" / name
-        path.parent.mkdir(exist_ok=True)
-        checkpoint.save(path, state, config.model.name, config.model_dump())
+    folder = run_dir / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    paths = [folder / "last.pt", folder / "best.pt"] if best is records[-1] else [folder / "last.pt"]
+    checkpoint.save(paths, state, config.model.name, config.model_dump())
     write_metrics(run_dir / "metrics.csv", records)
     summary.epochs = len(records)
     summary.final = asdict(records[-1])
@@ -240,7 +240,8 @@ def _introduce(
     )
     distorted = "" if config.aug.name == "none" else ", distorted images"
     display.line(f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}")
-    threads = f" ({summary.device['threads']} threads)" if summary.device["type"] == "cpu" else ""
+    count = summary.device["threads"]
+    threads = f" ({count} thread{'s' * (count > 1)})" if summary.device["type"] == "cpu" else ""
     display.line(
         f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
         f"{epochs} epochs of batches of {config.trainer.batch_size}, {config.trainer.precision}, seed {config.seed}, "

@@ -20,7 +20,7 @@ from torch import Tensor
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
 
-TIMEOUT_SECONDS = 20.0  # of silence, before a download is given up
+TIMEOUT_SECONDS = 10.0  # of silence, before a download is given up
 
 
 @dataclass(frozen=True)

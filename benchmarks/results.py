@@ -10,7 +10,6 @@ Runs that are finished already are kept, so it can be interrupted and called aga
 
 import argparse
 import json
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).parents[1]
-README = CHECKOUT / "README.md"
+from readme import CHECKOUT, machine, write_section
+
 PICTURES = {"curves.png": "lenet5", "distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
-BEGIN, END = "<!-- results: made by benchmarks/results.py -->\n", "<!-- end of results -->"
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,11 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 def write_table(runs: Path) -> None:
     lines = ["| what | command | notebook | digitnet | worst | n |", "|---|---|---|---|---|---|"]
-    finished: list[dict[str, Any]] = []
     for row in ROWS:
         summaries = [summary_of(runs / row.name / str(seed)) for seed in range(row.seeds)]
         summaries = [summary for summary in summaries if summary.get("status") == "finished"]
         if not summaries:
             continue
-        finished += summaries
         accuracies = [100 * summary["test"]["accuracy"] for summary in summaries]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
         command = " ".join(["digitnet", *row.overrides.split()])
@@ -121,28 +117,18 @@ def write_table(runs: Path) -> None:
             f"| {row.what} | `{command}` | {row.notebook} | {statistics.mean(accuracies):.2f}{spread} % "
             f"| {min(accuracies):.2f} % | {len(accuracies)} |"
         )
-    versions = ", ".join(sorted({f"torch {summary['versions']['torch']}" for summary in finished}))
     lines += [
         "",
-        f"Test accuracy of the final weights, mean ± standard deviation over seeds 0 to n-1; {cpu()}, {versions}; "
+        f"Test accuracy of the final weights, mean ± standard deviation over seeds 0 to n-1; {machine()}; "
         "one thread a run and two runs at a time (all-conv: two threads, alone). "
         "Remade by `python benchmarks/results.py --jobs 2`.",
     ]
     table = "\n".join(lines) + "\n"
     print(table)
-    if README.exists() and BEGIN in (text := README.read_text()):
-        head, _, rest = text.partition(BEGIN)
-        README.write_text(head + BEGIN + table + END + rest.partition(END)[2])
+    write_section("benchmarks/results.py", table)
     for picture, row_name in PICTURES.items():
         if (made := runs / row_name / "0" / picture).exists():
             shutil.copyfile(made, CHECKOUT / "docs" / picture)
-
-
-def cpu() -> str:
-    models = []
-    if (info := Path("/proc/cpuinfo")).exists():
-        models = [line.partition(": ")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{len(models) or '?'} cores of {models[0] if models else platform.machine()}"
 
 
 if __name__ == "__main__":

@@ -37,19 +37,26 @@ class Row:
 
 
 ROWS = [
-    Row("lenet5", "Part I, from scratch", "experiment=lenet5", 5),
-    Row("lenet5_twice", "Part I, trained twice, as its log was", "experiment=lenet5", 3, "99.00 %", after="lenet5"),
-    Row("lenet5_rmsprop", "Part II as its log shows it", "experiment=lenet5_rmsprop", 3, "98.76 %"),
-    Row("lenet5_distort", "Part II as its text describes it", "experiment=lenet5_distort", 3),
-    Row("distort", "Part I with distortions", "model=lenet5 aug=distort", 5),
-    Row("allconv", "Part III, never trained there", "experiment=allconv", 1, threads=2),
+    Row("lenet5", "LeNet-5 (part I), from scratch", "experiment=lenet5", 5),
     Row(
-        *("allconv_relu", "Part III with the notebook's last ReLU"),
+        "lenet5_twice",
+        "LeNet-5 (part I), trained twice as in its log",
+        "experiment=lenet5",
+        3,
+        "99.00 %",
+        after="lenet5",
+    ),
+    Row("lenet5_rmsprop", "LeNet-5, RMSprop (part II as its log shows it)", "experiment=lenet5_rmsprop", 3, "98.76 %"),
+    Row("lenet5_distort", "LeNet-5, RMSprop, distortions (part II as its text has it)", "experiment=lenet5_distort", 3),
+    Row("distort", "LeNet-5 with distortions", "model=lenet5 aug=distort", 5),
+    Row("allconv", "all-convolutional (part III, never trained there)", "experiment=allconv", 1, threads=2),
+    Row(
+        *("allconv_relu", "the same with the notebook's last ReLU"),
         *("experiment=allconv model.final_relu=true trainer.epochs=3", 1),
         threads=2,
     ),
-    Row("momentum", "Part I with the momentum that was meant", "experiment=lenet5 optimizer.momentum=0.8", 1),
-    Row("digits", "Part I on the embedded digits", "", 5, data="digits"),
+    Row("momentum", "LeNet-5 with the momentum that was meant", "experiment=lenet5 optimizer.momentum=0.8", 1),
+    Row("digits", "LeNet-5 on the embedded digits", "", 5, data="digits"),
     Row("digits_distort", "the same with distortions", "model=lenet5 aug=distort", 5, data="digits"),
 ]
 

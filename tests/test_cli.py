@@ -136,6 +136,17 @@ def test_held_out_validation_chooses_the_best(command: Command) -> None:
     assert (summary["dataset"]["validation"], summary["test"]["n"]) == (300, 360)
 
 
+def test_the_best_is_kept_when_the_last_is_worse(command: Command) -> None:
+    phases = "schedule.phases=[{epochs: 2, factor: 1}, {epochs: 1, factor: 1000}]"
+    assert command(*TINY, "optimizer=adam", "optimizer.lr=0.003", phases, "trainer.epochs=3").code == 0
+    run_dir = run_folder()
+    best = summary_of(run_dir)["best"]
+    accuracies = [figures[5] for figures in figures_of(run_dir)]
+    assert best["val_acc"] == max(accuracies) > accuracies[-1]
+    epochs = [torch.load(run_dir / f"checkpoints/{n}.pt", weights_only=True)["epoch"] for n in ("best", "last")]
+    assert epochs == [best["epoch"], 3]
+
+
 def test_starting_from_another_run(command: Command) -> None:
     assert command(*TINY, "optimizer=adam", "hydra.run.dir=first").code == 0
     done = command(*TINY, "optimizer=adam", "init_from=first", "hydra.run.dir=second")

@@ -59,8 +59,14 @@ def test_another_size_is_named(run_dir: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"init_from=.*: no checkpoint there; give the folder of a run"):
         checkpoint.load_weights(LeNet5(), "lenet5", tmp_path)
+    with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
+def test_a_checkpoint_itself(run_dir: Path) -> None:
+    checkpoint.load_weights(LeNet5(), "lenet5", run_dir / "checkpoints" / "last.pt")
 
 
 def test_a_flipped_bit(run_dir: Path) -> None:

@@ -25,13 +25,21 @@ def test_misclassified(tmp_path: Path, wrong: int, height: int) -> None:
     test = load_digits(enlarge_to=1437).test
     predicted = test.labels.clone()
     predicted[:wrong] = (predicted[:wrong] + 1) % 10
-    pictures.draw_misclassified(tmp_path / "m.png", test.images, test.labels, predicted)
+    pictures.draw_misclassified(tmp_path / "m.png", test.images, test.labels, predicted, list("0123456789"))
     picture = pixels(tmp_path / "m.png")
     assert picture.shape == (height, 1000, 3)
     blue, red, black = (count(picture[35:], colour) for colour in ((0, 0, 255), (255, 0, 0), (0, 0, 0)))
     shown = min(wrong, 100)
     assert min(blue, red, black) >= 10 * shown
     assert shown or blue == red == black == 0
+
+
+def test_misclassified_with_long_names(tmp_path: Path) -> None:
+    test = load_digits(enlarge_to=1437).test
+    names = [f"a long name {n}" for n in range(10)]
+    pictures.draw_misclassified(tmp_path / "m.png", test.images, test.labels, (test.labels + 1) % 10, names)
+    picture = pixels(tmp_path / "m.png")
+    assert min(count(picture, (0, 0, 255)), count(picture, (255, 0, 0))) > 1000
 
 
 def test_confusion(tmp_path: Path) -> None:

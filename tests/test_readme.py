@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from conftest import CHECKOUT, Command
+from conftest import CHECKOUT, TINY, Command
 from digitnet.compose import load
 
 README = (CHECKOUT / "README.md").read_text()
@@ -25,6 +25,14 @@ def test_commands(line: list[str], command: Command) -> None:
         assert command(*arguments).code == 0
     else:  # of a sweep, the first job
         load([re.sub(r"=([\d.]+),.*", r"=\1", argument) for argument in arguments if argument != "-m"])
+
+
+def test_the_weights_in_plain_python(command: Command) -> None:
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=RUN_DIR").code == 0
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+        exec(block, names)
+    assert names["logits"].shape == (1, 10)  # type: ignore[attr-defined]
 
 
 def test_two_commands_lead_to_the_script() -> None:

@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from digitnet import optim, schema
 from digitnet.augment import distort
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
-from digitnet.errors import ConfigError, DataMissingError
+from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, LeNet5, build_custom
 
 
@@ -36,8 +36,12 @@ def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.F
             try:
                 return load_idx("mnist", config.root, config.validation)
             except DataMissingError:
-                digits = load_digits(config.enlarge_to, config.validation)
-                digits.notes["instead_of"] = f"mnist, which is neither in {config.root} nor to be downloaded"
+                why = f"MNIST is not in {config.root}, see data.root, and cannot be downloaded"
+                try:
+                    digits = load_digits(config.enlarge_to, config.validation)
+                except DataError as error:
+                    raise DataError(f"{error}\nthese are the embedded digits: {why}") from error
+                digits.notes["why"] = why
                 return digits
 
 

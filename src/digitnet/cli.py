@@ -33,11 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (DigitnetError, OSError) as error:
+    except DigitnetError as error:
         if traceback:
             raise
         _show(error)
-        return _known(error).exit_code
+        return error.exit_code
+    except OSError as error:  # from Hydra: jobs' own errors are kept
+        if traceback:
+            raise
+        _show(DigitnetError(f"cannot make the run's folder ({_known(error)}); set hydra.run.dir=FOLDER to another"))
+        return 1
     except KeyboardInterrupt as interrupt:
         _show(DigitnetError(str(interrupt) or "interrupted"))
         return 130

@@ -165,10 +165,11 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None)
     """Hydra's complaint in digitnet's form, with the names that are nearest."""
     text = str(error) or str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, option = error.missing_cfg_file.rpartition("/")
+        typed = [o.lstrip("+") for o in overrides if o.lstrip("+").replace("=", "/", 1) == error.missing_cfg_file]
+        group, _, option = typed[0].partition("=") if typed else error.missing_cfg_file.rpartition("/")
         near = difflib.get_close_matches(option, error.options, n=2)
-        hint = f" … did you mean {' or '.join(map(repr, near))}?" if near else f"; there are {', '.join(error.options)}"
-        return ConfigError(f"{group}={option}: no such option{hint}")
+        hint = f" … did you mean {' or '.join(map(repr, near))}? There are" if near else "; there are"
+        return ConfigError(f"{group}={option}: no such option{hint} {', '.join(error.options)}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
     if found := re.search(r"Could not override '([^']+)'", text):
@@ -188,8 +189,11 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None)
         return ConfigError(f"{found[1]} is chosen already; leave out the '+': {found[1]}=OPTION")
     if "See https://hydra.cc" in text:
         reason = _first_line(error)
-        wrong = next((o for o in overrides if o in text or o.partition("=")[2] in text), " ".join(overrides))
-        return ConfigError(f"{wrong}: cannot be read ({reason}); quote values with special characters: 'key=\"value\"'")
+        # The whole override is in the text, or only what could be read of its value.
+        named = [o for o in overrides if o in text] or [o for o in overrides if o.partition("=")[2] in text]
+        wrong = max(named or overrides, key=len)
+        key, _, value = wrong.partition("=")
+        return ConfigError(f"{wrong}: cannot be read ({reason});\nquote what is more than a word: '{key}=\"{value}\"'")
     return ConfigError(_first_line(error))
 
 
@@ -203,7 +207,8 @@ def _known_keys(overrides: Iterable[str], config_dir: str | None) -> list[str]:
     chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
     for choice in (chosen, []):
         with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            return list(_keys(OmegaConf.to_container(_compose(choice, config_dir))))
+            keys = _keys(OmegaConf.to_container(_compose(choice, config_dir)))
+            return ["experiment", *keys]  # whose options leave no key of their own
     return []
 
 
@@ -220,12 +225,12 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     group, _, leaf = name.rpartition(".")
     siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
-    if near := difflib.get_close_matches(leaf, siblings, n=2):
-        near = [f"{group}.{sibling}".lstrip(".") for sibling in near]
-    else:
-        near = [full for full in names if full.rpartition(".")[2] == leaf]
-    if near:
-        return f" … did you mean {' or '.join(repr(full) for full in near[:3])}?"
-    if options := [option for option, keys in group_keys(group).items() if leaf in keys]:
+    near = [f"{group}.{sibling}".lstrip(".") for sibling in difflib.get_close_matches(leaf, siblings, n=2)]
+    options = [option for option, keys in group_keys(group).items() if leaf in keys]
+    if options and not near:
         return f"; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
+    if near := near or [full for full in names if full.rpartition(".")[2] == leaf]:
+        return f" … did you mean {' or '.join(repr(full) for full in near[:3])}?"
+    if group in names and not siblings:
+        return f"; to add it, write +{name}=VALUE"
     return f"; there are {', '.join(siblings)}" if siblings else ""

@@ -102,7 +102,7 @@ class Display:
 
     def result(self, test: "Evaluation", run_dir: Path) -> None:
         self.line(
-            f"test accuracy {100 * test.accuracy:.2f} % ({test.errors:,} errors of {test.n:,}); {run_dir}",
+            f"test accuracy {100 * test.accuracy:.2f} % ({plural(test.errors, 'error')} of {test.n:,}); {run_dir}",
             "bold",
         )
 
@@ -111,6 +111,11 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_error(message: str) -> None:

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from digitnet import __version__, build, checkpoint, schema
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
-from digitnet.display import Display
+from digitnet.display import Display, plural
 from digitnet.errors import ConfigError, DivergedError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import check_output
@@ -67,6 +67,8 @@ def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
 
 def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Display) -> Result:
     if config.trainer.threads is not None:
+        if config.trainer.threads > (cores := os.cpu_count() or 1):
+            raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
         torch.set_num_threads(config.trainer.threads)
     device = build.device(config.device.name)
     _make_deterministic(device)
@@ -168,7 +170,7 @@ def _write_results(
     if logger.pictures:
         from digitnet import pictures  # matplotlib takes half a second, which training need not wait for
 
-        pictures.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted)
+        pictures.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
         pictures.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
         pictures.draw_curves(run_dir / "curves.png", records, validation, chance=1 - 1 / len(data.classes))
 
@@ -225,27 +227,28 @@ def _make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs time and changes no figure
+        # It costs time and changes no figure.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _introduce(
     display: Display, config: schema.Config, data: Dataset, validation: str, summary: RunSummary, epochs: int
 ) -> None:
     """The lines before the epochs: the data first."""
-    instead = data.notes.get("instead_of")
+    source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
     display.line(
-        f"data: {data.name} ({data.source})"
-        + (f" instead of {instead}" if instead else "")
-        + f", {len(data.train):,} training and {len(data.test):,} test images; validation on the {validation}"
+        f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
+        f"validation on the {validation}"
     )
-    distorted = "" if config.aug.name == "none" else ", distorted images"
+    distorted = ""
+    if isinstance(config.aug, schema.Distort):
+        distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
     display.line(f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}")
-    count = summary.device["threads"]
-    threads = f" ({count} thread{'s' * (count > 1)})" if summary.device["type"] == "cpu" else ""
+    threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
     display.line(
         f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
-        f"{epochs} epochs of batches of {config.trainer.batch_size}, {config.trainer.precision}, seed {config.seed}, "
-        f"on {summary.device['name']}{threads}"
+        f"{plural(epochs, 'epoch')} of batches of {config.trainer.batch_size}, {config.trainer.precision}, "
+        f"seed {config.seed}, on {summary.device['name']}{threads}"
     )
     if config.init_from is not None:
         display.line(f"starting from the weights of {config.init_from}")

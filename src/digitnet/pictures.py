@@ -15,7 +15,7 @@ from digitnet.records import EpochRecord
 SIDE = 10  # images in a row
 
 
-def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Tensor) -> None:
+def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
     """The notebook's picture: the first 100 misclassified images, black on white, truth blue, prediction red."""
     wrong = (labels != predicted).nonzero().flatten()
     shown = wrong[: SIDE * SIDE]
@@ -36,8 +36,11 @@ def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Te
         axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
         # Above the image, where they hide no ink.
-        axes.text(0.0, 1.02, str(labels[index].item()), color="blue", fontsize=13, transform=axes.transAxes)
-        axes.text(0.3, 1.02, str(predicted[index].item()), color="red", fontsize=13, transform=axes.transAxes)
+        true, guess = (classes[int(kind[index])][:9] for kind in (labels, predicted))
+        size = 13 if len(true) + len(guess) <= 4 else 7
+        axes.text(0.0, 1.02, true, color="blue", fontsize=size, transform=axes.transAxes)
+        side = {"x": 0.3} if size == 13 else {"x": 1.0, "ha": "right"}
+        axes.text(y=1.02, s=guess, color="red", fontsize=size, transform=axes.transAxes, **side)
     figure.savefig(path)
 
 
@@ -87,7 +90,7 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     error.plot(epochs, [100 * (1 - r.val_acc) for r in records], label=validation, **style)
     error.axhline(100 * chance, color="0.7", linewidth=0.8, linestyle=":", label="chance")
     error.set_title("Error (%)")
-    rate.step(epochs, [r.lr for r in records], where="post", color="0.3")
+    rate.plot(epochs, [r.lr for r in records], color="0.3", drawstyle="steps-mid", **style)
     rate.set_title("Learning rate")
     rate.set_ylim(bottom=0)
     for axes in (loss, error):
@@ -107,7 +110,7 @@ def draw_distorted(path: Path, originals: Tensor, distorted: Tensor) -> None:
     """A sample sheet: `originals` (C, 1, 28, 28) on top, below them `distorted` (R, C, 1, 28, 28), all uint8."""
     rows, columns = distorted.shape[:2]
     sheet = torch.cat([originals.unsqueeze(0), distorted])[:, :, 0]
-    figure = Figure(figsize=(0.8 * columns, 0.8 * (rows + 1) + 0.5), dpi=100)
+    figure = Figure(figsize=(max(0.8 * columns, 5.6), 0.8 * (rows + 1) + 0.5), dpi=100)
     figure.suptitle("Training images (top row) and what the distortions make of them", fontsize=11)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / (0.8 * (rows + 1) + 0.5))
     for place, image in enumerate(sheet.reshape(-1, *sheet.shape[2:]), start=1):

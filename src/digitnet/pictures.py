@@ -37,10 +37,12 @@ def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Te
         axes.set_axis_off()
         # Above the image, where they hide no ink.
         true, guess = (classes[int(kind[index])][:9] for kind in (labels, predicted))
-        size = 13 if len(true) + len(guess) <= 4 else 7
-        axes.text(0.0, 1.02, true, color="blue", fontsize=size, transform=axes.transAxes)
-        side = {"x": 0.3} if size == 13 else {"x": 1.0, "ha": "right"}
-        axes.text(y=1.02, s=guess, color="red", fontsize=size, transform=axes.transAxes, **side)
+        if len(true) + len(guess) <= 4:
+            axes.text(0.0, 1.02, true, color="blue", fontsize=13, transform=axes.transAxes)
+            axes.text(0.3, 1.02, guess, color="red", fontsize=13, transform=axes.transAxes)
+        else:
+            axes.text(0.1, 1.15, true, color="blue", fontsize=7, transform=axes.transAxes)
+            axes.text(0.1, 1.02, guess, color="red", fontsize=7, transform=axes.transAxes)
     figure.savefig(path)
 
 
@@ -92,7 +94,7 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     error.set_title("Error (%)")
     rate.plot(epochs, [r.lr for r in records], color="0.3", drawstyle="steps-mid", **style)
     rate.set_title("Learning rate")
-    rate.set_ylim(bottom=0)
+    rate.set_ylim(0, 1.05 * max(r.lr for r in records))
     for axes in (loss, error):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -362,7 +362,7 @@ MISTAKES = [
     ("schedule.phases=[]", 2, "schedule.phases=[]: list should have at least 1 item"),
     ("model.dropout=${sed}", 2, "model.dropout: Interpolation key 'sed' not found"),
     ("data=mnist data.root=~/mnist", 2, "data.root=~/mnist: cannot be read"),
-    ("data=/root/mnist", 2, "data=/root/mnist: no such option"),
+    ("data=/data/mnist", 2, "data=/data/mnist: no such option"),
     ("experiments=lenet5", 2, "no key 'experiments' … did you mean 'experiment'?"),
     ("schedule.epochs=5", 2, "no key 'schedule.epochs'; it belongs to schedule=constant and schedule=cosine"),
     ("model=custom model.kwargs.width=3", 2, "no key 'model.kwargs.width'; to add it, write +model.kwargs.width=VALUE"),

@@ -5,26 +5,31 @@ import csv
 import io
 import math
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from digitnet import __version__, build, checkpoint, schema
+from digitnet import build, checkpoint, schema
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
 from digitnet.display import Display, plural
 from digitnet.errors import ConfigError, DivergedError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import check_output
-from digitnet.records import EpochRecord, RunSummary, write_atomically, write_metrics, write_summary
+from digitnet.records import (
+    EpochRecord,
+    RunSummary,
+    git_state,
+    versions,
+    write_atomically,
+    write_metrics,
+    write_summary,
+)
 from digitnet.trainer import fit
 
 
@@ -49,8 +54,8 @@ def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
         status="running",
         command=command,
         seed=config.seed,
-        versions=_versions(),
-        git=_git(),
+        versions=versions(),
+        git=git_state(),
         model=config.model.name,
         init_from=config.init_from,
     )
@@ -278,27 +283,3 @@ def _shown(path: Path) -> Path:
     with contextlib.suppress(ValueError):
         return path.resolve().relative_to(Path.cwd())
     return path
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "digitnet": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "torchvision", "numpy", "hydra-core")},
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """The commit that this code is from, where it runs from a checkout."""
-    here = Path(__file__).parent
-
-    def ask(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        ask("ls-files", "--error-unmatch", __file__)
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

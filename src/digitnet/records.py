@@ -1,13 +1,18 @@
-"""What a run leaves on disk as figures: metrics.csv, a row an epoch, and summary.json."""
+"""What a run leaves on disk as figures: metrics.csv, a row an epoch, and summary.json with what made them."""
 
 import csv
 import io
 import json
 import os
+import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from digitnet import __version__
 
 
 @dataclass(frozen=True)
@@ -91,3 +96,28 @@ def write_summary(path: Path, summary: RunSummary) -> None:
 def read_summary(path: Path) -> RunSummary:
     """The inverse of `write_summary`."""
     return RunSummary(**json.loads(path.read_text()))
+
+
+def versions() -> dict[str, str]:
+    """What the figures depend on."""
+    return {
+        "digitnet": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "torchvision", "numpy", "hydra-core")},
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that this code is from, where it runs from a checkout."""
+    here = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", __file__)
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

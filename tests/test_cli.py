@@ -308,6 +308,13 @@ def test_a_network_of_ones_own_that_fails(
     assert summary_of(run_folder())["status"] == "failed"
 
 
+def test_a_narrow_terminal_breaks_no_path(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "25")  # narrower than the path
+    done = command(*TINY, "trainer.epochs=1")
+    assert str(run_folder()) in done.out
+
+
 def test_a_class_without_training_images(command: Command) -> None:
     done = command(*TINY, "data.validation=1430", "aug=distort", "logger=full", "trainer.epochs=1")
     assert (done.code, done.err) == (0, "")

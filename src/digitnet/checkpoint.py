@@ -12,7 +12,7 @@ import torch
 from torch import Generator, nn
 from torch.optim import Optimizer
 
-from digitnet.errors import CheckpointError
+from digitnet.errors import CheckpointError, one_line
 from digitnet.records import write_atomically
 
 
@@ -75,8 +75,7 @@ def load(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # torch.load raises whatever a broken file leads it to
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({one_line(error)})") from error
     if not isinstance(content, dict) or not {"model", "model_name"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of digitnet's")
     return content

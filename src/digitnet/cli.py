@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet import __version__
-from digitnet.errors import DigitnetError
+from digitnet.errors import DigitnetError, one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -76,7 +76,7 @@ def _known(error: Exception) -> DigitnetError:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return DigitnetError(f"{where}{error.strerror or error}")
-    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    reason = one_line(error)
     if "OutOfMemory" in reason:
         return DigitnetError(f"{reason}\nlower trainer.batch_size")
     return DigitnetError(f"{reason}\nHYDRA_FULL_ERROR=1 shows where")

@@ -104,6 +104,7 @@ class Display:
         self.line(
             f"test accuracy {100 * test.accuracy:.2f} % ({plural(test.errors, 'error')} of {test.n:,}); {run_dir}",
             "bold",
+            whole=True,
         )
 
     def __enter__(self) -> "Display":

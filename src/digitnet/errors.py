@@ -38,3 +38,8 @@ class CheckpointError(DigitnetError):
 
 class DivergedError(DigitnetError):
     """The loss is no longer a number."""
+
+
+def one_line(error: BaseException) -> str:
+    """`ValueError: what it says first`, for the errors of others: a message has four lines at most."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitnet.errors import ConfigError
+from digitnet.errors import ConfigError, one_line
 
 
 def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -27,7 +27,7 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
         network = getattr(importlib.import_module(module_name), class_name)(**kwargs)
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"model.target={target}: cannot build it from {dict(kwargs)} ({_reason(error)});\n"
+            f"model.target={target}: cannot build it from {dict(kwargs)} ({one_line(error)});\n"
             f"it must be importable from {here} or installed, and take model.kwargs as keyword arguments"
         ) from error
     if not isinstance(network, nn.Module):
@@ -46,7 +46,7 @@ def check_output(model: nn.Module, images: Tensor, classes: int) -> None:
         logits = model.eval()(images)
     except Exception as error:
         raise ConfigError(
-            f"model: no forward pass of images {tuple(images.shape)} ({_reason(error)});\n"
+            f"model: no forward pass of images {tuple(images.shape)} ({one_line(error)});\n"
             f"the network must take (B, 1, 28, 28) float32 and return {wanted} logits"
         ) from error
     finally:
@@ -55,7 +55,3 @@ def check_output(model: nn.Module, images: Tensor, classes: int) -> None:
         raise ConfigError(f"model: its output is a {type(logits).__name__}, not a tensor {wanted} of logits")
     if logits.shape != (len(images), classes):
         raise ConfigError(f"model: its output has shape {tuple(logits.shape)}, not {wanted}; mend its last layer")
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -16,7 +16,7 @@ from digitnet.models import AllConv, LeNet5
 
 CONF = CHECKOUT / "conf"
 OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "help")
+    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml")
 )
 NEEDED = {
     "model=custom": [
@@ -33,7 +33,8 @@ def test_option(option: str) -> None:
     model = build.model(config.model, 10, Generator())
     assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
     build.optimizer(config.optimizer, model)
-    schedule, epochs = build.schedule(config.schedule, config.trainer.epochs)
+    epochs = schema.run_length(config)
+    schedule = build.schedule(config.schedule, epochs)
     assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
     augment = build.augment(config.aug, Generator())
     assert augment is None or augment(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
@@ -48,8 +49,8 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 def test_the_defaults_are_the_notebooks_part_one() -> None:
     default, preset = load([]), load(["experiment=lenet5"])
     assert default == preset
-    schedule, epochs = build.schedule(default.schedule, None)
-    assert epochs == 20
+    assert schema.run_length(default) == 20
+    schedule = build.schedule(default.schedule, 20)
     assert [schedule(epoch) for epoch in (0, 2, 5, 8, 12)] == [1.0, 0.8, 0.4, 0.2, 0.08]
     assert (default.optimizer.lr, default.trainer.batch_size, default.data.validation) == (1.0, 32, "test")
 
@@ -61,8 +62,7 @@ def test_the_presets() -> None:
     assert rmsprop.optimizer.model_dump() == {
         "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
-    lengths = [build.schedule(config.schedule, config.trainer.epochs)[1] for config in (rmsprop, distort, allconv)]
-    assert lengths == [25, 25, 12]
+    assert [schema.run_length(config) for config in (rmsprop, distort, allconv)] == [25, 25, 12]
     assert (rmsprop.aug.name, distort.aug.name) == ("none", "distort")
     assert distort.aug.model_dump().items() >= {"rotation_deg": 25.0, "shift": 0.1, "warmup_epochs": 2}.items()
     assert (allconv.model.name, allconv.model.final_relu) == ("allconv", False)
@@ -77,8 +77,8 @@ def test_the_command_line_has_the_last_word() -> None:
 @pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
 def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
     config = load([f"schedule={schedule}", "trainer.epochs=30"])
-    function, epochs = build.schedule(config.schedule, config.trainer.epochs)
-    assert epochs == 30
+    assert schema.run_length(config) == 30
+    function = build.schedule(config.schedule, 30)
     if schedule in ("cosine", "onecycle"):
         assert function(29) < 0.05 < function(20)
 

@@ -14,14 +14,25 @@ from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, LeNet5, build_custom
 
 
-def device(name: str) -> torch.device:
-    """The torch device; raises ConfigError where this machine has none of that name."""
+def device(name: str, precision: str) -> torch.device:
+    """The torch device; raises ConfigError where this machine has none of that name, or it lacks the precision."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, available in here.items() if available)
     if not here[name]:
         raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
+    if precision == "bf16" and not _has_bfloat16(name):
+        raise ConfigError(f"trainer.precision=bf16: this machine's {name} has no bfloat16; set trainer.precision=fp32")
     return torch.device(name)
+
+
+def _has_bfloat16(name: str) -> bool:
+    """In hardware: an older GPU would emulate it, slower than fp32 and less exact."""
+    if name == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if name == "mps":
+        return bool(torch.backends.mps.is_macos_or_newer(14, 0))  # torch.autocast turns itself off below
+    return True
 
 
 def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData) -> Dataset:
@@ -45,7 +56,9 @@ def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.F
                 return digits
 
 
-def model(config: schema.LeNet5 | schema.AllConv | schema.CustomModel, classes: int, generator: Generator) -> nn.Module:
+def model(
+    config: schema.LeNet5 | schema.AllConv | schema.CustomModel, classes: int, generator: Generator | None = None
+) -> nn.Module:
     match config:
         case schema.LeNet5():
             return LeNet5(classes, config.dropout, config.init, generator)
@@ -71,28 +84,22 @@ def optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Modul
 AnySchedule = schema.StepSchedule | schema.ConstantSchedule | schema.CosineSchedule | schema.OneCycleSchedule
 
 
-def schedule(config: AnySchedule, epochs: int | None) -> tuple[optim.Schedule, int]:
-    """The schedule, and the length of the run: `epochs`, or the schedule's own."""
+def schedule(config: AnySchedule, epochs: int) -> optim.Schedule:
+    """The schedule of a run of that many epochs."""
     match config:
         case schema.StepSchedule():
-            phases = [(phase.epochs, phase.factor) for phase in config.phases]
-            return partial(optim.step, phases=phases), epochs or sum(length for length, _ in phases)
+            return partial(optim.step, phases=[(phase.epochs, phase.factor) for phase in config.phases])
         case schema.ConstantSchedule():
-            return optim.constant, epochs or config.epochs
+            return optim.constant
         case schema.CosineSchedule():
-            length = epochs or config.epochs
-            return partial(optim.cosine, epochs=length, final_factor=config.final_factor), length
+            return partial(optim.cosine, epochs=epochs, final_factor=config.final_factor)
         case schema.OneCycleSchedule():
-            length = epochs or config.epochs
-            return (
-                partial(
-                    optim.onecycle,
-                    epochs=length,
-                    warmup_fraction=config.warmup_fraction,
-                    start_factor=config.start_factor,
-                    final_factor=config.final_factor,
-                ),
-                length,
+            return partial(
+                optim.onecycle,
+                epochs=epochs,
+                warmup_fraction=config.warmup_fraction,
+                start_factor=config.start_factor,
+                final_factor=config.final_factor,
             )
 
 

@@ -1,16 +1,17 @@
 """The command line, and the one place where errors become messages and exit codes."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitnet import __version__
+from digitnet import __version__, commands
 from digitnet.errors import DigitnetError, one_line
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from digitnet.schema import Config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,16 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if "--version" in arguments:
-        print(f"digitnet {__version__}")
-        return 0
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        errors = _launch(arguments)
+        errors = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a reader that went away is no error
         if traceback and errors:
             raise errors[0]
         return max((_known(error).exit_code for error in errors), default=0)
-    except SystemExit as leave:  # Hydra's way out of --help
+    except SystemExit as leave:  # argparse's way out of --help, and Hydra's
         return leave.code if isinstance(leave.code, int) else 1
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,24 +47,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _launch(arguments: Sequence[str]) -> list[Exception]:
-    """Run what the command line asks for; returns how jobs failed, whose messages were shown."""
-    from digitnet.compose import check, launch
+def _dispatch(arguments: Sequence[str]) -> Sequence[Exception]:
+    """Run the command, or train; returns what failed, whose messages were shown."""
+    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
+        return commands.run(arguments[0], arguments[1:])
+    options = commands.flag_parser().parse_intermixed_args(arguments)
+    if options.version:
+        print(f"digitnet {__version__}")
+        return []
+    if options.help:
+        return commands.run("help", ["--config-dir", options.config_dir] if options.config_dir else [])
+    return _train(options)
+
+
+def _train(options: argparse.Namespace) -> Sequence[Exception]:
+    """One run, or a sweep, or what Hydra shows instead; returns how jobs failed, whose messages were shown."""
+    from digitnet.compose import launch
+    from digitnet.sources import Tree
+
+    flags = [f"--{name}" for name in ("multirun", "resolve", "hydra-help") if getattr(options, name.replace("-", "_"))]
+    for name in ("cfg", "package", "info"):
+        if value := getattr(options, name):
+            flags += [f"--{name}", value]
 
     errors: list[Exception] = []
 
-    def job(composed: "DictConfig", run_dir: Path, command: str) -> None:
+    def failed(error: Exception) -> None:
+        # Not raised through Hydra, which would say so in words of its own; a sweep goes on with its next job.
+        _show(error)
+        errors.append(error)
+
+    def job(config: "Config", run_dir: Path, command: str) -> None:
         try:
-            config = check(composed)
             from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
 
             run(config, run_dir, command)
         except Exception as error:
-            # Not raised through Hydra, which would say so in words of its own; a sweep goes on with its next job.
-            _show(error)
-            errors.append(error)
+            failed(error)
 
-    launch(arguments, job)
+    launch(options.overrides, Tree.at(options.config_dir, options.config_name), job, failed, flags)
     return errors
 
 

@@ -1,187 +1,354 @@
-"""From the command line to a checked configuration. The only room that knows Hydra."""
+"""From the command line and YAML to a checked configuration. The only room that knows Hydra."""
 
 import contextlib
-import difflib
 import os
 import re
 import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_module
-from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
-from digitnet.errors import ConfigError
-from digitnet.schema import Config, group_keys
+from digitnet import checks
+from digitnet.errors import ConfigError, DigitnetError, Fault
+from digitnet.schema import Config
+from digitnet.sources import CONF_PACKAGE, ROOT, Source, Tree, no_option
 
-CONF_PACKAGE = "digitnet.conf"
-SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
+TAKEN = "holds a run already, and runs never share a folder; choose another"
 
 # Cached by the config, so that every look at the run's folder gives the same.
 OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 
-def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
-    """Compose conf/ (and `config_dir`, searched after it) with `overrides` and check the result.
+@dataclass(frozen=True)
+class Plan:
+    """A configuration that passed the checks, ready to be run."""
 
-    Raises ConfigError for whatever is wrong with it.
+    config: Config
+    run_dir: Path
+    command: str
+    _composed: DictConfig
+
+    def write(self) -> None:
+        """Write down how the configuration came about, as Hydra does: `.hydra/` in the run's folder."""
+        folder = self.run_dir / ".hydra"
+        folder.mkdir(parents=True, exist_ok=True)
+        task = OmegaConf.masked_copy(self._composed, _task_keys(self._composed))
+        OmegaConf.save(task, folder / "config.yaml")
+        OmegaConf.save(OmegaConf.masked_copy(self._composed, "hydra"), folder / "hydra.yaml")
+        OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
+
+
+def plan(overrides: Sequence[str], tree: Tree) -> Plan:
+    """Compose and check what `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    with _loading(tree):
+        composed = _compose(overrides, tree)
+        config = _check(composed, tree, overrides)
+        assert config is not None
+        run_dir = _folder(composed, "run.dir")
+        if (run_dir / "summary.json").exists():
+            raise ConfigError(f"{run_dir}: {TAKEN}")
+        return Plan(config, run_dir, _command(overrides, tree), composed)
+
+
+def load(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
+    """The configuration that `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    return plan(overrides, Tree.at(config_dir)).config
+
+
+def try_out(overrides: Sequence[str], tree: Tree) -> Config | None:
+    """Compose and check, where values may be missing (`???`) that only a user can give; then there is no Config.
+
+    Raises ConfigError with all else that is wrong.
     """
-    try:
-        config = _compose(overrides, config_dir)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise _explain(error, overrides, config_dir) from error
-    return check(config)
+    with _loading(tree):
+        return _check(_compose(overrides, tree), tree, overrides, incomplete=True)
 
 
-def launch(arguments: Sequence[str], task: Callable[[DictConfig, Path, str], None]) -> None:
-    """Do what the command line says: run `task` once, or a sweep of it, or show help or the configuration.
+def values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
+    """The composed configuration, unresolved and unchecked: what keys there are. Raises ConfigError."""
+    with _loading(tree):
+        composed = _compose(overrides, tree)
+        content = OmegaConf.to_container(OmegaConf.masked_copy(composed, _task_keys(composed)))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
-    `task` gets the composed configuration, the run's folder and the command that makes the run again. Raises
-    ConfigError for what is wrong with the command line; for a plain run, before its folder is made.
+
+def launch(
+    overrides: Sequence[str],
+    tree: Tree,
+    task: Callable[[Config, Path, str], None],
+    failed: Callable[[ConfigError], None],
+    flags: Sequence[str] = (),
+) -> None:
+    """Let Hydra do what the command line says: run `task` once, or a sweep of it, or show the configuration.
+
+    `task` gets the checked configuration, the run's folder and the command that makes the run again; `failed` the
+    fault of a job of a sweep. `flags` are Hydra's own. Raises ConfigError for what is wrong with the command line or
+    with the configuration, before a folder is made.
     """
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its own form and exit
-    options = parser.parse_args(list(arguments))
-    for override in options.overrides:
+    for override in overrides:
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
         if override.startswith("="):
             raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
         if found := re.match(r"(\w+)\.name=(.*)", override):
             raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
-    if options.config_dir is not None and not Path(options.config_dir).is_dir():
-        raise ConfigError(f"--config-dir {options.config_dir}: no such folder")
-    shows = options.cfg or options.info or options.help or options.hydra_help or options.shell_completion
-    if not (options.multirun or shows):
-        load(options.overrides, options.config_dir)
-    for override in options.overrides:  # Hydra would write over what is in an explicit folder
-        key, _, folder = override.partition("=")
-        if key in ("hydra.run.dir", "hydra.sweep.dir") and any(Path(folder).glob("**/summary.json")):
-            raise ConfigError(f"{folder}: holds a run already, and runs never share a folder; choose another")
+    shows = any(flag not in ("--multirun", "--run") for flag in flags)
+    if not shows and "--multirun" not in flags:
+        plan(overrides, tree)
+    elif not shows:
+        with _loading(tree):
+            composed = _compose(_first_job(overrides, tree), tree)
+        if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
+            raise ConfigError(f"{sweep_dir}: {TAKEN}")
 
-    def job(config: DictConfig) -> None:
+    def job(composed: DictConfig) -> None:
         hydra_config = HydraConfig.get()
-        command = shlex.join(["digitnet", *hydra_config.overrides.task])
-        task(config, Path(hydra_config.runtime.output_dir), command)
+        typed = hydra_config.overrides.task
+        try:
+            config = _check(composed, tree, typed)
+            assert config is not None
+        except ConfigError as error:
+            failed(error)
+        else:
+            task(config, Path(hydra_config.runtime.output_dir), _command(typed, tree))
 
-    program, sys.argv = sys.argv, ["digitnet", *arguments]
+    program, sys.argv = sys.argv, ["digitnet", *flags, *overrides]
     # Hydra would print errors in a form of its own, and exit.
     wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
     try:
-        hydra.main(version_base="1.3", config_path=f"pkg://{CONF_PACKAGE}", config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise _explain(error, options.overrides, options.config_dir) from error
+        with _searching(tree):
+            hydra.main(version_base="1.3", config_path=f"pkg://{CONF_PACKAGE}", config_name=tree.root)(job)()
+    except (DigitnetError, OSError):
+        raise
+    except Exception as error:
+        raise _explain(error, overrides, tree) from error
     finally:
         sys.argv = program
         del os.environ["HYDRA_FULL_ERROR"]
         if wanted is not None:
             os.environ["HYDRA_FULL_ERROR"] = wanted
+    if shows:
+        try_out(overrides, tree)
 
 
-def check(config: DictConfig) -> Config:
-    """Resolve `config` and hold it against the schema. Raises ConfigError with the first faults."""
+# Composing
+
+
+_searched: list[Path] = []  # by whatever Hydra is doing now
+
+
+class _ConfigDirectories(SearchPathPlugin):
+    """The user's config directories before the packaged one; Hydra's own --config-dir comes after it."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for directory in _searched:
+            search_path.prepend("digitnet", f"file://{directory}", SearchPathQuery(provider="main"))
+
+
+Plugins.instance().register(_ConfigDirectories)
+
+
+@contextlib.contextmanager
+def _searching(tree: Tree) -> Iterator[None]:
+    """Whatever Hydra does in this block, it does over the directories of `tree`."""
+    before = list(_searched)
+    _searched[:] = tree.own
     try:
-        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key}: has no value; set {error.full_key}=VALUE") from error
+        yield
+    finally:
+        _searched[:] = before
+
+
+@contextlib.contextmanager
+def _loading(tree: Tree) -> Iterator[None]:
+    """In this block, Hydra composes outside an application of its own, be it within one."""
+    state = GlobalHydra.instance()
+    running = state.hydra
+    state.clear()
+    try:
+        with _searching(tree), initialize_config_module(CONF_PACKAGE, version_base="1.3"):
+            yield
+    finally:
+        state.hydra = running
+
+
+def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
+    """Compose, Hydra's own node included. Raises ConfigError."""
+    root = tree.read(tree.root)  # before Hydra, which would import what is named here
+    if any(override.lstrip("+~").startswith("hydra.searchpath") for override in overrides):
+        raise ConfigError("hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only")
+    if line := root.line_of(("hydra", "searchpath")) or root.line_of(("hydra.searchpath",)):
+        message = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
+        raise ConfigError(Fault(message, "hydra.searchpath", root.path, line))
+    try:
+        composed = compose(tree.root, overrides=list(overrides), return_hydra_config=True)
+    except Exception as error:
+        raise _explain(error, overrides, tree) from error
+    _harmless(composed.hydra)
+    return composed
+
+
+def _harmless(node: DictConfig) -> None:
+    """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done."""
+    for key in ("job_logging", "hydra_logging"):
+        chosen = "none" if key == "job_logging" else "default"
+        packaged = OmegaConf.load(str(files("hydra.conf").joinpath("hydra", key, f"{chosen}.yaml")))
+        if OmegaConf.to_container(node[key]) != OmegaConf.to_container(packaged):
+            raise ConfigError(f"hydra.{key}: digitnet writes train.log itself; leave it as it is")
+    for key, names in (("hydra.callbacks", node.callbacks), ("hydra.job.env_set", node.job.env_set)):
+        if names:
+            raise ConfigError(f"{key}: a config makes digitnet neither import nor call anything; leave it out")
+    for key in ("launcher", "sweeper"):
+        target = str(node[key].get("_target_", ""))
+        if not Plugins.is_in_toplevel_plugins_module(target):
+            raise ConfigError(f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION")
+
+
+def _first_job(overrides: Sequence[str], tree: Tree) -> list[str]:
+    """The overrides of the first job of a sweep."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return [
+            f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+            if override.is_sweep_override()
+            else str(override.input_line)
+            for override in parsed
+        ]
+    except Exception as error:
+        raise _explain(error, overrides, tree) from error
+
+
+def _folder(composed: DictConfig, key: str) -> Path:
+    try:
+        return Path(OmegaConf.select(composed.hydra, key, throw_on_missing=True))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigError(f"hydra.{key}: {_first_line(error)}") from error
+
+
+def _command(overrides: Iterable[str], tree: Tree) -> str:
+    """The command line that composes the same again, from the same working directory."""
+    flags = [] if tree.root == ROOT else ["--config-name", tree.root]
+    given = [str(path) for path in tree.own if path != Path("conf").resolve()]
+    return shlex.join(["digitnet", *(word for path in given for word in ("--config-dir", path)), *flags, *overrides])
+
+
+def _task_keys(composed: DictConfig) -> list[str]:
+    return [str(key) for key in composed if key != "hydra"]
+
+
+# Checking
+
+
+def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplete: bool = False) -> Config | None:
+    """Resolve the configuration and hold it against the schema; faults say where in the YAML they stand.
+
+    An `incomplete` one may lack values, and is None then.
+    """
+    task = OmegaConf.masked_copy(composed, _task_keys(composed))
+    lacking: list[str] = []
+    with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
+        lacking = sorted(OmegaConf.missing_keys(task))
+    try:
+        if lacking and not incomplete:
+            raise ConfigError([Fault(f"{key}: has no value; set {key}=VALUE", key) for key in lacking])
+        config = checks.check(_resolve(task, composed))
+    except ConfigError as error:
+        faults = [fault for fault in error.faults if not (incomplete and fault.key in lacking)]
+        if badly_written := tree.faults(_chosen(overrides, tree)):
+            raise ConfigError(badly_written) from error
+        if faults:
+            places = _Places(tree, overrides)
+            raise ConfigError([places.of(fault) for fault in faults]) from error
+        return None
+    return None if lacking else config
+
+
+def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
+    """Plain values, interpolations done."""
+    known = HydraConfig.instance().cfg
+    if "hydra" in composed:  # not in a job, where Hydra has done this
+        HydraConfig.instance().set_config(composed)
+    try:
+        content = OmegaConf.to_container(task, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
+        key = str(error.full_key)
+        raise ConfigError(Fault(f"{key}: {_first_line(error)}", key)) from error
+    finally:
+        HydraConfig.instance().cfg = known
     assert isinstance(content, dict)
-    content.pop("hydra", None)
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        faults = _faults(error, content)
-        if len(faults) > SHOWN_FAULTS:
-            faults[SHOWN_FAULTS:] = [f"and {len(faults) - SHOWN_FAULTS} more"]
-        raise ConfigError("\n".join(faults)) from None
+    return content
 
 
-def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
-    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-    with initialize_config_module(CONF_PACKAGE, version_base="1.3"):
-        return compose("config", overrides=[*overrides, *search])
+class _Places:
+    """Where the values of a composed configuration stand in the YAML."""
+
+    def __init__(self, tree: Tree, overrides: Sequence[str]) -> None:
+        typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
+        self._typed = [key for key in typed if "." in key or ("/" not in key and not tree.options(key))]
+        loader = GlobalHydra.instance().config_loader()
+        assert loader is not None
+        # The last one has the last word.
+        found = reversed(loader.compute_defaults_list(tree.root, list(overrides), RunMode.RUN).defaults)
+        self._files: list[tuple[list[str], Source]] = [
+            ([part for part in (default.package or "").split(".") if part], tree.read(default.config_path))
+            for default in found
+            if default.config_path and tree.find(default.config_path)
+        ]
+
+    def of(self, fault: Fault) -> Fault:
+        """The fault with file and line, unless it was typed on the command line."""
+        if any(f"{fault.key}.".startswith(f"{typed}.") for typed in self._typed):
+            return fault
+        keys = fault.key.split(".")
+        while keys:  # what is missing stands nowhere, but what it is missing from does
+            for package, source in self._files:
+                if keys[: len(package)] == package and (line := source.line_of(keys[len(package) :])):
+                    return replace(fault, file=source.path, line=line)
+            keys.pop()
+        return fault
 
 
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; see digitnet --help")
+# Explaining
 
 
-def _faults(error: ValidationError, content: dict[Any, Any]) -> list[str]:
-    """Pydantic's findings, one text a key: `key=value: should be …`."""
-    faults: dict[str, str] = {}
-    # What is unknown first: it may be what is missing, misspelt.
-    for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
-        key, value = _locate(fault["loc"], content)
-        match fault["type"]:
-            case "extra_forbidden":
-                missing = [f["loc"] for f in error.errors() if f["type"] == "missing"]
-                wanted = {f"{_locate(loc, content)[0]}.{loc[-1]}" for loc in missing}
-                faults[key] = f"no key '{key}'" + _did_you_mean(key, (set(_keys(content)) - {key}) | wanted)
-            case "missing":
-                key = f"{key}.{fault['loc'][-1]}".lstrip(".")
-                faults[key] = f"{key}: has no value; set {key}=VALUE"
-            case "union_tag_invalid" | "union_tag_not_found":
-                faults[key] = f"{key}.name: not one of {fault['ctx'].get('expected_tags', 'them')}; set {key}=OPTION"
-            case "value_error":  # about several keys of a group
-                faults[key] = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
-            case "model_type":
-                faults[key] = f"{key}={_in_yaml(value)}: is a group of keys; set {key}.KEY=VALUE"
-            case _:
-                text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
-                if key in faults:  # what another member of a union says
-                    faults[key] += f" or {text.removeprefix('should be ')}"
-                else:
-                    faults[key] = f"{key}={_in_yaml(value)}: {text[:1].lower() + text[1:]}"
-    return list(faults.values())
-
-
-def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:
-    """The dotted key and the value of a finding; its place also names members of unions, which are no keys."""
-    path: list[str] = []
-    node: Any = content
-    for part in loc:
-        with contextlib.suppress(KeyError, IndexError, TypeError):
-            node = node[part]
-            path.append(str(part))
-    return ".".join(path), node
-
-
-def _in_yaml(value: Any) -> str:
-    """A value as the command line has it."""
-    return OmegaConf.to_yaml(OmegaConf.create([value])).strip().removeprefix("- ").partition("\n")[0]
-
-
-def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None) -> ConfigError:
-    """Hydra's complaint in digitnet's form, with the names that are nearest."""
+def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigError:
+    """Hydra's complaint in digitnet's form: first what is wrong with the files, with their lines, then its words."""
+    if faults := tree.faults(_chosen(overrides, tree)):
+        return ConfigError(faults)
     text = str(error) or str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         typed = [o.lstrip("+") for o in overrides if o.lstrip("+").replace("=", "/", 1) == error.missing_cfg_file]
         group, _, option = typed[0].partition("=") if typed else error.missing_cfg_file.rpartition("/")
-        near = difflib.get_close_matches(option, error.options, n=2)
-        hint = f" … did you mean {' or '.join(map(repr, near))}? There are" if near else "; there are"
-        return ConfigError(f"{group}={option}: no such option{hint} {', '.join(error.options)}")
+        return ConfigError(no_option(group, option, error.options))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
     if found := re.search(r"Could not override '([^']+)'", text):
-        key = found[1]
-        return ConfigError(f"no key '{key}'{_did_you_mean(key, _known_keys(overrides, config_dir))}")
+        return ConfigError(checks.no_key(found[1], _known_keys(overrides, tree)))
     if "Config group override must be" in text:
         names = [o for o in overrides if o.partition("=")[0] in Config.model_fields]
         wrong = next((o for o in names if not re.search("=[A-Za-z_]", o)), " ".join(overrides))
         return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
-        key = found[1]
-        return ConfigError(f"no key '{key}' to delete{_did_you_mean(key, _known_keys(overrides, config_dir))}")
+        message = checks.no_key(found[1], _known_keys(overrides, tree))
+        return ConfigError(message.replace(f"'{found[1]}'", f"'{found[1]}' to delete", 1))
     if "Ambiguous value for argument" in text:
         override = text.partition("argument '")[2].partition("'\n")[0]
         return ConfigError(f"{override}: several values; to run them all, add -m; for a list, use [a,b]")
@@ -197,40 +364,21 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: str | None)
     return ConfigError(_first_line(error))
 
 
+def _chosen(overrides: Iterable[str], tree: Tree) -> list[str]:
+    """The names of the files that the root and the overrides choose."""
+    pairs = [override.lstrip("+").partition("=") for override in overrides]
+    return [tree.root, *(f"{key.partition('@')[0]}/{value}" for key, _, value in pairs if "." not in key)]
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or str(error.__cause__ or type(error).__name__).strip()
     return text.partition("\n")[0].strip()
 
 
-def _known_keys(overrides: Iterable[str], config_dir: str | None) -> list[str]:
+def _known_keys(overrides: Iterable[str], tree: Tree) -> list[str]:
     """All keys of the configuration that comes of those overrides that choose options."""
     chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
     for choice in (chosen, []):
-        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            keys = _keys(OmegaConf.to_container(_compose(choice, config_dir)))
-            return ["experiment", *keys]  # whose options leave no key of their own
+        with contextlib.suppress(ConfigError):
+            return ["experiment", *checks.keys(values(choice, tree))]  # whose options leave no key of their own
     return []
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys, groups included."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to say after an unknown `name`: the nearest of `known`, found also where its group is left out."""
-    names = sorted(set(known))
-    group, _, leaf = name.rpartition(".")
-    siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
-    near = [f"{group}.{sibling}".lstrip(".") for sibling in difflib.get_close_matches(leaf, siblings, n=2)]
-    options = [option for option, keys in group_keys(group).items() if leaf in keys]
-    if options and not near:
-        return f"; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
-    if near := near or [full for full in names if full.rpartition(".")[2] == leaf]:
-        return f" … did you mean {' or '.join(repr(full) for full in near[:3])}?"
-    if group in names and not siblings:
-        return f"; to add it, write +{name}=VALUE"
-    return f"; there are {', '.join(siblings)}" if siblings else ""

@@ -11,6 +11,13 @@ The text of each is a message for the user: it names the key, file or value, and
 it behind `error:`, without a traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
+
 
 class DigitnetError(Exception):
     """A run failed for a reason that its text explains."""
@@ -18,10 +25,41 @@ class DigitnetError(Exception):
     exit_code = 1
 
 
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a configuration, and where: no `file` means the command line."""
+
+    message: str
+    key: str = ""  # dotted
+    file: Path | None = None
+    line: int | None = None  # from 1
+
+    def __str__(self) -> str:
+        """`the message (conf/aug/mine.yaml:3)`, the path from the working directory if it is below."""
+        return f"{self.message} ({self.place})" if self.file else self.message
+
+    @property
+    def place(self) -> str:
+        """`conf/aug/mine.yaml:3`, or nothing."""
+        if self.file is None:
+            return ""
+        path = self.file.relative_to(Path.cwd()) if self.file.is_relative_to(Path.cwd()) else self.file
+        return f"{path}:{self.line}" if self.line else str(path)
+
+
 class ConfigError(DigitnetError):
-    """The command line or the configuration is wrong."""
+    """The command line or the configuration is wrong; `faults` has all of it, the text the first of them."""
 
     exit_code = 2
+
+    def __init__(self, faults: str | Fault | Iterable[Fault]) -> None:
+        if isinstance(faults, str):
+            faults = Fault(faults)
+        self.faults = [faults] if isinstance(faults, Fault) else list(faults)
+        shown = [str(fault) for fault in self.faults]
+        if len(shown) > SHOWN_FAULTS:
+            shown[SHOWN_FAULTS:] = [f"and {len(shown) - SHOWN_FAULTS} more"]
+        super().__init__("\n".join(shown))
 
 
 class DataError(DigitnetError):
@@ -43,3 +81,13 @@ class DivergedError(DigitnetError):
 def one_line(error: BaseException) -> str:
     """`ValueError: what it says first`, for the errors of others: a message has four lines at most."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` … did you mean 'lenet5'?`: what to say behind an unknown `name`; nothing where none is near.
+
+    Of dotted names only the last part counts: all names in a group are alike in the first.
+    """
+    leaves = {full.rpartition(".")[2]: full for full in sorted(set(known))}
+    near = difflib.get_close_matches(name.rpartition(".")[2], list(leaves), n=2)
+    return f" … did you mean {' or '.join(repr(leaves[leaf]) for leaf in near)}?" if near else ""

@@ -75,7 +75,7 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
         if config.trainer.threads > (cores := os.cpu_count() or 1):
             raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
         torch.set_num_threads(config.trainer.threads)
-    device = build.device(config.device.name)
+    device = build.device(config.device.name, config.trainer.precision)
     _make_deterministic(device)
     # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
@@ -88,7 +88,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
     if config.init_from is not None:
         checkpoint.load_weights(model, config.model.name, Path(os.path.expanduser(config.init_from)))
-    schedule, epochs = build.schedule(config.schedule, config.trainer.epochs)
+    epochs = schema.run_length(config)
+    schedule = build.schedule(config.schedule, epochs)
     augment = build.augment(config.aug, generator)
     state = TrainState(model, build.optimizer(config.optimizer, model), generator)
 
@@ -255,6 +256,8 @@ def _introduce(
         f"{plural(epochs, 'epoch')} of batches of {config.trainer.batch_size}, {config.trainer.precision}, "
         f"seed {config.seed}, on {summary.device['name']}{threads}"
     )
+    for _, doubt in schema.doubts(config):
+        display.line(f"warning: {doubt}", "yellow")
     if config.init_from is not None:
         display.line(f"starting from the weights of {config.init_from}")
 

@@ -1,8 +1,11 @@
 """The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in build.py."""
 
-from typing import Annotated, Any, Literal, get_args
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
@@ -12,6 +15,9 @@ Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
+
+GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment")  # that have options
+TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "auto": 60_000, "digits": 1437}
 
 
 class Group(BaseModel):
@@ -60,12 +66,6 @@ class SGD(Group):
     momentum: Beta
     nesterov: bool
     weight_decay: NonNegative
-
-    @model_validator(mode="after")
-    def _check(self) -> "SGD":
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov=true needs a momentum; set optimizer.momentum=0.9")
-        return self
 
 
 class RMSprop(Group):
@@ -174,6 +174,60 @@ class Config(Group):
     init_from: str | None
 
 
+def conflicts(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, message) for values that are right each by itself and wrong together."""
+    if isinstance(config.optimizer, SGD) and config.optimizer.nesterov and not config.optimizer.momentum:
+        yield "optimizer.nesterov", "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
+    if isinstance(config.aug, Distort) and config.aug.warmup_epochs >= (epochs := run_length(config)):
+        yield (
+            "aug.warmup_epochs",
+            f"aug.warmup_epochs={config.aug.warmup_epochs}: no image would be distorted, as the run has only {epochs} "
+            f"epoch{'s' if epochs > 1 else ''}; lower it or raise trainer.epochs",
+        )
+    count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
+    if count is not None and isinstance(held_out, int) and held_out >= count:
+        yield (
+            "data.validation",
+            f"data.validation={held_out}: the training set has only {count} images; hold out fewer",
+        )
+    elif isinstance(config.data, DigitsData) and count is not None:
+        kept = count - (held_out if isinstance(held_out, int) else 0)
+        if config.data.enlarge_to < kept:
+            yield (
+                "data.enlarge_to",
+                f"data.enlarge_to={config.data.enlarge_to}: the embedded training set has {kept} images already",
+            )
+
+
+def doubts(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, message) for what can be meant and should not pass in silence."""
+    epochs = config.trainer.epochs
+    if isinstance(config.schedule, StepSchedule) and epochs is not None:
+        ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
+        reached = bisect_left(ends, epochs) + 1
+        if reached < len(ends):
+            yield (
+                "trainer.epochs",
+                f"trainer.epochs={epochs} ends in phase {reached} of the schedule's {len(ends)} ({ends[-1]} epochs)",
+            )
+        elif epochs > ends[-1]:
+            factor = config.schedule.phases[-1].factor
+            yield (
+                "trainer.epochs",
+                f"trainer.epochs={epochs} goes on with the last phase's factor, {factor:g}, after the schedule's "
+                f"{ends[-1]} epochs",
+            )
+
+
+def run_length(config: Config) -> int:
+    """Epochs: trainer.epochs, or as many as the schedule has."""
+    if config.trainer.epochs is not None:
+        return config.trainer.epochs
+    if isinstance(config.schedule, StepSchedule):
+        return sum(phase.epochs for phase in config.schedule.phases)
+    return config.schedule.epochs
+
+
 def group_keys(group: str) -> dict[str, list[str]]:
     """The keys of each option of a group that comes in several kinds: {"none": ["name"], "distort": [...]}."""
     field = Config.model_fields.get(group)
@@ -181,3 +235,73 @@ def group_keys(group: str) -> dict[str, list[str]]:
     return {
         option: list(kind.model_fields) for kind in kinds for option in get_args(kind.model_fields["name"].annotation)
     }
+
+
+def choices(key: str) -> list[str]:
+    """The values that a dotted key can have, as YAML writes them, if countable: true, null, names."""
+    group, _, leaf = key.rpartition(".")
+    if not group:
+        holders: list[type[Group]] = [Config]
+    else:
+        field = Config.model_fields.get(group)
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        holders = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)]
+    annotations = [holder.model_fields[leaf].annotation for holder in holders if leaf in holder.model_fields]
+    return sorted({value for annotation in annotations for value in _values(annotation)})
+
+
+def _values(annotation: Any) -> Iterator[str]:
+    if annotation is bool:
+        yield from ("false", "true")
+    elif annotation is type(None):
+        yield "null"
+    elif get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) is not list:
+        for member in get_args(annotation):
+            yield from _values(member)
+
+
+def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON Schema (draft 7) of the YAML files of a group, or of the root, "config".
+
+    No key is required, as a file may take the rest from another by its defaults list. `comments` describes keys:
+    {"aug.shift": "fraction of the width"}.
+    """
+    definitions: dict[str, Any] = {"open": OPEN}
+    if name in ("experiment", "config"):
+        shape: dict[str, Any] = _object(Config, "", comments, definitions)
+        shape["properties"] |= {"defaults": DEFAULTS, "hydra": {"type": "object"}}
+    else:
+        shape = _field(name, comments, definitions)
+        for kind in shape.get("anyOf", [shape]):
+            kind["properties"]["defaults"] = DEFAULTS
+    head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": f"digitnet's {name}"}
+    return head | shape | {"$defs": definitions}
+
+
+DEFAULTS = {"type": "array", "description": "files that this one takes in, the last with the last word"}
+OPEN = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # an interpolation, or a value that is still missing
+
+
+def _object(kind: type[Group], group: str, comments: Mapping[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
+    """One kind of a group, or the whole configuration, without required keys."""
+    found = kind.model_json_schema()
+    definitions |= {key: value for key, value in found.get("$defs", {}).items() if group}
+    properties: dict[str, Any] = {}
+    for key, shape in found["properties"].items():
+        if not group and (key in GROUPS or key == "trainer"):
+            properties[key] = _field(key, comments, definitions)
+            continue
+        shape.pop("title", None)
+        properties[key] = {"anyOf": [*shape.pop("anyOf", [shape]), {"$ref": "#/$defs/open"}]}
+        if comment := comments.get(f"{group or 'trainer'}.{key}"):
+            properties[key]["description"] = comment
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _field(group: str, comments: Mapping[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
+    annotation = Config.model_fields[group].annotation
+    kinds = get_args(annotation) or (annotation,)
+    shapes = [_object(kind, group, comments, definitions) for kind in kinds]
+    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}

@@ -1,0 +1,31 @@
+"""digitnet from Python and from notebooks."""
+
+from pathlib import Path
+
+from digitnet import experiment
+from digitnet.compose import plan
+from digitnet.experiment import Result
+from digitnet.sources import Tree
+
+
+def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Path | None = None) -> Result:
+    """Run one experiment, as `digitnet OVERRIDE …` would, and return its records and the trained network.
+
+    >>> result = run("model=lenet5", "aug=distort", "trainer.epochs=5")
+    >>> result.records[-1].val_acc, result.test.errors, result.model
+
+    It leaves the same files, in `run_dir` or, without, in a folder of its own below outputs/. Options are looked for in
+    `config_dir`, in ./conf, and among the packaged ones. Raises ConfigError for what is wrong with the configuration
+    before anything is trained, and other DigitnetErrors where the run fails; the text says what to do.
+    """
+    where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
+    ready = plan([*overrides, *where], Tree.at(config_dir))
+    ready.run_dir.mkdir(parents=True, exist_ok=True)
+    ready.write()
+    return experiment.run(ready.config, ready.run_dir, ready.command)
+
+
+def _quoted(path: str | Path) -> str:
+    """As Hydra's grammar has it, spaces and all."""
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

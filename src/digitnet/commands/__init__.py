@@ -1,0 +1,77 @@
+"""The subcommands: `digitnet NAME …` is `commands/NAME.py`.
+
+Each has a docstring, whose first line `digitnet --help` shows, `add_arguments(parser)`, and `main(options)`, which
+raises a DigitnetError where something is wrong. Importing one imports no torch.
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from digitnet.errors import ConfigError, did_you_mean
+
+NAMES = ("completion", "help", "schema", "validate")
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes become a ConfigError, not a usage message and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def flag_parser() -> Parser:
+    """What `digitnet` itself takes; the overrides go to Hydra."""
+    parser = Parser(prog="digitnet", add_help=False, usage=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("-h", "--help", action="store_true", help="this")
+    add("--version", action="store_true", help="the version")
+    add("-m", "--multirun", action="store_true", help="a sweep: every combination of values with commas between them")
+    add("--config-dir", metavar="FOLDER", help="options of your own; they go before those in ./conf, these before ours")
+    add("--config-name", metavar="NAME", default="config", help="another file than config.yaml as the root")
+    add("--cfg", choices=("job", "hydra", "all"), help="show the configuration, run nothing")
+    add("--resolve", action="store_true", help="with --cfg: interpolations done")
+    add("--package", metavar="KEY", help="with --cfg: only what is below the key")
+    add(
+        "--info",
+        nargs="?",
+        const="all",
+        choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+        help="show where the configuration comes from, run nothing",
+    )
+    add("--hydra-help", action="store_true", help="Hydra's own help")
+    add("overrides", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
+def find(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def summary(name: str) -> str:
+    """What the command does, in a line."""
+    return (find(name).__doc__ or "").partition("\n")[0]
+
+
+def parser_of(name: str) -> Parser:
+    module = find(name)
+    parser = Parser(
+        prog=f"digitnet {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def run(name: str, arguments: Sequence[str]) -> Sequence[Exception]:
+    """Run a subcommand. Raises ConfigError if there is none of that name."""
+    if name not in NAMES:
+        hint = did_you_mean(name, NAMES) or "; see digitnet --help"
+        raise ConfigError(f"'{name}' is neither a command nor of the form KEY=VALUE{hint}")
+    parser = parser_of(name)
+    find(name).main(parser.parse_intermixed_args(arguments))
+    return []

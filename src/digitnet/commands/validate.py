@@ -1,0 +1,190 @@
+"""Check that every configuration composes, fits the schema and builds; or only the one given.
+
+Checks the root, every option of every group and every experiment, of digitnet's own and of your config directory
+(./conf, --config-dir): YAML, defaults, keys, types, ranges, and what must fit together. Then it builds each network
+without memory or arithmetic (on torch's meta device), passes the shape of a batch through it, and builds its optimizer
+and its schedule. Exit code 0, or 2 if anything is wrong; all of it is reported, with file and line.
+
+  digitnet validate                              everything
+  digitnet validate model=lenet5 aug=distort     one composition
+  digitnet validate --schema-only                without torch: in two seconds; imports no network of yours
+  digitnet validate --format github              in a GitHub workflow: annotations on the lines of a pull request
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from digitnet.errors import ConfigError, Fault
+from digitnet.schema import GROUPS, Config, doubts, run_length
+from digitnet.sources import ROOT, Tree, no_group
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="GROUP=OPTION or KEY=VALUE: check one composition"
+    )
+    parser.add_argument("--format", choices=("text", "json", "github"), default="text", help="(default: text)")
+    parser.add_argument("--schema-only", action="store_true", help="build nothing, import no torch")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="as for training: options of your own, besides ./conf")
+    parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="another file than config.yaml as the root")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print what is wrong; raises ConfigError if anything is."""
+    tree = Tree.at(options.config_dir, options.config_name)
+    compositions = [(tree, tuple(options.overrides))] if options.overrides else list(_all(tree))
+    findings: list[Finding] = []
+    everywhere: set[Fault] = set()  # what is wrong with the root is so with each option on top of it
+    for its_tree, overrides in compositions:
+        found = _look(its_tree, overrides, options.schema_only)
+        findings += [finding for finding in found if finding.fault not in everywhere]
+        if its_tree is tree and not overrides:
+            everywhere = {finding.fault for finding in found}
+    if not options.overrides:
+        findings += [Finding(fault, "error", "") for fault in _strays(tree)]
+    findings = list({(finding.severity, finding.located(tree)): finding for finding in reversed(findings)}.values())
+    findings.reverse()
+
+    for line in FORMATS[options.format](findings, tree, len(compositions)):
+        print(line)
+    if errors := sum(finding.severity == "error" for finding in findings):
+        count = f"{errors} fault{'s' if errors > 1 else ''}"
+        raise ConfigError(f"{count} in {_configurations(len(compositions))}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    fault: Fault
+    severity: str  # error, warning
+    composition: str  # what brought it to light, as the command line has it
+
+    def located(self, tree: Tree) -> Fault:
+        """The fault with a file: of its own, or that of the option that was checked."""
+        path = tree.find(self.composition.replace("=", "/", 1)) if self.composition.count("=") == 1 else None
+        return self.fault if self.fault.file or path is None else replace(self.fault, file=path)
+
+
+def _configurations(count: int) -> str:
+    return f"{count} configuration{'s' if count > 1 else ''}"
+
+
+def _all(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
+    """The roots, and each option of each group that is not of the first root anyway."""
+    yield tree, ()
+    try:
+        chosen = {default.name for default in tree.read(tree.root).defaults()}
+    except ConfigError:  # which composing the root reports
+        chosen = set()
+    for name in tree.names():
+        group, _, option = name.partition("/")
+        if not option:
+            if name != tree.root and any((directory / f"{name}.yaml").is_file() for directory in tree.own):
+                yield Tree(tree.directories, name), ()
+        elif name not in chosen and group in GROUPS:
+            yield tree, (f"{group}={option}",)
+        elif group == "hydra":
+            yield tree, ("=".join(name.rsplit("/", 1)),)
+
+
+def _look(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Finding]:
+    """What there is to say of one composition."""
+    from digitnet.compose import try_out
+
+    label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
+    try:
+        config = try_out(overrides, tree)
+        if config is not None and not schema_only:
+            _build(config)
+    except ConfigError as error:
+        return [Finding(fault, "error", label) for fault in error.faults]
+    return [Finding(Fault(message, key), "warning", label) for key, message in (doubts(config) if config else ())]
+
+
+def _build(config: Config) -> None:
+    """Build everything that stands between a configuration and a training step. Raises ConfigError."""
+    import torch
+
+    from digitnet import build
+    from digitnet.models import check_output
+
+    classes = 10  # as all data sets here have; of a user's folder, nobody knows before reading it
+    images = torch.empty(config.trainer.batch_size, 1, 28, 28, device="meta")
+    try:
+        with torch.device("meta"):
+            model = build.model(config.model, classes)
+            check_output(model, images, classes)
+    except ConfigError:  # a network of the user's may do what only real tensors can, as .item()
+        model = build.model(config.model, classes)
+        check_output(model, torch.zeros(2, 1, 28, 28), classes)
+    build.optimizer(config.optimizer, model)
+    build.augment(config.aug, torch.Generator())
+    epochs = run_length(config)
+    schedule = build.schedule(config.schedule, epochs)
+    for epoch in range(min(epochs, 1000)):
+        factor = schedule(float(epoch))
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ConfigError(Fault(f"schedule: the factor of epoch {epoch + 1} is {factor}", "schedule"))
+
+
+def _strays(tree: Tree) -> Iterator[Fault]:
+    """Files of the user's that no command line can choose."""
+    for directory in tree.own:
+        for path in sorted(directory.rglob("*")):
+            name = path.relative_to(directory)
+            if path.suffix == ".yml":
+                yield Fault("is not looked at: the ending is .yaml", file=path)
+            elif path.suffix == ".yaml" and len(name.parts) > 1 and name.parts[0] not in (*GROUPS, "hydra"):
+                yield Fault(no_group(name.parts[0], GROUPS), file=path)
+
+
+def _text(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+    """`conf/aug/mine.yaml:3: message [aug=mine]`, as compilers write it."""
+    for finding in findings:
+        fault = finding.located(tree)
+        place = f"{fault.place}: " if fault.file else ""
+        warning = "warning: " if finding.severity == "warning" else ""
+        label = f" [{finding.composition}]" if finding.composition else ""
+        yield f"{place}{warning}{fault.message}{label}"
+    if not any(finding.severity == "error" for finding in findings):
+        yield f"{_configurations(checked)}, no fault"
+
+
+def _json(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+    rows = [
+        {
+            "severity": finding.severity,
+            "file": str(fault.file) if (fault := finding.located(tree)).file else None,
+            "line": fault.line,
+            "key": fault.key or None,
+            "message": fault.message,
+            "composition": finding.composition,
+        }
+        for finding in findings
+    ]
+    yield json.dumps({"checked": checked, "findings": rows}, indent=2)
+
+
+def _github(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+    """Workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
+    for finding in findings:
+        fault = finding.located(tree)
+        parts = {"file": fault.place.removesuffix(f":{fault.line}"), "line": fault.line, "title": "digitnet validate"}
+        properties = ",".join(f"{key}={_escape(str(value), ':,')}" for key, value in parts.items() if value)
+        label = f" [{finding.composition}]" if finding.composition else ""
+        yield f"::{finding.severity} {properties}::{_escape(fault.message + label)}"
+
+
+def _escape(text: str, more: str = "") -> str:
+    for character in "%\r\n" + more:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+FORMATS: dict[str, Callable[[Sequence[Finding], Tree, int], Iterator[str]]] = {
+    "text": _text,
+    "json": _json,
+    "github": _github,
+}

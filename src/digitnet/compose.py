@@ -265,6 +265,8 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
     task = OmegaConf.masked_copy(composed, _task_keys(composed))
     lacking: list[str] = []
     with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
+        lacking: list[str] = []
+    with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
         lacking = sorted(OmegaConf.missing_keys(task))
     try:
         if lacking and not incomplete:
@@ -379,6 +381,7 @@ def _known_keys(overrides: Iterable[str], tree: Tree) -> list[str]:
     """All keys of the configuration that comes of those overrides that choose options."""
     chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
     for choice in (chosen, []):
-        with contextlib.suppress(ConfigError):
-            return ["experiment", *checks.keys(values(choice, tree))]  # whose options leave no key of their own
+        with contextlib.suppress(Exception), _loading(tree):
+            content = OmegaConf.to_container(compose(tree.root, overrides=choice))
+            return ["experiment", *checks.keys(content)]  # whose options leave no key of their own
     return []

@@ -317,7 +317,9 @@ def test_a_narrow_terminal_breaks_no_path(command: Command, monkeypatch: pytest.
 
 
 def test_a_class_without_training_images(command: Command) -> None:
-    done = command(*TINY, "data.validation=1430", "aug=distort", "aug.warmup_epochs=0", "logger=full", "trainer.epochs=1")
+    done = command(
+        *TINY, "data.validation=1430", "aug=distort", "aug.warmup_epochs=0", "logger=full", "trainer.epochs=1"
+    )
     assert (done.code, done.err) == (0, "")
 
 

@@ -15,9 +15,7 @@ from digitnet.compose import load
 from digitnet.models import AllConv, LeNet5
 
 CONF = CHECKOUT / "conf"
-OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml")
-)
+OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
 NEEDED = {
     "model=custom": [
         "model.target=torch.nn:Conv2d",

@@ -17,7 +17,7 @@ def check(content: dict[Any, Any]) -> Config:
         config = Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(list(_faults(error, content))) from None
-    if faults := [Fault(message, key) for key, message in conflicts(config)]:
+    if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in conflicts(config)]:
         raise ConfigError(faults)
     return config
 
@@ -61,9 +61,12 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
                 faults[key] = no_key(key, (set(keys(content)) - {key}) | wanted)
             case "missing":
                 key = f"{key}.{fault['loc'][-1]}".lstrip(".")
-                faults[key] = f"{key}: has no value; set {key}=VALUE"
-            case "union_tag_invalid" | "union_tag_not_found":
-                faults[key] = f"{key}.name: not one of {fault['ctx'].get('expected_tags', 'them')}; set {key}=OPTION"
+                faults[key] = f"{key}: has no value; {_how_to_set(key)}"
+            case "union_tag_not_found":
+                faults[key] = f"{key}.name: has no value; {_how_to_set(f'{key}.name')}"
+            case "union_tag_invalid":
+                tag = fault["ctx"]["tag"]
+                faults[key] = f"{key}.name={tag}: not one of {fault['ctx']['expected_tags']}; set {key}=OPTION"
             case "model_type" | "model_attributes_type" | "dict_type":
                 faults[key] = f"{key}={in_yaml(value)}: is a group of keys{_how_to_choose(key)}; set {key}.KEY=VALUE"
             case _:
@@ -78,6 +81,12 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
 def _how_to_choose(key: str) -> str:
     """Where an option was given as a value, which only a YAML file can do: the command line would choose it."""
     return f"; to choose an option, write 'override /{key}: OPTION' in defaults" if key in GROUPS else ""
+
+
+def _how_to_set(key: str) -> str:
+    if key in GROUPS:
+        return f"choose an option, '- {key}: OPTION' in defaults or {key}=OPTION on the command line"
+    return f"set {key}=VALUE, or begin the file with 'defaults: [OPTION]' to take what it lacks from an option"
 
 
 def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import re
 import secrets
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -30,6 +31,7 @@ from digitnet.errors import ConfigError, DigitnetError, Fault
 from digitnet.schema import Config
 from digitnet.sources import CONF_PACKAGE, ROOT, Source, Tree, no_option
 
+NO_SEARCHPATH = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
 TAKEN = "holds a run already, and runs never share a folder; choose another"
 
 # Cached by the config, so that every look at the run's folder gives the same.
@@ -172,7 +174,9 @@ def _searching(tree: Tree) -> Iterator[None]:
     before = list(_searched)
     _searched[:] = tree.own
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "In '.*': Defaults list is missing `_self_`")  # then it is the last entry
+            yield
     finally:
         _searched[:] = before
 
@@ -194,32 +198,36 @@ def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
     """Compose, Hydra's own node included. Raises ConfigError."""
     root = tree.read(tree.root)  # before Hydra, which would import what is named here
     if any(override.lstrip("+~").startswith("hydra.searchpath") for override in overrides):
-        raise ConfigError("hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only")
+        raise ConfigError(NO_SEARCHPATH)
     if line := root.line_of(("hydra", "searchpath")) or root.line_of(("hydra.searchpath",)):
-        message = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
-        raise ConfigError(Fault(message, "hydra.searchpath", root.path, line))
+        raise ConfigError(Fault(NO_SEARCHPATH, "hydra.searchpath", root.path, line))
     try:
         composed = compose(tree.root, overrides=list(overrides), return_hydra_config=True)
     except Exception as error:
         raise _explain(error, overrides, tree) from error
-    _harmless(composed.hydra)
+    try:
+        _harmless(composed.hydra)
+    except ConfigError as error:
+        places = _Places(tree, overrides)
+        raise ConfigError([places.of(fault) for fault in error.faults]) from None
     return composed
 
 
 def _harmless(node: DictConfig) -> None:
     """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done."""
     for key in ("job_logging", "hydra_logging"):
-        chosen = "none" if key == "job_logging" else "default"
-        packaged = OmegaConf.load(str(files("hydra.conf").joinpath("hydra", key, f"{chosen}.yaml")))
-        if OmegaConf.to_container(node[key]) != OmegaConf.to_container(packaged):
-            raise ConfigError(f"hydra.{key}: digitnet writes train.log itself; leave it as it is")
+        own = [OmegaConf.load(str(path)) for path in files("hydra.conf").joinpath("hydra", key).iterdir()]
+        if node[key] not in own:
+            raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
     for key, names in (("hydra.callbacks", node.callbacks), ("hydra.job.env_set", node.job.env_set)):
         if names:
-            raise ConfigError(f"{key}: a config makes digitnet neither import nor call anything; leave it out")
+            message = f"{key}: a config makes digitnet neither import nor call anything; leave it out"
+            raise ConfigError(Fault(message, key))
     for key in ("launcher", "sweeper"):
-        target = str(node[key].get("_target_", ""))
+        target = str(OmegaConf.select(node, f"{key}._target_"))
         if not Plugins.is_in_toplevel_plugins_module(target):
-            raise ConfigError(f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION")
+            message = f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION"
+            raise ConfigError(Fault(message, f"hydra.{key}._target_"))
 
 
 def _first_job(overrides: Sequence[str], tree: Tree) -> list[str]:
@@ -250,8 +258,8 @@ def _command(overrides: Iterable[str], tree: Tree) -> str:
     return shlex.join(["digitnet", *(word for path in given for word in ("--config-dir", path)), *flags, *overrides])
 
 
-def _task_keys(composed: DictConfig) -> list[str]:
-    return [str(key) for key in composed if key != "hydra"]
+def _task_keys(composed: DictConfig) -> list[Any]:
+    return [key for key in composed if key != "hydra"]
 
 
 # Checking
@@ -264,8 +272,6 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
     """
     task = OmegaConf.masked_copy(composed, _task_keys(composed))
     lacking: list[str] = []
-    with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
-        lacking: list[str] = []
     with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
         lacking = sorted(OmegaConf.missing_keys(task))
     try:
@@ -291,8 +297,11 @@ def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
     try:
         content = OmegaConf.to_container(task, resolve=True)
     except OmegaConfBaseException as error:
-        key = str(error.full_key)
-        raise ConfigError(Fault(f"{key}: {_first_line(error)}", key)) from error
+        key, reason = str(error.full_key), _first_line(error)
+        if found := re.match("Interpolation key '([^']+)' not found", reason):
+            reason = checks.no_key(found[1], checks.keys(OmegaConf.to_container(task)))
+        reason = re.sub(r'^\w+ raised while resolving interpolation: "?(.*?)"?$', r"\1", reason)
+        raise ConfigError(Fault(f"{key}: {reason}", key)) from error
     finally:
         HydraConfig.instance().cfg = known
     assert isinstance(content, dict)
@@ -305,6 +314,7 @@ class _Places:
     def __init__(self, tree: Tree, overrides: Sequence[str]) -> None:
         typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
         self._typed = [key for key in typed if "." in key or ("/" not in key and not tree.options(key))]
+        self._own = tree.own
         loader = GlobalHydra.instance().config_loader()
         assert loader is not None
         # The last one has the last word.
@@ -317,15 +327,25 @@ class _Places:
 
     def of(self, fault: Fault) -> Fault:
         """The fault with file and line, unless it was typed on the command line."""
-        if any(f"{fault.key}.".startswith(f"{typed}.") for typed in self._typed):
+        keys = [fault.key, *fault.also]
+        if any(f"{key}.".startswith(f"{typed}.") for key in keys for typed in self._typed):
             return fault
-        keys = fault.key.split(".")
+        places = [place for key in keys if (place := self._find(key.split(".")))]
+        if not places:
+            return fault
+        path, line = next((place for place in places if self._is_own(place[0])), places[0])
+        return replace(fault, file=path, line=line)
+
+    def _is_own(self, path: Path) -> bool:
+        return any(path.is_relative_to(directory) for directory in self._own)
+
+    def _find(self, keys: list[str]) -> tuple[Path, int] | None:
         while keys:  # what is missing stands nowhere, but what it is missing from does
             for package, source in self._files:
                 if keys[: len(package)] == package and (line := source.line_of(keys[len(package) :])):
-                    return replace(fault, file=source.path, line=line)
-            keys.pop()
-        return fault
+                    return source.path, line
+            keys = keys[:-1]
+        return None
 
 
 # Explaining
@@ -339,6 +359,9 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         typed = [o.lstrip("+") for o in overrides if o.lstrip("+").replace("=", "/", 1) == error.missing_cfg_file]
         group, _, option = typed[0].partition("=") if typed else error.missing_cfg_file.rpartition("/")
+        for path in (directory / group / f"{option}.yml" for directory in tree.own):
+            if path.is_file():
+                return ConfigError(Fault(f"{group}={option}: its file is not looked at; the ending is .yaml", "", path))
         return ConfigError(no_option(group, option, error.options))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
@@ -363,7 +386,23 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
         wrong = max(named or overrides, key=len)
         key, _, value = wrong.partition("=")
         return ConfigError(f"{wrong}: cannot be read ({reason});\nquote what is more than a word: '{key}=\"{value}\"'")
+    if found := re.search(r"^(?:In '([^']+)': )?.*? raised while composing config:\n(.*)\n\s+full_key: (\S+)", text):
+        return ConfigError(_in_file(f"{found[3]}: {found[2]}", found[1], tree, found[3]))
+    if found := re.match(r"In '([^']+)': Overriding hydra.searchpath", text):
+        return ConfigError(_in_file(NO_SEARCHPATH, found[1], tree, "hydra.searchpath"))
+    if found := re.match(r"In '([^']+)': (.*)", text):
+        return ConfigError(_in_file(found[2], found[1], tree, "defaults"))
+    if found := re.search(r"\n\s+full_key: (\S+)", text):
+        return ConfigError(f"{found[1]}: {_first_line(error)}")
     return ConfigError(_first_line(error))
+
+
+def _in_file(message: str, name: str, tree: Tree, key: str) -> Fault:
+    """A fault in the file of that name, if there is one, and in the line of the key."""
+    if tree.find(name) is None:
+        return Fault(message, key)
+    source = tree.read(name)
+    return Fault(message, key, source.path, source.line_of(key.split(".")))
 
 
 def _chosen(overrides: Iterable[str], tree: Tree) -> list[str]:

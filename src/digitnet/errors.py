@@ -33,6 +33,7 @@ class Fault:
     key: str = ""  # dotted
     file: Path | None = None
     line: int | None = None  # from 1
+    also: tuple[str, ...] = ()  # keys that have a part in it
 
     def __str__(self) -> str:
         """`the message (conf/aug/mine.yaml:3)`, the path from the working directory if it is below."""

@@ -174,27 +174,28 @@ class Config(Group):
     init_from: str | None
 
 
-def conflicts(config: Config) -> Iterator[tuple[str, str]]:
-    """(key, message) for values that are right each by itself and wrong together."""
+def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(keys, message) for values that are right each by itself and wrong together."""
     if isinstance(config.optimizer, SGD) and config.optimizer.nesterov and not config.optimizer.momentum:
-        yield "optimizer.nesterov", "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
+        keys: tuple[str, ...] = ("optimizer.nesterov", "optimizer.momentum")
+        yield keys, "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
     if isinstance(config.aug, Distort) and config.aug.warmup_epochs >= (epochs := run_length(config)):
+        keys = ("aug.warmup_epochs", "trainer.epochs", "schedule.epochs", "schedule.phases")
         yield (
-            "aug.warmup_epochs",
+            keys,
             f"aug.warmup_epochs={config.aug.warmup_epochs}: no image would be distorted, as the run has only {epochs} "
             f"epoch{'s' if epochs > 1 else ''}; lower it or raise trainer.epochs",
         )
     count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
     if count is not None and isinstance(held_out, int) and held_out >= count:
-        yield (
-            "data.validation",
-            f"data.validation={held_out}: the training set has only {count} images; hold out fewer",
-        )
+        keys = ("data.validation",)
+        yield keys, f"data.validation={held_out}: the training set has only {count} images; hold out fewer"
     elif isinstance(config.data, DigitsData) and count is not None:
         kept = count - (held_out if isinstance(held_out, int) else 0)
         if config.data.enlarge_to < kept:
+            keys = ("data.enlarge_to", "data.validation")
             yield (
-                "data.enlarge_to",
+                keys,
                 f"data.enlarge_to={config.data.enlarge_to}: the embedded training set has {kept} images already",
             )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
+from digitnet.schema import GROUPS
 
 CONF_PACKAGE = "digitnet.conf"
 ROOT = "config"  # the file that names the default option of each group
@@ -218,9 +219,11 @@ class Tree:
 
     def lint(self, source: Source, defaults: Iterable[Default]) -> Iterator[Fault]:
         """What is wrong with a file for itself, apart from its values."""
-        if source.group.split("/")[0] == "experiment" and not re.search(
-            r"^#\s*@package\s+_global_\s*$", source.text, flags=re.MULTILINE
-        ):
+        top = source.group.split("/")[0]
+        if top and top not in (*GROUPS, "hydra"):
+            yield Fault(no_group(top, GROUPS), file=source.path)
+            return
+        if top == "experiment" and not re.search(r"^#\s*@package\s+_global_\s*$", source.text, flags=re.MULTILINE):
             yield Fault(
                 "an experiment sets any group; begin it with the line '# @package _global_'", "", source.path, 1
             )
@@ -263,37 +266,47 @@ def read(path: Path, name: str = "") -> Source:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        raise ConfigError(Fault("is not UTF-8 text", file=path)) from error
+        raise ConfigError(Fault("the file is not UTF-8 text", file=path)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ConfigError(Fault(f"is not YAML: {error.problem}", file=path, line=line)) from error
+        raise ConfigError(Fault(f"the file is not YAML: {error.problem}", file=path, line=line)) from error
     except yaml.YAMLError as error:
-        raise ConfigError(Fault(f"is not YAML: {str(error).partition(chr(10))[0]}", file=path)) from error
+        raise ConfigError(Fault(f"the file is not YAML: {str(error).partition(chr(10))[0]}", file=path)) from error
     except OSError as error:
-        raise ConfigError(Fault(f"cannot be read: {error.strerror}", file=path)) from error
+        raise ConfigError(Fault(f"the file cannot be read: {error.strerror}", file=path)) from error
     source = Source(name, path, text, root if isinstance(root, yaml.MappingNode) else None)
     if root is not None and source.root is None:
-        raise source.error(f"has no keys; a config file is made of lines KEY: VALUE, this is {_shown(root)}", root)
-    if faults := list(_malformed(path, root, "", set())):
+        raise source.error(f"the file has no keys; it is made of lines KEY: VALUE, this is {_shown(root)}", root)
+    if faults := list(_malformed(path, root, "", (), set())):
         raise ConfigError(faults)
     return source
 
 
-def _malformed(path: Path, node: yaml.Node | None, prefix: str, met: set[int]) -> Iterator[Fault]:
-    """Keys that stand twice, and tags that would make objects of Python."""
-    if node is None or id(node) in met:  # an alias may lead back to what it stands in
+def _malformed(
+    path: Path, node: yaml.Node | None, prefix: str, above: tuple[int, ...], met: set[int]
+) -> Iterator[Fault]:
+    """Keys that stand twice, tags that would make objects of Python, aliases of what they stand in, open `${`."""
+    if node is None:
+        return
+    line = node.start_mark.line + 1
+    if id(node) in above:
+        yield Fault(f"the alias in '{prefix.rstrip('.')}' leads back to itself", prefix.rstrip("."), path, line)
+    if id(node) in met:
         return
     met.add(id(node))
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-        yield Fault(f"the tag {tag} is not for configs", prefix.rstrip("."), path, node.start_mark.line + 1)
+        yield Fault(f"the tag {tag} is not for configs", prefix.rstrip("."), path, line)
+    if isinstance(node, yaml.ScalarNode) and node.value.count("${") > node.value.count("}"):
+        dotted = prefix.rstrip(".")
+        yield Fault(f"{dotted}={node.value}: the interpolation is not closed; write ${{KEY}}", dotted, path, line)
     first: dict[str, int] = {}
     for key, value in _items(node):
         name, line = str(key.value), key.start_mark.line + 1
         if name in first:
             yield Fault(f"'{prefix}{name}' stands twice, first in line {first[name]}", prefix + name, path, line)
         first.setdefault(name, line)
-        yield from _malformed(path, value, f"{prefix}{name}.", met)
+        yield from _malformed(path, value, f"{prefix}{name}.", (*above, id(node)), met)
 
 
 def _items(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:

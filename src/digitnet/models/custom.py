@@ -24,14 +24,17 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        network = getattr(importlib.import_module(module_name), class_name)(**kwargs)
+        kind = getattr(importlib.import_module(module_name), class_name)
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):  # nothing else is called
+            raise ConfigError(f"model.target={target}: {class_name} is not a class of torch.nn.Module's kind")
+        network = kind(**kwargs)
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"model.target={target}: cannot build it from {dict(kwargs)} ({one_line(error)});\n"
             f"it must be importable from {here} or installed, and take model.kwargs as keyword arguments"
         ) from error
-    if not isinstance(network, nn.Module):
-        raise ConfigError(f"model.target={target}: a {type(network).__name__}, not a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(f"model.target={target}: has no parameters to train")
     return network

@@ -78,6 +78,12 @@ def run_folder() -> Path:
     return summary.parent
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """A file, and the folders that lead to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
 def write_idx(path: Path, values: Tensor) -> str:
     """Write a gzipped IDX file; returns its MD5 sum."""
     header = bytes([0, 0, 8, values.dim()]) + struct.pack(f">{values.dim()}I", *values.shape)

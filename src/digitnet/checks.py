@@ -85,7 +85,7 @@ def _how_to_choose(key: str) -> str:
 
 def _how_to_set(key: str) -> str:
     if key in GROUPS:
-        return f"choose an option, '- {key}: OPTION' in defaults or {key}=OPTION on the command line"
+        return f"choose an option, '- {key}: OPTION' in the root's defaults or +{key}=OPTION on the command line"
     return f"set {key}=VALUE, or begin the file with 'defaults: [OPTION]' to take what it lacks from an option"
 
 

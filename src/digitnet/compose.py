@@ -112,6 +112,10 @@ def launch(
             raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
         if found := re.match(r"(\w+)\.name=(.*)", override):
             raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
+    if "--package" in flags:
+        keys = list(checks.keys(values(overrides, tree)))
+        if (package := flags[flags.index("--package") + 1]) not in [*keys, "_global_", "hydra"]:
+            raise ConfigError(checks.no_key(package, keys))
     shows = any(flag not in ("--multirun", "--run") for flag in flags)
     if not shows and "--multirun" not in flags:
         plan(overrides, tree)
@@ -197,6 +201,9 @@ def _loading(tree: Tree) -> Iterator[None]:
 def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
     """Compose, Hydra's own node included. Raises ConfigError."""
     root = tree.read(tree.root)  # before Hydra, which would import what is named here
+    for override in overrides:
+        if not override.isprintable():
+            raise ConfigError(f"{override!a}: holds a character that cannot be printed; leave it out")
     if any(override.lstrip("+~").startswith("hydra.searchpath") for override in overrides):
         raise ConfigError(NO_SEARCHPATH)
     if line := root.line_of(("hydra", "searchpath")) or root.line_of(("hydra.searchpath",)):
@@ -328,7 +335,12 @@ class _Places:
     def of(self, fault: Fault) -> Fault:
         """The fault with file and line, unless it was typed on the command line."""
         keys = [fault.key, *fault.also]
-        if any(f"{key}.".startswith(f"{typed}.") for key in keys for typed in self._typed):
+        if any(
+            f"{a}.".startswith(f"{b}.")
+            for key in keys
+            for typed in self._typed
+            for a, b in ((key, typed), (typed, key))
+        ):
             return fault
         places = [place for key in keys if (place := self._find(key.split(".")))]
         if not places:

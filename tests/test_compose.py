@@ -1,0 +1,507 @@
+"""Configurations of one's own: which file goes before which, what is wrong in YAML, and what is not a way in."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import TINY, Command, run_folder, write
+from digitnet.compose import load, plan, try_out
+from digitnet.errors import ConfigError
+from digitnet.schema import GROUPS
+from digitnet.sources import Tree
+
+GLOBAL = "# @package _global_\n"
+HOW_TO_SET = "set {0}=VALUE, or begin the file with 'defaults: [OPTION]' to take what it lacks from an option"
+HARMLESS = "a config makes digitnet neither import nor call anything; leave it out"
+
+# The files below ./conf, what is typed, and what is answered, whole.
+MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
+    # What cannot be read
+    (
+        {"optimizer/x.yaml": "lr: [1\nfoo: 3\n"},
+        "optimizer=x",
+        "the file is not YAML: expected ',' or ']', but got ':' (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "lr:\n\t- 1\n"},
+        "optimizer=x",
+        "the file is not YAML: found character '\\t' that cannot start any token (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": b"seed: \x00\n"},
+        "experiment=x",
+        "the file is not YAML: unacceptable character #x0000: special characters are not allowed"
+        " (conf/experiment/x.yaml)",
+    ),
+    (
+        {"experiment/x.yaml": b"# @package _global_\nseed: \xe4\n"},
+        "experiment=x",
+        "the file is not UTF-8 text (conf/experiment/x.yaml)",
+    ),
+    (
+        {"optimizer/x.yaml": "- 1\n- 2\n"},
+        "optimizer=x",
+        "the file has no keys; it is made of lines KEY: VALUE, this is a list (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "hello\n"},
+        "optimizer=x",
+        "the file has no keys; it is made of lines KEY: VALUE, this is 'hello' (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: 1\nlr: 2\n"},
+        "optimizer=x",
+        "'lr' stands twice, first in line 2 (conf/optimizer/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer:\n  epochs: 3\n  epochs: 4\n"},
+        "experiment=x",
+        "'trainer.epochs' stands twice, first in line 3 (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: !!python/object/apply:os.system [ls]\n"},
+        "optimizer=x",
+        "the tag !!python/object/apply:os.system is not for configs (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: !foo 3\n"},
+        "optimizer=x",
+        "the tag !foo is not for configs (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: &a [*a]\n"},
+        "optimizer=x",
+        "the alias in 'lr.0' leads back to itself (conf/optimizer/x.yaml:2)",
+    ),
+    ({"config.yaml": "defaults: [\n"}, "seed=1", "the file is not YAML: * (conf/config.yaml:2)"),
+    # Defaults
+    (
+        {"optimizer/x.yaml": "defaults: [y]\n", "optimizer/y.yaml": "defaults: [x]\n"},
+        "optimizer=x",
+        "defaults: go in a circle, optimizer/x -> optimizer/y -> optimizer/x (conf/optimizer/y.yaml:1)",
+    ),
+    (
+        {"optimizer/sgd.yaml": "defaults: [sgd]\nlr: 1\n"},
+        "optimizer=sgd",
+        "defaults: go in a circle, optimizer/sgd -> optimizer/sgd; a file in place of a packaged one has all of its "
+        "keys (conf/optimizer/sgd.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
+        "optimizer=x",
+        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? There are adam, adamw, rmsprop, sgd, x"
+        " (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: lenet6\n"},
+        "experiment=x",
+        "defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, lenet5"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /modle: lenet5\n"},
+        "experiment=x",
+        "defaults: no group 'modle' … did you mean 'model'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - /model: allconv\n"},
+        "experiment=x",
+        "defaults: model is chosen already; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override model: allconv\n"},
+        "experiment=x",
+        "defaults: model is looked for below experiment/; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL + "defaults: [y]\n",
+            "experiment/y.yaml": GLOBAL + "defaults:\n  - override /aug: distortt\n",
+        },
+        "experiment=x",
+        "defaults: aug=distortt: no such option … did you mean 'distort'? There are distort, none"
+        " (conf/experiment/y.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults: lenet5\n"},
+        "experiment=x",
+        "defaults: is a list; write each entry on a line of its own behind '- ' (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - {override /model: allconv, override /aug: none}\n"},
+        "experiment=x",
+        "defaults: an entry has one group; begin each with '- ' on a line of its own (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - 3\n"},
+        "experiment=x",
+        "defaults: '3' is not the name of an option (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": "optimizer: {lr: 3}\n"},
+        "experiment=x",
+        "an experiment sets any group; begin it with the line '# @package _global_' (conf/experiment/x.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "# @package optimiser\ndefaults: [sgd]\n"},
+        "optimizer=x",
+        "no key 'optimiser' … did you mean 'optimizer'? (conf/optimizer/x.yaml:1)\noptimizer: has no value; *",
+    ),
+    (
+        {"optimiser/x.yaml": "defaults: [sgd]\n"},
+        "optimiser=x",
+        "no group 'optimiser' … did you mean 'optimizer'? (conf/optimiser/x.yaml)",
+    ),
+    (
+        {"optimizer/x.yml": "defaults: [sgd]\n"},
+        "optimizer=x",
+        "optimizer=x: its file is not looked at; the ending is .yaml (conf/optimizer/x.yml)",
+    ),
+    ({"config.yaml": "seed: 1\n"}, "seed=2", "model: has no value; choose an option, *\nand 6 more"),
+    # Keys and values
+    *(
+        (
+            {f"{group}/x.yaml": f"defaults: [{option}]\n\n{wrong}: 1\n"},
+            f"{group}=x",
+            f"no key '{group}.{wrong}' … did you mean '{group}.{right}'? (conf/{group}/x.yaml:3)",
+        )
+        for group, option, wrong, right in [
+            ("model", "lenet5", "dropuot", "dropout"),
+            ("aug", "distort", "rotation", "rotation_deg"),
+            ("optimizer", "sgd", "lrr", "lr"),
+            ("schedule", "step", "phase", "phases"),
+            ("data", "mnist", "rot", "root"),
+            ("device", "cpu", "nam", "name"),
+            ("logger", "full", "picture", "pictures"),
+        ]
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer:\n  epoch: 3\n"},
+        "experiment=x",
+        "no key 'trainer.epoch' … did you mean 'trainer.epochs'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "\nsede: 3\n"},
+        "experiment=x",
+        "no key 'sede' … did you mean 'seed' or 'schedule'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "1:\n"},
+        "experiment=x",
+        "1=null: keys should be strings (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: fast\n"},
+        "optimizer=x",
+        "optimizer.lr=fast: should be a valid number (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"aug/x.yaml": "defaults: [distort]\n\nrotation_deg: 400\n"},
+        "aug=x",
+        "aug.rotation_deg=400: should be less than or equal to 180 (conf/aug/x.yaml:3)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL
+            + "schedule:\n  phases:\n    - {epochs: 1, factor: 1}\n    - {epochs: 0, factor: 1}\n"
+        },
+        "experiment=x",
+        "schedule.phases.1.epochs=0: should be greater than or equal to 1 (conf/experiment/x.yaml:5)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: -1\ntrainer:\n  epochs: 0\n  batch_size: many\n  precision: fp8\n"},
+        "experiment=x",
+        "trainer.epochs=0: should be greater than or equal to 1 (conf/experiment/x.yaml:4)\n"
+        "trainer.batch_size=many: should be a valid integer (conf/experiment/x.yaml:5)\n"
+        "trainer.precision=fp8: should be 'fp32' or 'bf16' (conf/experiment/x.yaml:6)\n"
+        "and 1 more",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "optimizer: sgd\n"},
+        "experiment=x",
+        "optimizer=sgd: is a group of keys; to choose an option, write 'override /optimizer: OPTION' in defaults; "
+        "set optimizer.KEY=VALUE (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer: 3\n"},
+        "experiment=x",
+        "trainer=3: is a group of keys; set trainer.KEY=VALUE (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: {a: 1}\n"},
+        "experiment=x",
+        "seed={a: 1}: should be a valid integer (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: 1,2\n"},
+        "experiment=x",
+        "seed=1,2: should be a valid integer (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": ""},
+        "optimizer=x",
+        f"optimizer.name: has no value; {HOW_TO_SET.format('optimizer.name')} (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"aug/x.yaml": "name: distrot\n"},
+        "aug=x",
+        "aug.name=distrot: not one of 'none', 'distort'; set aug=OPTION (conf/aug/x.yaml:1)",
+    ),
+    (
+        {"logger/x.yaml": "pictures: true\n"},
+        "logger=x",
+        f"logger.predictions: has no value; {HOW_TO_SET.format('logger.predictions')} (conf/logger/x.yaml:1)",
+    ),
+    # Interpolations
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: ${sed}\n"},
+        "experiment=x",
+        "seed: no key 'sed' … did you mean 'seed'? (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: ${sed\n"},
+        "experiment=x",
+        "seed=${sed: the interpolation is not closed; write ${KEY} (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: ${nope:1}\n"},
+        "experiment=x",
+        "seed: Unsupported interpolation type nope (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: ${oc.env:DIGITNET_NOPE}\n"},
+        "experiment=x",
+        "seed: Environment variable 'DIGITNET_NOPE' not found (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "seed: ${trainer.threads}\ntrainer: {threads: '${seed}'}\n"},
+        "experiment=x",
+        "seed: Recursive interpolation detected (conf/experiment/x.yaml:2)",
+    ),
+    # What does not fit together
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults: [override /aug: distort]\ntrainer:\n  epochs: 2\n"},
+        "experiment=x",
+        "aug.warmup_epochs=2: no image would be distorted, as the run has only 2 epochs; lower it or raise "
+        "trainer.epochs (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "optimizer:\n  nesterov: true\n"},
+        "experiment=x",
+        "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9 (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "data:\n  validation: 60000\n"},
+        "experiment=x",
+        "data.validation=60000: the training set has only 60000 images; hold out fewer (conf/experiment/x.yaml:3)",
+    ),
+    # Ways in that are none
+    (
+        {"experiment/x.yaml": GLOBAL + "model: {_target_: os.system}\n"},
+        "experiment=x",
+        "no key 'model._target_'; there are dropout, init, name (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  callbacks: {a: {_target_: trap.spring}}\n"},
+        "experiment=x",
+        f"hydra.callbacks: {HARMLESS} (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  job:\n    env_set: {PATH: /trap}\n"},
+        "experiment=x",
+        f"hydra.job.env_set: {HARMLESS} (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  job_logging:\n    handlers: {a: {(): trap.spring}}\n"},
+        "experiment=x",
+        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  hydra_logging:\n    handlers: {a: {class: trap.spring}}\n"},
+        "experiment=x",
+        "hydra.hydra_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  launcher:\n    _target_: trap.spring\n"},
+        "experiment=x",
+        "hydra.launcher._target_=trap.spring: no launcher of Hydra's; choose one with hydra/launcher=OPTION"
+        " (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  searchpath: [pkg://trap]\n"},
+        "experiment=x",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"config.yaml": "hydra:\n  searchpath: [pkg://trap]\n"},
+        "seed=1",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:2)",
+    ),
+    ({}, "hydra.searchpath=[pkg://trap]", "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"),
+    ({}, "+hydra.callbacks.x._target_=trap.spring", f"hydra.callbacks: {HARMLESS}"),
+    ({}, "+model._target_=trap.spring", "no key 'model._target_'; there are dropout, init, name"),
+    (
+        {},
+        "model=custom model.target=os:getcwd data=digits",
+        "model.target=os:getcwd: getcwd is not a class of torch.nn.Module's kind",
+    ),
+    ({"experiment/x.yaml": GLOBAL + "hydra: {foo: 3}\n"}, "experiment=x", "hydra.foo: * (conf/experiment/x.yaml:2)"),
+]
+
+
+@pytest.mark.parametrize(("files", "typed", "answer"), MISTAKES, ids=[row[2][:60] for row in MISTAKES])
+def test_mistakes_in_yaml(command: Command, files: dict[str, str | bytes], typed: str, answer: str) -> None:
+    Path("trap.py").write_text("open('sprung', 'w')\ndef spring(*_, **__): open('sprung', 'w')\n")
+    for name, content in files.items():
+        write(Path("conf") / name, content)
+    done = command(*typed.split())
+    start, star, end = f"error: {answer}\n".partition("*")
+    assert done.err.startswith(start), done.err
+    assert not star or done.err.endswith(end), done.err
+    assert star or done.err == start
+    assert done.code == 2
+    assert len(done.err.splitlines()) <= 4
+    assert "data=digits" in typed or not Path("outputs").exists()
+    assert not Path("sprung").exists()
+    assert "trap" not in sys.modules
+
+
+def test_a_broken_file_that_nobody_chose_is_no_hindrance(command: Command) -> None:
+    write(Path("conf/aug/broken.yaml"), "a: [")
+    assert command(*TINY, "trainer.epochs=1").code == 0
+    assert "not YAML" in command("aug=broken").err
+
+
+def test_what_is_typed_goes_before_what_is_written(command: Command) -> None:
+    write(Path("conf/optimizer/x.yaml"), "defaults: [sgd]\nlr: -1\n")
+    assert command("optimizer=x", "optimizer.lr=-2").err == "error: optimizer.lr=-2: should be greater than 0\n"
+    assert load(["optimizer=x", "optimizer.lr=2"]).optimizer.lr == 2
+
+
+def test_own_directories_add_and_override(tmp_path: Path) -> None:
+    packaged = load(["optimizer=adam"])
+    write(Path("conf/optimizer/slow.yaml"), "defaults: [sgd]\nlr: 0.001\n")
+    write(Path("conf/optimizer/adam.yaml"), "defaults: [adamw]\nname: adam\nlr: 0.5\n")
+    assert load(["optimizer=slow"]).optimizer.lr == 0.001
+    assert (packaged.optimizer.lr, load(["optimizer=adam"]).optimizer.lr) == (0.001, 0.5)
+    write(tmp_path / "more" / "optimizer" / "adam.yaml", "defaults: [rmsprop]\nlr: 0.7\n")
+    with_both = load(["optimizer=adam"], config_dir=tmp_path / "more")
+    assert (with_both.optimizer.name, with_both.optimizer.lr) == ("rmsprop", 0.7)  # --config-dir before ./conf
+    assert load(["optimizer=slow"], config_dir=tmp_path / "more").optimizer.lr == 0.001
+
+
+def test_a_root_of_ones_own(command: Command) -> None:
+    write(Path("conf/mine.yaml"), "defaults: [config, _self_]\nseed: 7\n")
+    assert plan([], Tree.at(root="mine")).config.seed == 7
+    done = command("--config-name", "mine", *TINY, "trainer.epochs=1")
+    assert done.code == 0
+    run = (run_folder() / "summary.json").read_text()
+    assert '"command": "digitnet --config-name mine data=digits' in run
+    wrong = command("--config-name", "mien")
+    assert wrong.err == "error: --config-name mien: no such file … did you mean 'mine'?\n"
+
+
+def test_the_command_that_is_written_down_makes_the_run_again(command: Command, tmp_path: Path) -> None:
+    own = tmp_path / "my options"
+    write(own / "optimizer" / "mine.yaml", "defaults: [adam]\nlr: 0.002\n")
+    assert command(*TINY, "--config-dir", str(own), "optimizer=mine", "trainer.epochs=1").code == 0
+    summary = (run_folder() / "summary.json").read_text()
+    assert f"digitnet --config-dir '{own}' data=digits" in summary
+    assert "optimizer=mine" in summary
+
+
+def test_a_missing_config_directory(command: Command) -> None:
+    for flags in (["seed=1"], ["--help"], ["--cfg", "job"]):
+        assert command("--config-dir", "nowhere", *flags).err == "error: --config-dir nowhere: no such folder\n"
+
+
+def test_flags_may_stand_anywhere(command: Command) -> None:
+    done = command("seed=3", "--cfg", "job", "optimizer=adam", "--package", "optimizer")
+    assert done.out.startswith("# @package optimizer\nname: adam\n")
+
+
+def test_what_is_shown_is_checked_too(command: Command) -> None:
+    done = command("--cfg", "job", "optimizer.lr=-1")
+    assert "lr: -1" in done.out
+    assert (done.code, done.err) == (2, "error: optimizer.lr=-1: should be greater than 0\n")
+    assert command("--cfg", "job", "data=folder").code == 0  # a value that only its user has is missing
+    assert command("--cfg", "job", "--package", "optimiser").err.startswith("error: no key 'optimiser' … did you mean")
+    assert command("--cfg", "jb").err.startswith("error: argument --cfg: invalid choice: 'jb'")
+    assert command("--cfg", "job", "--info").err.startswith("error: Only one of")
+
+
+def test_a_misspelt_key_stops_a_sweep_before_its_first_job(command: Command) -> None:
+    done = command("-m", "optimiser.lr=0.1,0.3", "seed=0,1")
+    assert (done.code, done.err) == (2, "error: no key 'optimiser.lr' … did you mean 'optimizer.lr'?\n")
+    assert not Path("outputs").exists()
+
+
+def test_hydra_says_nothing_of_its_own() -> None:
+    """A root without `_self_` makes Hydra warn; the order is what one expects."""
+    write(Path("conf/mine.yaml"), "defaults: [config]\nseed: 7\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plan([], Tree.at(root="mine")).config.seed == 7
+
+
+def test_values_that_only_a_user_has() -> None:
+    assert try_out(["data=folder"], Tree.at()) is None
+    with pytest.raises(ConfigError, match=r"data\.root: has no value; set data.root=VALUE"):
+        load(["data=folder"])
+    with pytest.raises(ConfigError, match=r"data\.test_fraction=2: should"):
+        try_out(["data=folder", "data.test_fraction=2"], Tree.at())
+
+
+def test_the_callers_state_is_left_alone(tmp_path: Path) -> None:
+    path, here = list(sys.path), Path.cwd()
+    with pytest.raises(ConfigError):
+        load(["modle=lenet5"])
+    assert (sys.path, Path.cwd()) == (path, here)
+
+
+KEYS = [*GROUPS, "seed", "init_from", "trainer", "trainer.epochs", "optimizer.lr", "optimizer.betas", "aug.shift"]
+KEYS += ["schedule.phases", "data.root", "model.kwargs", "hydra.run.dir", "hydra.searchpath", "hydra/launcher", "x", ""]
+WORDS = ["lenet5", "sgd", "adam", "distort", "custom", "folder", "step", "1", "-1", "1e400", "nan", "null", "true"]
+WORDS += ["[1,2]", "{a: 1}", "{", "[", "'", '"', "${seed}", "${x}", "${", "a,b", "1,2", "range(3)", "glob(*)", "a=b"]
+WORDS += [
+    " ",
+    "\\",
+    "\n",
+    "#",
+    "é",
+    "???",
+    "../config",
+    "@x",
+    "_self_",
+    "choice(1,2)",
+    "int(3)",
+    "interval(1,2)",
+    "0x1",
+]
+OVERRIDES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "", "", "+", "++", "~"]),
+    st.one_of(st.sampled_from(KEYS), st.text(max_size=6)),
+    st.sampled_from(["=", "=", "=", "", "@a=", ".name=", "/x="]),
+    st.one_of(st.sampled_from(WORDS), st.text(max_size=6)),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OVERRIDES, min_size=1, max_size=3))
+def test_no_override_makes_a_traceback(overrides: list[str]) -> None:
+    """The composer answers with a configuration or a ConfigError, whatever is typed; `os.environ` stays as it is."""
+    before = dict(os.environ)
+    try:
+        plan(overrides, Tree.at())
+    except ConfigError as error:
+        text = str(error)
+        assert text
+        assert len(text.splitlines()) <= 4, text
+        assert "Traceback" not in text
+    assert dict(os.environ) == before

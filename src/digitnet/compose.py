@@ -8,7 +8,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digitnet import checks
-from digitnet.errors import ConfigError, DigitnetError, Fault
-from digitnet.schema import Config
+from digitnet.errors import ConfigError, DigitnetError, Fault, did_you_mean
+from digitnet.schema import GROUPS, Config
 from digitnet.sources import CONF_PACKAGE, ROOT, Source, Tree, no_option
 
 NO_SEARCHPATH = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
@@ -221,7 +221,12 @@ def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
 
 
 def _harmless(node: DictConfig) -> None:
-    """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done."""
+    """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done.
+
+    Or if it has a key that Hydra does not know, which `++` would add.
+    """
+    if unknown := sorted(_unknown(node, "hydra")):
+        raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, known)}", key) for key, known in unknown])
     for key in ("job_logging", "hydra_logging"):
         own = [OmegaConf.load(str(path)) for path in files("hydra.conf").joinpath("hydra", key).iterdir()]
         if node[key] not in own:
@@ -235,6 +240,19 @@ def _harmless(node: DictConfig) -> None:
         if not Plugins.is_in_toplevel_plugins_module(target):
             message = f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION"
             raise ConfigError(Fault(message, f"hydra.{key}._target_"))
+
+
+def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Keys of typed nodes that their types lack, each with the keys that there are."""
+    kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+    if kind is None or not is_dataclass(kind):
+        return
+    known = tuple(f"{prefix}.{field.name}" for field in fields(kind))
+    for key in node:
+        if f"{prefix}.{key}" not in (*known, "hydra.env"):  # which Hydra's own defaults bring, and its type lacks
+            yield f"{prefix}.{key}", known
+        elif not OmegaConf.is_interpolation(node, str(key)) and not OmegaConf.is_missing(node, str(key)):
+            yield from _unknown(node[key], f"{prefix}.{key}")
 
 
 def _first_job(overrides: Sequence[str], tree: Tree) -> list[str]:
@@ -377,18 +395,23 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
         return ConfigError(no_option(group, option, error.options))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return ConfigError(checks.no_key(found[1], _known_keys(overrides, tree)))
+    if (found := re.search(r"Could not override '([^']+)'", text)) and found[1] in GROUPS:
+        wrong = next((override for override in overrides if override.lstrip("+").startswith(f"{found[1]}=")), found[1])
+        return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
+    if found:
+        return ConfigError(_no_key(found[1], overrides, tree))
     if "Config group override must be" in text:
         names = [o for o in overrides if o.partition("=")[0] in Config.model_fields]
         wrong = next((o for o in names if not re.search("=[A-Za-z_]", o)), " ".join(overrides))
         return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
-        message = checks.no_key(found[1], _known_keys(overrides, tree))
+        message = _no_key(found[1], overrides, tree)
         return ConfigError(message.replace(f"'{found[1]}'", f"'{found[1]}' to delete", 1))
     if "Ambiguous value for argument" in text:
         override = text.partition("argument '")[2].partition("'\n")[0]
         return ConfigError(f"{override}: several values; to run them all, add -m; for a list, use [a,b]")
+    if found := re.match("Sweep parameters '(.*)' requires --multirun", text):
+        return ConfigError(f"{found[1]}: several values; to run them all, add -m")
     if found := re.search(r"Multiple values for (\S+)\. ", text):
         return ConfigError(f"{found[1]} is chosen already; leave out the '+': {found[1]}=OPTION")
     if "See https://hydra.cc" in text:
@@ -397,7 +420,10 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
         named = [o for o in overrides if o in text] or [o for o in overrides if o.partition("=")[2] in text]
         wrong = max(named or overrides, key=len)
         key, _, value = wrong.partition("=")
-        return ConfigError(f"{wrong}: cannot be read ({reason});\nquote what is more than a word: '{key}=\"{value}\"'")
+        why = "" if "Exception" in reason or "Error parsing" in reason else f" ({reason})"
+        if not value or not re.fullmatch(r"[+~]*[\w./@]+", key):
+            return ConfigError(f"{wrong}: cannot be read{why}; it is KEY=VALUE or GROUP=OPTION")
+        return ConfigError(f"{wrong}: cannot be read{why};\nquote what is more than a word: '{key}=\"{value}\"'")
     if found := re.search(r"^(?:In '([^']+)': )?.*? raised while composing config:\n(.*)\n\s+full_key: (\S+)", text):
         return ConfigError(_in_file(f"{found[3]}: {found[2]}", found[1], tree, found[3]))
     if found := re.match(r"In '([^']+)': Overriding hydra.searchpath", text):
@@ -406,7 +432,9 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
         return ConfigError(_in_file(found[2], found[1], tree, "defaults"))
     if found := re.search(r"\n\s+full_key: (\S+)", text):
         return ConfigError(f"{found[1]}: {_first_line(error)}")
-    return ConfigError(_first_line(error))
+    reason = _first_line(error).partition(" : Override(")[0]
+    typed = [] if any(override in reason for override in overrides) else [" ".join(overrides)]
+    return ConfigError(": ".join([*typed, reason]))
 
 
 def _in_file(message: str, name: str, tree: Tree, key: str) -> Fault:
@@ -428,11 +456,12 @@ def _first_line(error: BaseException) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _known_keys(overrides: Iterable[str], tree: Tree) -> list[str]:
-    """All keys of the configuration that comes of those overrides that choose options."""
+def _no_key(name: str, overrides: Iterable[str], tree: Tree) -> str:
+    """The message about an unknown key, with those of the configuration that the choices among `overrides` make."""
     chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
     for choice in (chosen, []):
         with contextlib.suppress(Exception), _loading(tree):
-            content = OmegaConf.to_container(compose(tree.root, overrides=choice))
-            return ["experiment", *checks.keys(content)]  # whose options leave no key of their own
-    return []
+            content = compose(tree.root, overrides=choice, return_hydra_config=name.startswith("hydra."))
+            known = checks.keys(OmegaConf.to_container(content))
+            return checks.no_key(name, ["experiment", *known])  # whose options leave no key of their own
+    return checks.no_key(name, [])

@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _lines(tree: Tree, width: int) -> Iterator[str]:
-    yield "digitnet trains and compares small networks on handwritten digits."
+    yield from textwrap.wrap("digitnet trains and compares small networks on handwritten digits.", width)
     yield ""
     yield "  digitnet [FLAG …] [GROUP=OPTION | GROUP.KEY=VALUE …]"
     yield "  digitnet COMMAND …"

@@ -147,7 +147,7 @@ def _text(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str
         place = f"{fault.place}: " if fault.file else ""
         warning = "warning: " if finding.severity == "warning" else ""
         label = f" [{finding.composition}]" if finding.composition else ""
-        yield f"{place}{warning}{fault.message}{label}"
+        yield f"{place}{warning}{fault.message}{label}".replace("\n", " ")  # a line each, for other programs
     if not any(finding.severity == "error" for finding in findings):
         yield f"{_configurations(checked)}, no fault"
 

@@ -1,0 +1,75 @@
+"""`digitnet --help`: everything that can be chosen, with what it is, at once and as wide as the terminal."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import CHECKOUT, Command, write
+from digitnet import commands
+from digitnet.commands.help import EXAMPLES
+from digitnet.sources import read
+
+FILES = sorted(CHECKOUT.glob("conf/*/*.yaml"))
+
+
+def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    text = re.sub(r"\s+", " ", command("--help").out)
+    assert len(FILES) > 25
+    for path in FILES:
+        assert f" {path.stem} {read(path).description}" in text, path
+    for name in commands.NAMES:
+        assert f" {name} {commands.summary(name)}" in text
+    for example, meaning in EXAMPLES.items():
+        assert f" {example} {meaning}" in text
+    for key in ("trainer.epochs", "trainer.batch_size", "seed", "init_from", "--multirun", "--config-dir FOLDER"):
+        assert f" {key} " in text
+    assert len(EXAMPLES) >= 3
+
+
+def test_options_of_ones_own_are_there_too(command: Command) -> None:
+    write(Path("conf/model/mine.yaml"), "# My net.\ndefaults: [lenet5]\n")
+    write(Path("more/aug/strong.yaml"), "# Much of it.\ndefaults: [distort]\n")
+    write(Path("conf/aug/broken.yaml"), "a: [")
+    out = command("--help", "--config-dir", "more").out
+    assert re.search(r"^  mine +My net\.$", out, flags=re.MULTILINE)
+    assert re.search(r"^  strong +Much of it\.$", out, flags=re.MULTILINE)
+    assert re.search(r"^  broken +the file is not YAML", out, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 300])
+def test_no_line_is_wider_than_the_terminal(command: Command, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = command("--help").out
+    assert all(len(line) <= columns for line in out.splitlines() if not line.startswith("  digitnet"))
+    assert "  lenet5" in out
+
+
+@pytest.mark.parametrize("name", commands.NAMES)
+def test_every_command_has_help_of_its_own(command: Command, name: str) -> None:
+    done = command(name, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: digitnet {name}")
+    assert commands.summary(name) in done.out
+
+
+def test_help_is_the_same_three_times(command: Command) -> None:
+    assert command("--help").out == command("-h").out == command("help").out
+
+
+LIGHT = [["--help"], ["--version"], ["--cfg", "job"], ["--info"], ["help"], ["modle=lenet5"], ["aug.shift=2"]]
+LIGHT += [["completion", "query", "digitnet optimizer."], ["validate", "--help"], ["optimizer.lr=x"]]
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_what_must_answer_at_once_imports_no_torch(arguments: list[str]) -> None:
+    code = f"import sys; from digitnet.cli import main; main({arguments}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_import_digitnet_imports_no_torch() -> None:
+    code = "import sys, digitnet; sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

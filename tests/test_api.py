@@ -48,7 +48,7 @@ def test_options_of_ones_own() -> None:
 
 
 def test_mistakes_are_config_errors() -> None:
-    with pytest.raises(ConfigError, match="no key 'optimizer.lrr' … did you mean 'optimizer.lr'"):
+    with pytest.raises(ConfigError, match=r"no key 'optimizer\.lrr' … did you mean 'optimizer\.lr'"):
         run("optimizer.lrr=1")
     assert not Path("outputs").exists()
 

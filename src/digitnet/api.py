@@ -20,7 +20,6 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     """
     where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
     ready = plan([*overrides, *where], Tree.at(config_dir))
-    ready.run_dir.mkdir(parents=True, exist_ok=True)
     ready.write()
     return experiment.run(ready.config, ready.run_dir, ready.command)
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _show(error)
         return error.exit_code
-    except OSError as error:  # from Hydra: jobs' own errors are kept
+    except OSError as error:  # before a run: its own errors are kept
         if traceback:
             raise
         _show(DigitnetError(f"cannot make the run's folder ({_known(error)}); set hydra.run.dir=FOLDER to another"))
@@ -61,23 +61,27 @@ def _dispatch(arguments: Sequence[str]) -> Sequence[Exception]:
 
 
 def _train(options: argparse.Namespace) -> Sequence[Exception]:
-    """One run, or a sweep, or what Hydra shows instead; returns how jobs failed, whose messages were shown."""
-    from digitnet.compose import launch
+    """One run, or a sweep, or what is shown instead; returns how runs failed, whose messages were shown."""
+    from digitnet.compose import plan, show, sweep
     from digitnet.sources import Tree
 
-    flags = [f"--{name}" for name in ("multirun", "resolve", "hydra-help") if getattr(options, name.replace("-", "_"))]
+    tree = Tree.at(options.config_dir, options.config_name)
+    flags = [f"--{name}" for name in ("resolve", "hydra-help") if getattr(options, name.replace("-", "_"))]
     for name in ("cfg", "package", "info"):
         if value := getattr(options, name):
             flags += [f"--{name}", value]
+    if flags:
+        show(options.overrides, tree, flags + ["--multirun"] * options.multirun)
+        return []
 
     errors: list[Exception] = []
 
     def failed(error: Exception) -> None:
-        # Not raised through Hydra, which would say so in words of its own; a sweep goes on with its next job.
+        # Not raised, so that a sweep goes on with its next job.
         _show(error)
         errors.append(error)
 
-    def job(config: "Config", run_dir: Path, command: str) -> None:
+    def train(config: "Config", run_dir: Path, command: str) -> None:
         try:
             from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
 
@@ -85,7 +89,12 @@ def _train(options: argparse.Namespace) -> Sequence[Exception]:
         except Exception as error:
             failed(error)
 
-    launch(options.overrides, Tree.at(options.config_dir, options.config_name), job, failed, flags)
+    if options.multirun:
+        sweep(options.overrides, tree, train, failed)
+    else:
+        ready = plan(options.overrides, tree)
+        ready.write()
+        train(ready.config, ready.run_dir, ready.command)
     return errors
 
 

@@ -53,7 +53,10 @@ class Plan:
         folder.mkdir(parents=True, exist_ok=True)
         task = OmegaConf.masked_copy(self._composed, _task_keys(self._composed))
         OmegaConf.save(task, folder / "config.yaml")
-        OmegaConf.save(OmegaConf.masked_copy(self._composed, "hydra"), folder / "hydra.yaml")
+        hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
+        OmegaConf.set_readonly(hydra_node.hydra, False)
+        hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
+        OmegaConf.save(hydra_node, folder / "hydra.yaml")
         OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
 
 
@@ -63,6 +66,8 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
         composed = _compose(overrides, tree)
         config = _check(composed, tree, overrides)
         assert config is not None
+        if composed.hydra.mode == RunMode.MULTIRUN:
+            raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
         run_dir = _folder(composed, "run.dir")
         if (run_dir / "summary.json").exists():
             raise ConfigError(f"{run_dir}: {TAKEN}")
@@ -92,38 +97,21 @@ def values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def launch(
+def sweep(
     overrides: Sequence[str],
     tree: Tree,
     task: Callable[[Config, Path, str], None],
     failed: Callable[[ConfigError], None],
-    flags: Sequence[str] = (),
 ) -> None:
-    """Let Hydra do what the command line says: run `task` once, or a sweep of it, or show the configuration.
+    """Let Hydra run `task` for every combination of the values that `overrides` list.
 
-    `task` gets the checked configuration, the run's folder and the command that makes the run again; `failed` the
-    fault of a job of a sweep. `flags` are Hydra's own. Raises ConfigError for what is wrong with the command line or
-    with the configuration, before a folder is made.
+    `task` gets the checked configuration, the job's folder and the command that makes the run again; `failed` what is
+    wrong with a job's configuration. Raises ConfigError, before a folder is made, for what the first job shows.
     """
-    for override in overrides:
-        if "=" not in override and not override.startswith("~"):
-            raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
-        if override.startswith("="):
-            raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
-        if found := re.match(r"(\w+)\.name=(.*)", override):
-            raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
-    if "--package" in flags:
-        keys = list(checks.keys(values(overrides, tree)))
-        if (package := flags[flags.index("--package") + 1]) not in [*keys, "_global_", "hydra"]:
-            raise ConfigError(checks.no_key(package, keys))
-    shows = any(flag not in ("--multirun", "--run") for flag in flags)
-    if not shows and "--multirun" not in flags:
-        plan(overrides, tree)
-    elif not shows:
-        with _loading(tree):
-            composed = _compose(_first_job(overrides, tree), tree)
-        if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
-            raise ConfigError(f"{sweep_dir}: {TAKEN}")
+    with _loading(tree):
+        composed = _compose(_first_job(overrides, tree), tree)
+    if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
+        raise ConfigError(f"{sweep_dir}: {TAKEN}")
 
     def job(composed: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -136,6 +124,21 @@ def launch(
         else:
             task(config, Path(hydra_config.runtime.output_dir), _command(typed, tree))
 
+    _hydra(["--multirun"], overrides, tree, job)
+
+
+def show(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
+    """Let Hydra show what its `flags` ask for; raises ConfigError afterwards if the configuration is wrong."""
+    if "--package" in flags:
+        keys = list(checks.keys(values(overrides, tree)))
+        if (package := flags[flags.index("--package") + 1]) not in [*keys, "_global_", "hydra"]:
+            raise ConfigError(checks.no_key(package, keys))
+    _hydra(flags, overrides, tree, lambda composed: None)
+    try_out(overrides, tree)
+
+
+def _hydra(flags: Sequence[str], overrides: Sequence[str], tree: Tree, job: Callable[[DictConfig], None]) -> None:
+    """Hydra's own command line."""
     program, sys.argv = sys.argv, ["digitnet", *flags, *overrides]
     # Hydra would print errors in a form of its own, and exit.
     wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
@@ -151,8 +154,6 @@ def launch(
         del os.environ["HYDRA_FULL_ERROR"]
         if wanted is not None:
             os.environ["HYDRA_FULL_ERROR"] = wanted
-    if shows:
-        try_out(overrides, tree)
 
 
 # Composing
@@ -204,6 +205,12 @@ def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
     for override in overrides:
         if not override.isprintable():
             raise ConfigError(f"{override!a}: holds a character that cannot be printed; leave it out")
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+        if override.startswith("="):
+            raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
+        if found := re.match(r"(\w+)\.name=(.*)", override):
+            raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
     if any(override.lstrip("+~").startswith("hydra.searchpath") for override in overrides):
         raise ConfigError(NO_SEARCHPATH)
     if line := root.line_of(("hydra", "searchpath")) or root.line_of(("hydra.searchpath",)):
@@ -235,6 +242,9 @@ def _harmless(node: DictConfig) -> None:
         if names:
             message = f"{key}: a config makes digitnet neither import nor call anything; leave it out"
             raise ConfigError(Fault(message, key))
+    if node.job.chdir:
+        message = "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out"
+        raise ConfigError(Fault(message, "hydra.job.chdir"))
     for key in ("launcher", "sweeper"):
         target = str(OmegaConf.select(node, f"{key}._target_"))
         if not Plugins.is_in_toplevel_plugins_module(target):

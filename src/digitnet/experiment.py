@@ -99,8 +99,6 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     summary.device = _describe_device(device, precision)
     write_summary(run_dir / "summary.json", summary)
     _introduce(display, config, data, validation, summary, epochs)
-    if augment is not None and config.logger.pictures:
-        _draw_samples(run_dir / "distorted.png", data, config, device)
 
     records: list[EpochRecord] = []
     steps_per_epoch = math.ceil(len(data.train) / config.trainer.batch_size)
@@ -120,6 +118,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
             records.append(record)
             display.epoch(record, epochs)
             _record_epoch(run_dir, summary, records, state, config, validation)
+            if augment is not None and config.logger.pictures and len(records) == 1:
+                _draw_samples(run_dir / "distorted.png", data, config, device)  # now: it would delay the first step
 
     logits = predict(model, data.test.images, precision)
     test = Evaluation.of(logits, data.test.labels.cpu())

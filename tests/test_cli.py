@@ -370,7 +370,7 @@ MISTAKES = [
     ("seed=1.5", 2, "seed=1.5: should be a valid integer"),
     ("data.validation=0", 2, "data.validation=0: should be 'test' or greater than or equal to 1"),
     ("schedule.phases=[]", 2, "schedule.phases=[]: list should have at least 1 item"),
-    ("model.dropout=${sed}", 2, "model.dropout: Interpolation key 'sed' not found"),
+    ("model.dropout=${sed}", 2, "model.dropout: no key 'sed' … did you mean 'seed'?"),
     ("data=mnist data.root=~/mnist", 2, "data.root=~/mnist: cannot be read"),
     ("data=/data/mnist", 2, "data=/data/mnist: no such option"),
     ("experiments=lenet5", 2, "no key 'experiments' … did you mean 'experiment'?"),

@@ -1,0 +1,78 @@
+"""How long a person waits for an answer: the command line against `import torch`, in turns.
+
+    python benchmarks/startup.py --turns 10
+
+Each command runs in a process of its own, in an empty folder, one after the other; a turn runs all of them, so that
+what else the machine does strikes all alike. The first training step is timed from the start of the process to the
+first call of `train_step`, on the embedded digits as people type it. The table goes into README.md.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from readme import machine, write_section
+
+FIRST_STEP = """
+import os, sys
+import importlib.abc
+class Watch(importlib.abc.MetaPathFinder):  # puts itself into the trainer when the command line imports it
+    def find_spec(self, name, path, target=None):
+        if name == "digitnet.experiment":
+            sys.meta_path.remove(self)
+            import digitnet.trainer
+            digitnet.trainer.train_step = lambda *_: os._exit(0)
+sys.meta_path.insert(0, Watch())
+from digitnet.cli import main
+sys.exit(main(sys.argv[1:]) or 1)
+"""
+DIGITNET = [sys.executable, "-m", "digitnet"]
+IMPORT_TORCH = "`python -c 'import torch'`"
+COMMANDS = {
+    IMPORT_TORCH: [sys.executable, "-c", "import torch"],
+    "`digitnet --help`": [*DIGITNET, "--help"],
+    "`digitnet --version`": [*DIGITNET, "--version"],
+    "`digitnet --cfg job`": [*DIGITNET, "--cfg", "job"],
+    "`digitnet --info`": [*DIGITNET, "--info"],
+    "tab after `digitnet optimizer.`": [*DIGITNET, "completion", "query", "digitnet optimizer."],
+    "`digitnet optimizer.lrr=1` (a mistake)": [*DIGITNET, "optimizer.lrr=1"],
+    "`digitnet validate --schema-only`": [*DIGITNET, "validate", "--schema-only"],
+    "`digitnet validate`": [*DIGITNET, "validate"],
+    "`digitnet aug=distort data=digits` to its first step": [
+        *[sys.executable, "-c", FIRST_STEP],
+        *["aug=distort", "data=digits", "aug.warmup_epochs=0"],
+    ],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=10)
+    turns = parser.parse_args().turns
+    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(turns + 1):  # the first warms the disk's cache up
+            for name, command in COMMANDS.items():
+                start = time.perf_counter()
+                subprocess.run(command, cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True)
+                if turn:
+                    seconds[name].append(time.perf_counter() - start)
+    torch = seconds[IMPORT_TORCH]
+    rows = ["| | s, median | slowest | more than `import torch` |", "|---|---|---|---|"]
+    for name, times in seconds.items():
+        more = statistics.median(time - base for time, base in zip(times, torch, strict=True))
+        rows.append(
+            f"| {name} | {statistics.median(times):.2f} | {max(times):.2f} | {f'{more:.2f} s' if more > 0 else '–'} |"
+        )
+    note = f"n = {turns} turns; {machine()}. Remade by `python benchmarks/startup.py --turns {turns}`."
+    text = "\n".join([*rows, "", note, ""])
+    print(text)
+    write_section("benchmarks/startup.py", text)
+
+
+if __name__ == "__main__":
+    main()

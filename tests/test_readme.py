@@ -2,16 +2,21 @@
 
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import CHECKOUT, TINY, Command
+from conftest import CHECKOUT, TINY, Command, write
+from digitnet import commands
 from digitnet.compose import load
 
 README = (CHECKOUT / "README.md").read_text()
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
 INLINE = re.findall(r"`(digitnet [^`]+)`", README)
-COMMANDS = [shlex.split(line, comments=True) for line in [*BLOCKS.splitlines(), *INLINE] if line.startswith("digitnet")]
+LINES = {line.partition(" #")[0].strip() for line in [*BLOCKS.splitlines(), *INLINE] if line.startswith("digitnet")}
+COMMANDS = [shlex.split(line) for line in sorted(LINES)]
+YAML = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_are_commands() -> None:
@@ -19,20 +24,32 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
-def test_commands(line: list[str], command: Command) -> None:
+def test_commands(line: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where completion is installed
+    monkeypatch.setenv("SHELL", "/bin/bash")
     arguments = line[1:]
-    if any(argument.startswith("--") for argument in arguments):
+    if arguments[:1] and (arguments[0] in commands.NAMES or arguments[0].startswith("--")):
         assert command(*arguments).code == 0
     else:  # of a sweep, the first job
         load([re.sub(r"=([\d.]+),.*", r"=\1", argument) for argument in arguments if argument != "-m"])
 
 
-def test_the_weights_in_plain_python(command: Command) -> None:
+def test_python(command: Command) -> None:
     assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=RUN_DIR").code == 0
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
         exec(block, names)
-    assert names["logits"].shape == (1, 10)  # type: ignore[attr-defined]
+    assert names["logits"].shape == (1, 10)
+    assert len(names["result"].records) == 3
+
+
+def test_yaml(command: Command) -> None:
+    for block in YAML:
+        (name,) = re.findall(r"^# (conf/\S+\.yaml): ", block, flags=re.MULTILINE)
+        write(Path(name), block)
+    config = load(["experiment=mine"])
+    assert (config.aug.name, config.optimizer.lr, config.trainer.epochs) == ("distort", 0.01, 40)
+    assert command("validate", "--schema-only").code == 0
 
 
 def test_two_commands_lead_to_the_script() -> None:

@@ -432,7 +432,8 @@ def test_what_is_shown_is_checked_too(command: Command) -> None:
     assert command("--cfg", "job", "data=folder").code == 0  # a value that only its user has is missing
     assert command("--cfg", "job", "--package", "optimiser").err.startswith("error: no key 'optimiser' … did you mean")
     assert command("--cfg", "jb").err.startswith("error: argument --cfg: invalid choice: 'jb'")
-    assert command("--cfg", "job", "--info").err.startswith("error: Only one of")
+    assert command("--cfg", "job", "--info").err.startswith("error: argument --info: not allowed with argument --cfg;")
+    assert command("--package", "optimizer").err.startswith("error: --resolve and --package go with --cfg;")
 
 
 def test_a_misspelt_key_stops_a_sweep_before_its_first_job(command: Command) -> None:

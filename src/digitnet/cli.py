@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import DigitnetError, one_line
+from digitnet.errors import ConfigError, DigitnetError, one_line
 
 if TYPE_CHECKING:
     from digitnet.schema import Config
@@ -70,8 +70,10 @@ def _train(options: argparse.Namespace) -> Sequence[Exception]:
     for name in ("cfg", "package", "info"):
         if value := getattr(options, name):
             flags += [f"--{name}", value]
+    if (options.resolve or options.package) and not options.cfg:
+        raise ConfigError("--resolve and --package go with --cfg; see digitnet --help")
     if flags:
-        show(options.overrides, tree, flags + ["--multirun"] * options.multirun)
+        show(options.overrides, tree, flags)
         return []
 
     errors: list[Exception] = []

@@ -443,7 +443,7 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
     if found := re.search(r"\n\s+full_key: (\S+)", text):
         return ConfigError(f"{found[1]}: {_first_line(error)}")
     reason = _first_line(error).partition(" : Override(")[0]
-    typed = [] if any(override in reason for override in overrides) else [" ".join(overrides)]
+    typed = [] if any(override in reason for override in overrides) else [" ".join(overrides)][: len(overrides)]
     return ConfigError(": ".join([*typed, reason]))
 
 

@@ -28,20 +28,23 @@ def flag_parser() -> Parser:
     add = parser.add_argument
     add("-h", "--help", action="store_true", help="this")
     add("--version", action="store_true", help="the version")
-    add("-m", "--multirun", action="store_true", help="a sweep: every combination of values with commas between them")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "-m", "--multirun", action="store_true", help="a sweep: every combination of values with commas between them"
+    )
     add("--config-dir", metavar="FOLDER", help="options of your own; they go before those in ./conf, these before ours")
     add("--config-name", metavar="NAME", default="config", help="another file than config.yaml as the root")
-    add("--cfg", choices=("job", "hydra", "all"), help="show the configuration, run nothing")
+    instead.add_argument("--cfg", choices=("job", "hydra", "all"), help="show the configuration, run nothing")
     add("--resolve", action="store_true", help="with --cfg: interpolations done")
     add("--package", metavar="KEY", help="with --cfg: only what is below the key")
-    add(
+    instead.add_argument(
         "--info",
         nargs="?",
         const="all",
         choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
         help="show where the configuration comes from, run nothing",
     )
-    add("--hydra-help", action="store_true", help="Hydra's own help")
+    instead.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     return parser
 

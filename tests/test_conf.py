@@ -12,6 +12,8 @@ from torch import Generator
 from conftest import CHECKOUT
 from digitnet import build, schema
 from digitnet.compose import load
+from digitnet.data import load_digits
+from digitnet.errors import ConfigError
 from digitnet.models import AllConv, LeNet5
 
 CONF = CHECKOUT / "conf"
@@ -119,3 +121,60 @@ def test_networks_from_python_are_those_of_the_configs(function: Callable[..., o
 def test_the_yaml_parses_as_plain_yaml() -> None:
     for path in CONF.rglob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+@pytest.mark.parametrize(
+    ("kind", "supported"), [("cuda", "torch.cuda.is_bf16_supported"), ("mps", "torch.backends.mps.is_macos_or_newer")]
+)
+def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch, kind: str, supported: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: kind == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: kind == "mps")
+    monkeypatch.setattr(supported, lambda *_, **__: False)
+    with pytest.raises(ConfigError) as error:
+        build.device("auto", "bf16")
+    assert str(error.value) == (
+        f"trainer.precision=bf16: this machine's {kind} has no bfloat16; set trainer.precision=fp32"
+    )
+    assert build.device("auto", "fp32").type == kind
+    monkeypatch.setattr(supported, lambda *_, **__: True)
+    assert build.device("auto", "bf16").type == kind
+
+
+def test_training_images_are_as_many_as_the_schema_says() -> None:
+    assert len(load_digits(1437).train) == schema.TRAINING_IMAGES["digits"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "doubt"),
+    [
+        (1, "trainer.epochs=1 ends in phase 1 of the schedule's 5 (20 epochs)"),
+        (5, "trainer.epochs=5 ends in phase 2 of the schedule's 5 (20 epochs)"),
+        (6, "trainer.epochs=6 ends in phase 3 of the schedule's 5 (20 epochs)"),
+        (12, "trainer.epochs=12 ends in phase 4 of the schedule's 5 (20 epochs)"),
+        (13, None),  # in the last
+        (20, None),
+        (21, "trainer.epochs=21 goes on with the last phase's factor, 0.08, after the schedule's 20 epochs"),
+    ],
+)
+def test_epochs_beside_phases_are_not_passed_over_in_silence(epochs: int, doubt: str | None) -> None:
+    found = [message for _, message in schema.doubts(load([f"trainer.epochs={epochs}"]))]
+    assert found == ([doubt] if doubt else [])
+    assert not list(schema.doubts(load([])))
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("trainer.precision", ["bf16", "fp32"]),
+        ("trainer.epochs", ["null"]),
+        ("optimizer.nesterov", ["false", "true"]),
+        ("model.init", ["glorot", "glorot_keras2016"]),
+        ("data.validation", ["test"]),
+        ("init_from", ["null"]),
+        ("optimizer.betas", []),
+        ("seed", []),
+        ("nope.nope", []),
+    ],
+)
+def test_choices(key: str, values: list[str]) -> None:
+    assert schema.choices(key) == values

@@ -343,6 +343,16 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
         "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:2)",
     ),
     ({}, "hydra.searchpath=[pkg://trap]", "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"),
+    (
+        {},
+        "hydra.job.chdir=true",
+        "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out",
+    ),
+    ({}, "hydra.mode=MULTIRUN", "hydra.mode=MULTIRUN: a sweep is started with -m"),
+    ({}, "++hydra.run.dri=x", "no key 'hydra.run.dri' … did you mean 'hydra.run.dir'?"),
+    ({}, "hydra.run.dir=${nope}", "hydra.run.dir: Interpolation key 'nope' not found"),
+    ({}, "seed=1\x07", "'seed=1\\x07': holds a character that cannot be printed; leave it out"),
+    ({}, "schedule.phases.name=3", "schedule.phases.name=3: invalid literal for int() with base 10: 'name'"),
     ({}, "+hydra.callbacks.x._target_=trap.spring", f"hydra.callbacks: {HARMLESS}"),
     ({}, "+model._target_=trap.spring", "no key 'model._target_'; there are dropout, init, name"),
     (

@@ -108,7 +108,7 @@ def test_custom() -> None:
         ("nowhere.at_all:Net", {}, "cannot build it from {} (ModuleNotFoundError: No module named 'nowhere')"),
         (f"{__name__}:Narrow", {}, "has no attribute 'Narrow'"),
         (f"{__name__}:Wide", {"depth": 3}, "unexpected keyword argument 'depth'"),
-        ("builtins:dict", {}, "a dict, not a torch.nn.Module"),
+        ("builtins:dict", {}, "dict is not a class of torch.nn.Module's kind"),
     ],
 )
 def test_custom_that_cannot_be_built(target: str, kwargs: dict[str, int], message: str) -> None:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import TINY, Command, run_folder, write
+from conftest import CHECKOUT, TINY, Command, run_folder, write
 from digitnet.compose import load, plan, try_out
 from digitnet.errors import ConfigError
 from digitnet.schema import GROUPS
 from digitnet.sources import Tree
 
 GLOBAL = "# @package _global_\n"
-HOW_TO_SET = "set {0}=VALUE, or begin the file with 'defaults: [OPTION]' to take what it lacks from an option"
+HOW_TO_SET = "set {0}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
 HARMLESS = "a config makes digitnet neither import nor call anything; leave it out"
 
 # The files below ./conf, what is typed, and what is answered, whole.
@@ -30,7 +30,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"optimizer/x.yaml": "lr:\n\t- 1\n"},
         "optimizer=x",
-        "the file is not YAML: found character '\\t' that cannot start any token (conf/optimizer/x.yaml:2)",
+        "the file is not YAML: a tab; indent with spaces (conf/optimizer/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": b"seed: \x00\n"},
@@ -88,8 +88,8 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"optimizer/sgd.yaml": "defaults: [sgd]\nlr: 1\n"},
         "optimizer=sgd",
-        "defaults: go in a circle, optimizer/sgd -> optimizer/sgd; a file in place of a packaged one has all of its "
-        "keys (conf/optimizer/sgd.yaml:1)",
+        "defaults: go in a circle, optimizer/sgd -> optimizer/sgd; a file in place of a packaged one has all keys "
+        "itself, or else a name of its own (conf/optimizer/sgd.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
@@ -145,7 +145,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": "optimizer: {lr: 3}\n"},
         "experiment=x",
-        "an experiment sets any group; begin it with the line '# @package _global_' (conf/experiment/x.yaml:1)",
+        "an experiment sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "# @package optimiser\ndefaults: [sgd]\n"},
@@ -162,8 +162,113 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
         "optimizer=x",
         "optimizer=x: its file is not looked at; the ending is .yaml (conf/optimizer/x.yml)",
     ),
-    ({"config.yaml": "seed: 1\n"}, "seed=2", "model: has no value; choose an option, *\nand 6 more"),
+    (
+        {"config.yaml": "defaults: [_self_]\nseed: 1\n"},
+        "seed=2",
+        "model: has no value; choose an option, *\nand 6 more",
+    ),
+    (
+        {"experiment/x.yaml": "# What it is.\n" + GLOBAL},
+        "experiment=x",
+        "an experiment sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer:adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer:adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer/adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer/adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  -\n"},
+        "experiment=x",
+        "defaults: an entry is empty; name an option (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - /optimiser/adam\n"},
+        "experiment=x",
+        "defaults: no group 'optimiser' … did you mean 'optimizer'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"optimizer/mine/x.yaml": "defaults: [/optimizer/sgd]\n"},
+        "optimizer=mine/x",
+        "the file stands too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
+    ),
+    (
+        {"config.yaml": "database: x\n"},
+        "seed=1",
+        "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        " (conf/config.yaml:1)",
+    ),
+    (
+        {"config.yaml": "defaults: [model: lenet5]\n"},
+        "experiment=allconv",
+        "the root's defaults have no 'experiment'; write +experiment=OPTION, or add it there",
+    ),
     # Keys and values
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer.epochs: 3\n"},
+        "experiment=x",
+        "'trainer.epochs': in YAML write 'trainer:' and below it, indented, 'epochs: …' (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "optimizer:\n  name: adam\n"},
+        "experiment=x",
+        "to choose adam, write 'override /optimizer: adam' in defaults (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer:\nepochs: 3\n"},
+        "experiment=x",
+        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "optimizer:\n  lr: 0.1\n"},
+        "optimizer=x",
+        "optimizer.name: has no value; *",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\noptimizer:\n  lr: 0.1\n"},
+        "optimizer=x",
+        "no key 'optimizer.optimizer'; what stands in a file of conf/optimizer/ is below optimizer already"
+        " (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\n<<: {lr: 3}\n"},
+        "optimizer=x",
+        "'<<' is not for configs; 'defaults' takes in other files (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "init_from: {{ here }}\n"},
+        "experiment=x",
+        "a key is a word; quote a value that begins with { or [ (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: '0.1'\n"},
+        "optimizer=x",
+        "optimizer.lr='0.1': should be a valid number, without quotes (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr:0.1\nmomentum: 0.1\n"},
+        "optimizer=x",
+        "the file is not YAML: a line without ': ', colon and space (conf/optimizer/x.yaml:2)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: 0.1\n  momentum: 0.1\n"},
+        "optimizer=x",
+        "the file is not YAML: a ':' too many, or a line indented too far (conf/optimizer/x.yaml:3)",
+    ),
+    ({"experiment/x.yaml": GLOBAL + "a: " + "[" * 3000}, "experiment=x", "the file is nested too deep *"),
     *(
         (
             {f"{group}/x.yaml": f"defaults: [{option}]\n\n{wrong}: 1\n"},
@@ -193,7 +298,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": GLOBAL + "1:\n"},
         "experiment=x",
-        "1=null: keys should be strings (conf/experiment/x.yaml:2)",
+        "the key '1' is no word to YAML; name it otherwise (conf/experiment/x.yaml:2)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr: fast\n"},
@@ -224,13 +329,13 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": GLOBAL + "optimizer: sgd\n"},
         "experiment=x",
-        "optimizer=sgd: is a group of keys; to choose an option, write 'override /optimizer: OPTION' in defaults; "
-        "set optimizer.KEY=VALUE (conf/experiment/x.yaml:2)",
+        "'optimizer' is a group of keys; to choose an option, write 'override /optimizer: sgd' in defaults; "
+        "keys of optimizer stand below 'optimizer:', indented (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "trainer: 3\n"},
         "experiment=x",
-        "trainer=3: is a group of keys; set trainer.KEY=VALUE (conf/experiment/x.yaml:2)",
+        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "seed: {a: 1}\n"},
@@ -245,12 +350,13 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"optimizer/x.yaml": ""},
         "optimizer=x",
-        f"optimizer.name: has no value; {HOW_TO_SET.format('optimizer.name')} (conf/optimizer/x.yaml:1)",
+        "optimizer.name: has no value; begin the file with 'defaults: [OPTION]', an option to start from: "
+        "sgd, rmsprop, adam, adamw (conf/optimizer/x.yaml:1)",
     ),
     (
         {"aug/x.yaml": "name: distrot\n"},
         "aug=x",
-        "aug.name=distrot: not one of 'none', 'distort'; set aug=OPTION (conf/aug/x.yaml:1)",
+        "aug.name=distrot: no such aug … did you mean 'distort'? (conf/aug/x.yaml:1)",
     ),
     (
         {"logger/x.yaml": "pictures: true\n"},
@@ -338,11 +444,72 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
         "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/experiment/x.yaml:3)",
     ),
     (
-        {"config.yaml": "hydra:\n  searchpath: [pkg://trap]\n"},
+        {"config.yaml": "defaults: []\nhydra:\n  searchpath: [pkg://trap]\n"},
         "seed=1",
-        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:2)",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:3)",
     ),
     ({}, "hydra.searchpath=[pkg://trap]", "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"),
+    (
+        {"config.yaml": "defaults: []\nhydra: ${h}\nh:\n  searchpath: [pkg://trap]\n"},
+        "seed=1",
+        "'hydra' is a group of keys; keys of hydra stand below 'hydra:', indented (conf/config.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  sweeper:\n    params: {_target_: trap.spring, x: y}\n"},
+        "-m experiment=x seed=1,2",
+        f"hydra.sweeper.params._target_: {HARMLESS} (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL
+            + "defaults: [override /model: custom]\nmodel: {target: a:B, kwargs: {_target_: trap.spring}}\n"
+            + "hydra:\n  sweeper:\n    params: ${model.kwargs}\n"
+        },
+        "-m experiment=x seed=1,2",
+        f"hydra.sweeper.params: {HARMLESS} (conf/experiment/x.yaml:6)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL + "hydra:\n  job_logging: {handlers: {a: {(): trap.spring}}}\n",
+            "experiment/y.yaml": GLOBAL + "seed: 3\n",
+        },
+        "-m experiment=y,x seed=-1",
+        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  callbacks: {a: {_target_: trap.spring}}\n"},
+        "--cfg job experiment=x",
+        f"hydra.callbacks: {HARMLESS} (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"config.yaml": "defaults: []\nhydra:\n  searchpath: [pkg://trap]\n"},
+        "--info searchpath",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:3)",
+    ),
+    (
+        {"model/lenet5.yaml": "name: custom\ntarget: trap:Net\nkwargs: null\n"},
+        "model=lenet5",
+        "model.target=trap:Net: a network of your own under the name of a packaged one; name it otherwise"
+        " (conf/model/lenet5.yaml:2)",
+    ),
+    (
+        {
+            "config.yaml": (CHECKOUT / "conf" / "config.yaml").read_text().replace("model: lenet5", "model: mine"),
+            "model/mine.yaml": "defaults: [custom]\ntarget: trap:Net\n",
+        },
+        "seed=1",
+        "model.target=trap:Net: a network is imported if you ask for it by name; add model=mine"
+        " (conf/model/mine.yaml:2)",
+    ),
+    ({}, "hydra.output_subdir=x", "hydra.output_subdir: is always .hydra; leave it out"),
+    ({}, "hydra.run.dir=", "hydra.run.dir: is empty; give a folder"),
+    ({}, "+hydra.job.env_copy=[PATH]", f"hydra.job.env_copy: {HARMLESS}"),
+    ({}, "model=[lenet5,allconv]", "model=[lenet5,allconv]: not the name of an option; see digitnet --help"),
+    ({}, "model=../model/lenet5", "model=../model/lenet5: not the name of an option; see digitnet --help"),
+    ({}, "optimizer=null seed=1", "optimizer=null: not the name of an option; see digitnet --help"),
+    ({}, "-m optimizer=sgd,adamm", "optimizer=adamm: no such option … did you mean 'adam' or 'adamw'? There are *"),
+    ({}, "schedule.phases=[{epochs:1,factor:1}", "schedule.phases=[{epochs:1,factor:1}: cannot be read; a bracket *"),
+    ({}, "--lr 0.1", "unrecognized arguments: --lr; values are set without dashes, KEY=VALUE; see digitnet --help"),
     (
         {},
         "hydra.job.chdir=true",
@@ -353,6 +520,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     ({}, "hydra.run.dir=${nope}", "hydra.run.dir: Interpolation key 'nope' not found"),
     ({}, "seed=1\x07", "'seed=1\\x07': holds a character that cannot be printed; leave it out"),
     ({}, "schedule.phases.name=3", "schedule.phases.name=3: invalid literal for int() with base 10: 'name'"),
+    ({}, "schedule.phases.9.factor=3", "schedule.phases.9.factor=3: list index out of range"),
     ({}, "+hydra.callbacks.x._target_=trap.spring", f"hydra.callbacks: {HARMLESS}"),
     ({}, "+model._target_=trap.spring", "no key 'model._target_'; there are dropout, init, name"),
     (
@@ -374,6 +542,7 @@ def test_mistakes_in_yaml(command: Command, files: dict[str, str | bytes], typed
     assert done.err.startswith(start), done.err
     assert not star or done.err.endswith(end), done.err
     assert star or done.err == start
+    assert not done.out
     assert done.code == 2
     assert len(done.err.splitlines()) <= 4
     assert "data=digits" in typed or not Path("outputs").exists()
@@ -450,6 +619,26 @@ def test_a_misspelt_key_stops_a_sweep_before_its_first_job(command: Command) -> 
     done = command("-m", "optimiser.lr=0.1,0.3", "seed=0,1")
     assert (done.code, done.err) == (2, "error: no key 'optimiser.lr' … did you mean 'optimizer.lr'?\n")
     assert not Path("outputs").exists()
+
+
+def test_a_sweep_over_all_that_a_pattern_names(command: Command) -> None:
+    done = command("-m", *TINY, "trainer.epochs=1", "trainer.threads=1", "optimizer=glob(adam*)")
+    assert done.code == 0
+    assert len(list(Path("outputs/sweeps").glob("*/*/summary.json"))) == 2
+
+
+def test_a_folder_that_another_run_has_just_taken(command: Command) -> None:
+    """It may not have got beyond writing down its configuration."""
+    ready = plan([*TINY, "hydra.run.dir=here"], Tree.at())
+    plan([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).write()
+    with pytest.raises(ConfigError, match="here: holds a run already"):
+        ready.write()
+    assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
+
+
+def test_lists_in_place_of_strings() -> None:
+    with pytest.raises(ConfigError, match=r"\['seed=1'\]: is not a string of the form KEY=VALUE"):
+        plan([["seed=1"]], Tree.at())  # type: ignore[list-item]
 
 
 def test_hydra_says_nothing_of_its_own() -> None:

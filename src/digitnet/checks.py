@@ -22,12 +22,17 @@ def check(content: dict[Any, Any]) -> Config:
     return config
 
 
-def keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys, groups included."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from keys(value, f"{prefix}{key}.")
+def items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All dotted keys and their values, groups included."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield f"{prefix}{key}", value
+        yield from items(value, f"{prefix}{key}.")
+
+
+def keys(node: Any) -> Iterator[str]:
+    """All dotted keys, groups included, without the numbers of list entries."""
+    return (key for key, _ in items(node) if not any(part.isdigit() for part in key.split(".")))
 
 
 def no_key(name: str, known: Iterable[str]) -> str:
@@ -36,6 +41,8 @@ def no_key(name: str, known: Iterable[str]) -> str:
     group, _, leaf = name.rpartition(".")
     siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
     near = did_you_mean(name, [f"{group}.{sibling}".lstrip(".") for sibling in siblings])
+    if leaf == group:
+        return f"no key '{name}'; what stands in a file of conf/{group}/ is below {group} already"
     options = [option for option, its in group_keys(group).items() if leaf in its]
     if options and not near:
         return f"no key '{name}'; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
@@ -43,7 +50,7 @@ def no_key(name: str, known: Iterable[str]) -> str:
         return f"no key '{name}'{near}"
     if elsewhere := [full for full in names if full.rpartition(".")[2] == leaf]:
         return f"no key '{name}' … did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
-    if group in names and not siblings:
+    if group == "model.kwargs":
         return f"no key '{name}'; to add it, write +{name}=VALUE"
     return f"no key '{name}'" + (f"; there are {', '.join(siblings)}" if siblings else "")
 
@@ -51,14 +58,16 @@ def no_key(name: str, known: Iterable[str]) -> str:
 def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
     """Pydantic's findings, one a key: `key=value: should be …`."""
     faults: dict[str, str] = {}
+    errors = error.errors()
+    extra = {_locate(fault["loc"], content)[0] for fault in errors if fault["type"] == "extra_forbidden"}
+    missing = [fault["loc"] for fault in errors if fault["type"] == "missing"]
+    known = (set(keys(content)) - extra) | {f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing}
     # What is unknown first: it may be what is missing, misspelt.
-    for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
+    for fault in sorted(errors, key=lambda fault: fault["type"] != "extra_forbidden"):
         key, value = _locate(fault["loc"], content)
         match fault["type"]:
             case "extra_forbidden":
-                missing = [f["loc"] for f in error.errors() if f["type"] == "missing"]
-                wanted = {f"{_locate(loc, content)[0]}.{loc[-1]}" for loc in missing}
-                faults[key] = no_key(key, (set(keys(content)) - {key}) | wanted)
+                faults[key] = no_key(key, known)
             case "missing":
                 key = f"{key}.{fault['loc'][-1]}".lstrip(".")
                 faults[key] = f"{key}: has no value; {_how_to_set(key)}"
@@ -66,11 +75,15 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
                 faults[key] = f"{key}.name: has no value; {_how_to_set(f'{key}.name')}"
             case "union_tag_invalid":
                 tag = fault["ctx"]["tag"]
-                faults[key] = f"{key}.name={tag}: not one of {fault['ctx']['expected_tags']}; set {key}=OPTION"
+                near = did_you_mean(tag, group_keys(key)) or f"; there are {', '.join(group_keys(key))}"
+                faults[key] = f"{key}.name={tag}: no such {key}{near}"
             case "model_type" | "model_attributes_type" | "dict_type":
-                faults[key] = f"{key}={in_yaml(value)}: is a group of keys{_how_to_choose(key)}; set {key}.KEY=VALUE"
+                faults[key] = f"{key}={in_yaml(value)}: {_as_group(key, value)}"
             case _:
                 text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
+                text = text.replace("a valid boolean", "true or false").replace(" after validation", "")
+                if isinstance(value, str) and "number" in text and _is_number(value):
+                    text += ", without quotes"
                 if key in faults:  # what another member of a union says
                     faults[key] += f" or {text.removeprefix('should be ')}"
                 else:
@@ -78,15 +91,24 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
     return [Fault(message, key) for key, message in faults.items()]
 
 
-def _how_to_choose(key: str) -> str:
-    """Where an option was given as a value, which only a YAML file can do: the command line would choose it."""
-    return f"; to choose an option, write 'override /{key}: OPTION' in defaults" if key in GROUPS else ""
+def _as_group(key: str, value: Any) -> str:
+    """What to do where a group of keys has a value, as if it were a key."""
+    if value is None:
+        return f"is a group of keys; they stand below '{key}:', indented"
+    if key in GROUPS and isinstance(value, str):  # in YAML; on the command line this is how an option is chosen
+        return f"to choose an option, write 'override /{key}: {value}' in defaults"
+    return f"is a group of keys; set {key}.KEY=VALUE"
 
 
 def _how_to_set(key: str) -> str:
+    group, _, leaf = key.rpartition(".")
     if key in GROUPS:
         return f"choose an option, '- {key}: OPTION' in the root's defaults or +{key}=OPTION on the command line"
-    return f"set {key}=VALUE, or begin the file with 'defaults: [OPTION]' to take what it lacks from an option"
+    if leaf == "name":
+        return f"begin the file with 'defaults: [OPTION]', an option to start from: {', '.join(group_keys(group))}"
+    if group in GROUPS:
+        return f"set {key}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
+    return f"set {key}=VALUE"
 
 
 def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:
@@ -98,6 +120,13 @@ def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any
             node = node[part]
             path.append(str(part))
     return ".".join(path), node
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False
 
 
 def in_yaml(value: Any) -> str:

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except DigitnetError as error:
+    except Exception as error:
         if traceback:
             raise
         _show(error)
-        return error.exit_code
-    except OSError as error:  # before a run: its own errors are kept
-        if traceback:
-            raise
-        _show(DigitnetError(f"cannot make the run's folder ({_known(error)}); set hydra.run.dir=FOLDER to another"))
-        return 1
+        return _known(error).exit_code
     except KeyboardInterrupt as interrupt:
         _show(DigitnetError(str(interrupt) or "interrupted"))
         return 130
@@ -51,7 +47,9 @@ def _dispatch(arguments: Sequence[str]) -> Sequence[Exception]:
     """Run the command, or train; returns what failed, whose messages were shown."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
         return commands.run(arguments[0], arguments[1:])
-    options = commands.flag_parser().parse_intermixed_args(arguments)
+    options = commands.flag_parser().parse_intermixed_args(
+        [f"{word}=all" if word == "--info" and "=" in after else word for word, after in pairwise([*arguments, ""])]
+    )
     if options.version:
         print(f"digitnet {__version__}")
         return []

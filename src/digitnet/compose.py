@@ -10,17 +10,19 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -29,9 +31,10 @@ from omegaconf.errors import OmegaConfBaseException
 from digitnet import checks
 from digitnet.errors import ConfigError, DigitnetError, Fault, did_you_mean
 from digitnet.schema import GROUPS, Config
-from digitnet.sources import CONF_PACKAGE, ROOT, Source, Tree, no_option
+from digitnet.sources import CONF_PACKAGE, ROOT, Source, Tree, no_option, not_yaml
 
 NO_SEARCHPATH = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
+NO_CALLS = "a config makes digitnet neither import nor call anything; leave it out"
 TAKEN = "holds a run already, and runs never share a folder; choose another"
 
 # Cached by the config, so that every look at the run's folder gives the same.
@@ -48,9 +51,19 @@ class Plan:
     _composed: DictConfig
 
     def write(self) -> None:
-        """Write down how the configuration came about, as Hydra does: `.hydra/` in the run's folder."""
+        """Write down how the configuration came about, as Hydra does: `.hydra/` in the run's folder.
+
+        Raises ConfigError if another run has done so, DigitnetError if it cannot be written.
+        """
         folder = self.run_dir / ".hydra"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if folder.is_dir():
+                raise ConfigError(f"{self.run_dir}: {TAKEN}") from error
+            raise _no_folder(error, "run") from error
+        except OSError as error:
+            raise _no_folder(error, "run") from error
         task = OmegaConf.masked_copy(self._composed, _task_keys(self._composed))
         OmegaConf.save(task, folder / "config.yaml")
         hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
@@ -69,7 +82,7 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
         if composed.hydra.mode == RunMode.MULTIRUN:
             raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
         run_dir = _folder(composed, "run.dir")
-        if (run_dir / "summary.json").exists():
+        if any((run_dir / name).exists() for name in ("summary.json", ".hydra")):
             raise ConfigError(f"{run_dir}: {TAKEN}")
         return Plan(config, run_dir, _command(overrides, tree), composed)
 
@@ -106,10 +119,11 @@ def sweep(
     """Let Hydra run `task` for every combination of the values that `overrides` list.
 
     `task` gets the checked configuration, the job's folder and the command that makes the run again; `failed` what is
-    wrong with a job's configuration. Raises ConfigError, before a folder is made, for what the first job shows.
+    wrong with the values of a job. Raises ConfigError, before a folder is made, if keys or options are wrong.
     """
     with _loading(tree):
-        composed = _compose(_first_job(overrides, tree), tree)
+        for choices in _choices(overrides, tree):
+            composed = _compose(choices, tree)
     if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
         raise ConfigError(f"{sweep_dir}: {TAKEN}")
 
@@ -128,13 +142,15 @@ def sweep(
 
 
 def show(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
-    """Let Hydra show what its `flags` ask for; raises ConfigError afterwards if the configuration is wrong."""
-    if "--package" in flags:
-        keys = list(checks.keys(values(overrides, tree)))
-        if (package := flags[flags.index("--package") + 1]) not in [*keys, "_global_", "hydra"]:
-            raise ConfigError(checks.no_key(package, keys))
+    """Let Hydra show what its `flags` ask for; raises ConfigError afterwards if values are wrong."""
+    with _loading(tree):
+        composed = _compose(overrides, tree)
+        known = list(checks.keys(OmegaConf.to_container(composed)))
+    if "--package" in flags and (package := flags[flags.index("--package") + 1]) not in [*known, "_global_"]:
+        raise ConfigError(checks.no_key(package, [key for key in known if not key.startswith("hydra.")]))
     _hydra(flags, overrides, tree, lambda composed: None)
-    try_out(overrides, tree)
+    if "--cfg" in flags:
+        try_out(overrides, tree)
 
 
 def _hydra(flags: Sequence[str], overrides: Sequence[str], tree: Tree, job: Callable[[DictConfig], None]) -> None:
@@ -145,9 +161,11 @@ def _hydra(flags: Sequence[str], overrides: Sequence[str], tree: Tree, job: Call
     try:
         with _searching(tree):
             hydra.main(version_base="1.3", config_path=f"pkg://{CONF_PACKAGE}", config_name=tree.root)(job)()
-    except (DigitnetError, OSError):
+    except DigitnetError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, HydraException):
+            raise _no_folder(error, "sweep") from error
         raise _explain(error, overrides, tree) from error
     finally:
         sys.argv = program
@@ -201,55 +219,80 @@ def _loading(tree: Tree) -> Iterator[None]:
 
 def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
     """Compose, Hydra's own node included. Raises ConfigError."""
-    root = tree.read(tree.root)  # before Hydra, which would import what is named here
     for override in overrides:
-        if not override.isprintable():
-            raise ConfigError(f"{override!a}: holds a character that cannot be printed; leave it out")
-        if "=" not in override and not override.startswith("~"):
-            raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
-        if override.startswith("="):
-            raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
-        if found := re.match(r"(\w+)\.name=(.*)", override):
-            raise ConfigError(f"{override}: the option is chosen with {found[1]}={found[2]}")
-    if any(override.lstrip("+~").startswith("hydra.searchpath") for override in overrides):
-        raise ConfigError(NO_SEARCHPATH)
-    if line := root.line_of(("hydra", "searchpath")) or root.line_of(("hydra.searchpath",)):
-        raise ConfigError(Fault(NO_SEARCHPATH, "hydra.searchpath", root.path, line))
+        _check_form(override)
+    if faults := tree.faults(_chosen(overrides, tree)):
+        raise ConfigError(faults)
+    root = tree.read(tree.root)  # Hydra would import, while composing, the packages that its search path names
     try:
+        plain = OmegaConf.load(root.path)
+        if OmegaConf.select(plain, "hydra.searchpath", throw_on_resolution_failure=False) is not None:
+            raise ConfigError(Fault(NO_SEARCHPATH, file=root.path, line=root.line_of(("hydra", "searchpath"))))
         composed = compose(tree.root, overrides=list(overrides), return_hydra_config=True)
+    except ConfigError:
+        raise
     except Exception as error:
         raise _explain(error, overrides, tree) from error
     try:
         _harmless(composed.hydra)
     except ConfigError as error:
-        places = _Places(tree, overrides)
-        raise ConfigError([places.of(fault) for fault in error.faults]) from None
+        raise _located(error, tree, overrides) from None
     return composed
+
+
+def _check_form(override: str) -> None:
+    """Raise ConfigError for what Hydra would take, or would answer in words that help nobody."""
+    if not isinstance(override, str):
+        raise ConfigError(f"{override!r}: is not a string of the form KEY=VALUE")
+    if not override.isprintable():
+        raise ConfigError(f"{override!a}: holds a character that cannot be printed; leave it out")
+    key, equals, value = override.lstrip("+~").partition("=")
+    if not equals and not override.startswith("~"):
+        raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+    if equals and not key:
+        raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
+    if found := re.fullmatch(r"(\w+)\.name", key):
+        raise ConfigError(f"{override}: the option is chosen with {found[1]}={value}")
+    if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or value.endswith(".yaml")):
+        raise ConfigError(f"{override}: not the name of an option; see digitnet --help")
+    if key.startswith("hydra.searchpath"):
+        raise ConfigError(NO_SEARCHPATH)
 
 
 def _harmless(node: DictConfig) -> None:
     """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done.
 
-    Or if it has a key that Hydra does not know, which `++` would add.
+    Or if it has a key that Hydra does not know, which `++` would add, or one that would do nothing here. What is
+    looked at is not resolved: an interpolation could be one thing here and another when Hydra uses it.
     """
     if unknown := sorted(_unknown(node, "hydra")):
         raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, known)}", key) for key, known in unknown])
+    content = OmegaConf.to_container(node)
+    assert isinstance(content, dict)
     for key in ("job_logging", "hydra_logging"):
         own = [OmegaConf.load(str(path)) for path in files("hydra.conf").joinpath("hydra", key).iterdir()]
-        if node[key] not in own:
+        if content[key] not in [OmegaConf.to_container(options) for options in own]:
             raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
-    for key, names in (("hydra.callbacks", node.callbacks), ("hydra.job.env_set", node.job.env_set)):
-        if names:
-            message = f"{key}: a config makes digitnet neither import nor call anything; leave it out"
-            raise ConfigError(Fault(message, key))
-    if node.job.chdir:
+    job = content["job"]
+    # job.env_set could name another folder for the programs that a run calls, and env_copy is another way to it.
+    callers = {"callbacks": content["callbacks"], "job.env_copy": job["env_copy"], "job.env_set": job["env_set"]}
+    for key in [key for key, found in callers.items() if found][:1]:
+        raise ConfigError(Fault(f"hydra.{key}: {NO_CALLS}", f"hydra.{key}"))
+    if job["chdir"]:
         message = "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out"
         raise ConfigError(Fault(message, "hydra.job.chdir"))
+    if content["output_subdir"] != ".hydra":
+        raise ConfigError(Fault("hydra.output_subdir: is always .hydra; leave it out", "hydra.output_subdir"))
     for key in ("launcher", "sweeper"):
-        target = str(OmegaConf.select(node, f"{key}._target_"))
-        if not Plugins.is_in_toplevel_plugins_module(target):
+        plugin = content[key]
+        target = plugin.pop("_target_", None) if isinstance(plugin, dict) else plugin
+        if not Plugins.is_in_toplevel_plugins_module(str(target)):
             message = f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION"
             raise ConfigError(Fault(message, f"hydra.{key}._target_"))
+        for name, value in checks.items(plugin):  # which Hydra instantiates, to any depth
+            whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
+            if whole or name.rpartition(".")[2] == "_target_":
+                raise ConfigError(Fault(f"hydra.{key}.{name}: {NO_CALLS}", f"hydra.{key}.{name}"))
 
 
 def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -265,25 +308,37 @@ def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield from _unknown(node[key], f"{prefix}.{key}")
 
 
-def _first_job(overrides: Sequence[str], tree: Tree) -> list[str]:
-    """The overrides of the first job of a sweep."""
+def _choices(overrides: Sequence[str], tree: Tree) -> list[list[str]]:
+    """The overrides of a sweep: every combination of options, and of all else the first value."""
+    lists: list[list[str]] = []
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        return [
-            f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
-            if override.is_sweep_override()
-            else str(override.input_line)
-            for override in parsed
-        ]
+        loader = GlobalHydra.instance().config_loader()
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+            if not override.is_sweep_override():
+                lists.append([str(override.input_line)])
+                continue
+            key = override.get_key_element()
+            words = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            lists.append(words if key in GROUPS or "/" in key else words[:1])
     except Exception as error:
         raise _explain(error, overrides, tree) from error
+    return [list(words) for words in product(*lists)]
 
 
 def _folder(composed: DictConfig, key: str) -> Path:
     try:
-        return Path(OmegaConf.select(composed.hydra, key, throw_on_missing=True))
+        folder = OmegaConf.select(composed.hydra, key, throw_on_missing=True)
+        if not folder:
+            raise ConfigError(f"hydra.{key}: is empty; give a folder")
+        return Path(folder)
     except (OmegaConfBaseException, TypeError) as error:
         raise ConfigError(f"hydra.{key}: {_first_line(error)}") from error
+
+
+def _no_folder(error: OSError, kind: str) -> DigitnetError:
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or error
+    return DigitnetError(f"cannot make the run's folder ({where}{reason}); set hydra.{kind}.dir=FOLDER to another")
 
 
 def _command(overrides: Iterable[str], tree: Tree) -> str:
@@ -313,15 +368,28 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
         if lacking and not incomplete:
             raise ConfigError([Fault(f"{key}: has no value; set {key}=VALUE", key) for key in lacking])
         config = checks.check(_resolve(task, composed))
+        if config.model.name == "custom":
+            chosen = (composed.hydra if "hydra" in composed else HydraConfig.get()).runtime.choices
+            _asked_for(config.model.target, str(chosen.get("model")), tree, overrides)
     except ConfigError as error:
         faults = [fault for fault in error.faults if not (incomplete and fault.key in lacking)]
-        if badly_written := tree.faults(_chosen(overrides, tree)):
-            raise ConfigError(badly_written) from error
         if faults:
-            places = _Places(tree, overrides)
-            raise ConfigError([places.of(fault) for fault in faults]) from error
+            raise _located(ConfigError(faults), tree, overrides) from error
         return None
     return None if lacking else config
+
+
+def _asked_for(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if a network is to be imported that nobody asked for by the name of an option."""
+    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    packaged = tree.directories[-1] / "model" / f"{option}.yaml"
+    if option != "custom" and packaged.exists():
+        message = f"model.target={target}: a network of your own under the name of a packaged one; name it otherwise"
+    elif tree.root == ROOT and not typed & {"model", "experiment"}:
+        message = f"model.target={target}: a network is imported if you ask for it by name; add model={option}"
+    else:
+        return
+    raise ConfigError(Fault(message, "model.target"))
 
 
 def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
@@ -341,6 +409,17 @@ def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
         HydraConfig.instance().cfg = known
     assert isinstance(content, dict)
     return content
+
+
+def locate(faults: Iterable[Fault], overrides: Sequence[str], tree: Tree) -> list[Fault]:
+    """The faults with the file and line that their keys come from, where that is not the command line."""
+    with _loading(tree):
+        return _located(ConfigError(faults), tree, overrides).faults
+
+
+def _located(error: ConfigError, tree: Tree, overrides: Sequence[str]) -> ConfigError:
+    places = _Places(tree, overrides)
+    return ConfigError([places.of(fault) for fault in error.faults])
 
 
 class _Places:
@@ -392,10 +471,12 @@ class _Places:
 
 
 def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigError:
-    """Hydra's complaint in digitnet's form: first what is wrong with the files, with their lines, then its words."""
-    if faults := tree.faults(_chosen(overrides, tree)):
-        return ConfigError(faults)
+    """Hydra's complaint in digitnet's form. What is wrong with the files by themselves has been answered before."""
     text = str(error) or str(error.__cause__)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return ConfigError(not_yaml(error, Path(error.problem_mark.name)))
+    if text.startswith("Error merging override") and error.__cause__:
+        return ConfigError(f"{text.partition('override ')[2]}: {_first_line(error.__cause__)}")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         typed = [o.lstrip("+") for o in overrides if o.lstrip("+").replace("=", "/", 1) == error.missing_cfg_file]
         group, _, option = typed[0].partition("=") if typed else error.missing_cfg_file.rpartition("/")
@@ -406,13 +487,15 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return ConfigError(f"no such group: {_first_line(error)}")
     if (found := re.search(r"Could not override '([^']+)'", text)) and found[1] in GROUPS:
+        if any(override == f"{found[1]}={option}" for override in overrides for option in tree.options(found[1])):
+            return ConfigError(f"the root's defaults have no '{found[1]}'; write +{found[1]}=OPTION, or add it there")
         wrong = next((override for override in overrides if override.lstrip("+").startswith(f"{found[1]}=")), found[1])
         return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found:
         return ConfigError(_no_key(found[1], overrides, tree))
     if "Config group override must be" in text:
         names = [o for o in overrides if o.partition("=")[0] in Config.model_fields]
-        wrong = next((o for o in names if not re.search("=[A-Za-z_]", o)), " ".join(overrides))
+        wrong = next((o for o in names if re.search(r"=(null|true|false|[^A-Za-z_].*)$", o)), " ".join(overrides))
         return ConfigError(f"{wrong}: not the name of an option; see digitnet --help")
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
         message = _no_key(found[1], overrides, tree)
@@ -430,6 +513,8 @@ def _explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigEr
         named = [o for o in overrides if o in text] or [o for o in overrides if o.partition("=")[2] in text]
         wrong = max(named or overrides, key=len)
         key, _, value = wrong.partition("=")
+        if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
+            return ConfigError(f"{wrong}: cannot be read; a bracket is not closed")
         why = "" if "Exception" in reason or "Error parsing" in reason else f" ({reason})"
         if not value or not re.fullmatch(r"[+~]*[\w./@]+", key):
             return ConfigError(f"{wrong}: cannot be read{why}; it is KEY=VALUE or GROUP=OPTION")

@@ -6,6 +6,7 @@ Hydra composes what these files say; here they are only read, so that a mistake 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -90,17 +91,20 @@ class Source:
         return [default for entry in entries.value for default in self._default(entry)]
 
     def _default(self, entry: yaml.Node) -> Iterator[Default]:
-        written = ""
-        options = entry
+        written, options = "", entry
         if isinstance(entry, yaml.MappingNode):
             if len(entry.value) != 1:
                 raise self.error("defaults: an entry has one group; begin each with '- ' on a line of its own", entry)
-            written, options = entry.value[0][0].value, entry.value[0][1]
+            written, options = str(entry.value[0][0].value), entry.value[0][1]
         for node in options.value if isinstance(options, yaml.SequenceNode) else [options]:
             if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":int", ":float", ":bool")):
                 raise self.error(f"defaults: {_shown(node)} is not the name of an option", node)
             option = node.value
-            if node.tag.endswith(":null") or option in ("_self_", "null") or "${" in option + written:
+            if not option:
+                raise self.error("defaults: an entry is empty; name an option", entry)
+            if not written and " " in option:  # no ': ' in it
+                raise self.error(f"defaults: '{option}' is not GROUP: OPTION, with a space behind the colon", entry)
+            if node.tag.endswith(":null") or option == "_self_" or "${" in option + written:
                 continue
             if "optional" in written.split():
                 continue
@@ -123,6 +127,7 @@ class Tree:
     def __init__(self, directories: Sequence[Path], root: str = ROOT) -> None:
         self.directories = list(directories)
         self.root = root
+        self._read: dict[str, Source] = {}
 
     @classmethod
     def at(cls, config_dir: str | Path | None = None, root: str = ROOT) -> "Tree":
@@ -140,7 +145,7 @@ class Tree:
         distinct = dict.fromkeys(path.resolve() for path in own)  # ./conf of a checkout is the packaged one
         tree = cls([*(path for path in distinct if path != packaged), packaged], root)
         if tree.find(root) is None:
-            roots = [name for name in tree.names() if "/" not in name]
+            roots = [name for name in tree.names if "/" not in name]
             near = did_you_mean(root, roots) or f"; there are {', '.join(roots)}"
             raise ConfigError(f"--config-name {root}: no such file{near}")
         return tree
@@ -155,6 +160,7 @@ class Tree:
         paths = (directory / f"{name}.yaml" for directory in self.directories)
         return next((path for path in paths if path.is_file()), None)
 
+    @cached_property
     def names(self) -> list[str]:
         """Of all files, each name once."""
         found = {
@@ -165,18 +171,20 @@ class Tree:
         return sorted(found)
 
     def options(self, group: str) -> list[str]:
-        """The options of a group, those in folders below it too: `mine/net`."""
-        return [name.removeprefix(f"{group}/") for name in self.names() if name.startswith(f"{group}/")]
+        """The options of a group."""
+        return [option for name in self.names for parent, _, option in [name.rpartition("/")] if parent == group]
 
     def groups(self) -> set[str]:
         """All folders that hold options, as groups: "model", "hydra/help"."""
-        return {parent for name in self.names() if (parent := name.rpartition("/")[0])}
+        return {parent for name in self.names if (parent := name.rpartition("/")[0])}
 
     def read(self, name: str) -> Source:
         """Parse a file that is there. Raises ConfigError if it cannot be read as a mapping without doubled keys."""
-        path = self.find(name)
-        assert path is not None, name
-        return read(path, name)
+        if name not in self._read:
+            path = self.find(name)
+            assert path is not None, name
+            self._read[name] = read(path, name)
+        return self._read[name]
 
     def described(self, group: str) -> dict[str, str]:
         """Each option of a group with what its file says it is."""
@@ -212,7 +220,11 @@ class Tree:
             way = [*trail, name]
             if default.name in way:
                 circle = " -> ".join([*way[way.index(default.name) :], default.name])
-                hint = "; a file in place of a packaged one has all of its keys" if default.name == name else ""
+                hint = (
+                    "; a file in place of a packaged one has all keys itself, or else a name of its own"
+                    if default.name == name
+                    else ""
+                )
                 yield Fault(f"defaults: go in a circle, {circle}{hint}", file=source.path, line=default.line)
             elif not (name == self.root and default.group in chosen):
                 yield from self._walk(default.name, way, chosen)
@@ -220,18 +232,42 @@ class Tree:
     def lint(self, source: Source, defaults: Iterable[Default]) -> Iterator[Fault]:
         """What is wrong with a file for itself, apart from its values."""
         top = source.group.split("/")[0]
-        if top and top not in (*GROUPS, "hydra"):
+        if top and top not in (*GROUPS, "trainer", "hydra"):
             yield Fault(no_group(top, GROUPS), file=source.path)
             return
-        if top == "experiment" and not re.search(r"^#\s*@package\s+_global_\s*$", source.text, flags=re.MULTILINE):
-            yield Fault(
-                "an experiment sets any group; begin it with the line '# @package _global_'", "", source.path, 1
-            )
+        if top in GROUPS and top not in (source.group, "experiment"):
+            yield Fault(f"the file stands too deep; an option of {top} is a file in {top}/", file=source.path)
+            return
+        if source.name == self.root and source.line_of(("defaults",)) is None:
+            message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+            yield Fault(message, file=source.path, line=1)
+            return
+        if top == "experiment" and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):
+            message = "an experiment sets any group; its first line must be '# @package _global_'"
+            yield Fault(message, file=source.path, line=1)
+        if top in ("", "experiment"):
+            yield from self._lint_groups(source)
         groups = self.groups()
         for default in defaults:
             message = self._wrong(source, default, groups)
             if message:
                 yield Fault(f"defaults: {message}", file=source.path, line=default.line)
+
+    def _lint_groups(self, source: Source) -> Iterator[Fault]:
+        """In a file that sets any group: a group is a mapping, and its option is chosen in defaults."""
+        for key, value in _items(source.root):
+            name, line = key.value, key.start_mark.line + 1
+            if name not in (*GROUPS, "trainer", "hydra"):
+                continue
+            if not isinstance(value, yaml.MappingNode):
+                shown = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"
+                chosen = f"to choose an option, write 'override /{name}: {shown or 'OPTION'}' in defaults; "
+                message = f"{chosen if name in GROUPS else ''}keys of {name} stand below '{name}:', indented"
+                yield Fault(f"'{name}' is a group of keys; {message}", name, source.path, line)
+            elif name in GROUPS and (line_of_name := source.line_of((name, "name"))):
+                option = next(v.value for k, v in _items(value) if k.value == "name")
+                message = f"to choose {option}, write 'override /{name}: {option}' in defaults"
+                yield Fault(message, f"{name}.name", source.path, line_of_name)
 
     def _wrong(self, source: Source, default: Default, groups: set[str]) -> str:
         group, option = default.group, default.option
@@ -240,11 +276,11 @@ class Tree:
                 return f"{group} is chosen already; write 'override /{group}: {option}'"
             return ""
         if group and group not in groups:
-            plain = default.written.split()[-1]
+            plain = default.written.split()[-1] if default.written else group
             if not plain.startswith("/") and plain in groups:
                 return f"{plain} is looked for below {source.group}/; write 'override /{plain}: {option}'"
             return no_group(plain.lstrip("/"), groups)
-        there = self.options(group) if group else [name for name in self.names() if "/" not in name]
+        there = self.options(group) if group else [name for name in self.names if "/" not in name]
         return no_option(group, option, there)
 
 
@@ -261,17 +297,17 @@ def no_option(group: str, option: str, there: Sequence[str]) -> str:
 
 def read(path: Path, name: str = "") -> Source:
     """Parse one YAML file. Raises ConfigError if it cannot be read as a mapping without doubled keys."""
-    line: int | None
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise ConfigError(Fault("the file is not UTF-8 text", file=path)) from error
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ConfigError(Fault(f"the file is not YAML: {error.problem}", file=path, line=line)) from error
+        raise ConfigError(not_yaml(error, path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(Fault(f"the file is not YAML: {str(error).partition(chr(10))[0]}", file=path)) from error
+    except RecursionError:
+        raise ConfigError(Fault("the file is nested too deep", file=path)) from None
     except OSError as error:
         raise ConfigError(Fault(f"the file cannot be read: {error.strerror}", file=path)) from error
     source = Source(name, path, text, root if isinstance(root, yaml.MappingNode) else None)
@@ -280,6 +316,19 @@ def read(path: Path, name: str = "") -> Source:
     if faults := list(_malformed(path, root, "", (), set())):
         raise ConfigError(faults)
     return source
+
+
+def not_yaml(error: yaml.MarkedYAMLError, path: Path) -> Fault:
+    """The parser's complaint in the words of those who made the mistake, and their line."""
+    problem = str(error.problem or error.context)
+    mark = error.problem_mark or error.context_mark
+    if "'\\t'" in problem:
+        problem = "a tab; indent with spaces"
+    elif problem == "could not find expected ':'" and error.context_mark:
+        problem, mark = "a line without ': ', colon and space", error.context_mark
+    elif problem == "mapping values are not allowed here":
+        problem = "a ':' too many, or a line indented too far"
+    return Fault(f"the file is not YAML: {problem}", file=path, line=mark.line + 1 if mark else None)
 
 
 def _malformed(
@@ -302,7 +351,19 @@ def _malformed(
         yield Fault(f"{dotted}={node.value}: the interpolation is not closed; write ${{KEY}}", dotted, path, line)
     first: dict[str, int] = {}
     for key, value in _items(node):
-        name, line = str(key.value), key.start_mark.line + 1
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            yield Fault("a key is a word; quote a value that begins with { or [", prefix.rstrip("."), path, line)
+            continue
+        name = key.value
+        if name == "<<":
+            yield Fault("'<<' is not for configs; 'defaults' takes in other files", prefix.rstrip("."), path, line)
+        elif key.tag and not key.tag.endswith(":str"):
+            yield Fault(f"the key '{name}' is no word to YAML; name it otherwise", prefix + name, path, line)
+        if "." in name and not prefix.startswith("defaults."):
+            head, _, leaf = name.partition(".")
+            message = f"'{prefix}{name}': in YAML write '{head}:' and below it, indented, '{leaf}: …'"
+            yield Fault(message, prefix + name, path, line)
         if name in first:
             yield Fault(f"'{prefix}{name}' stands twice, first in line {first[name]}", prefix + name, path, line)
         first.setdefault(name, line)

@@ -19,6 +19,8 @@ class Parser(argparse.ArgumentParser):
     """Mistakes become a ConfigError, not a usage message and an exit."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: --"):
+            message += "; values are set without dashes, KEY=VALUE"
         raise ConfigError(f"{message}; see {self.prog} --help")
 
 

@@ -52,10 +52,15 @@ complete --command digitnet --no-files --arguments '(__digitnet_complete)'
 }
 
 
+class Visible(tuple[str, ...]):
+    """Choices that are shown; what the scripts ask with is one too."""
+
+    def __contains__(self, word: object) -> bool:
+        return word == QUERY or super().__contains__(word)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_argument(
-        "what", choices=("install", *SCRIPTS, QUERY), help="install it, or print the script of a shell"
-    )
+    what = parser.add_argument("what", choices=Visible(("install", *SCRIPTS)), help="install it, or print a script")
     what.metavar = "install|bash|zsh|fish"
     parser.add_argument("shell", nargs="?", help="with install: the shell, by default that of $SHELL")
 
@@ -143,19 +148,24 @@ def _overrides(before: Sequence[str], current: str) -> Iterator[str]:
             yield from (f"{sign}{key}={done}{option}" for option in options)
             return
         yield from (f"{sign}{group}=" for group in GROUPS)
-        yield from (f"{sign}{word}" for word in _keys([word for word in before if "=" in word], tree, key))
+        yield from (f"{sign}{word}" for word in _keys(before, tree, key))
 
 
-def _keys(overrides: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
+def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
     """The keys one level below `start`'s group, those of other levels with a dot."""
     from digitnet import checks
     from digitnet.compose import values
 
-    depth = start.count(".")
-    names = list(checks.keys(values(overrides, tree)))
+    chosen = [word.partition(",")[0] for word in before if word.partition("=")[0] in GROUPS]  # of a sweep, the first
+    content: dict[str, object] = {}
+    for choice in (chosen, []):  # what stands before may be wrong
+        with contextlib.suppress(ConfigError):
+            content = values(choice, tree)
+            break
+    names = list(checks.keys(content))
     groups = {name.rpartition(".")[0] for name in names}
     for name in names:
-        if name.count(".") == depth and not name.endswith(".name"):  # which the option has chosen
+        if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen
             yield f"{name}." if name in groups else f"{name}="
 
 

@@ -41,7 +41,7 @@ def _schema(name: str) -> dict[str, Any]:
     tree = Tree.at()
     packaged = Tree(tree.directories[-1:])
     comments: dict[str, str] = {}
-    for option in packaged.names():
+    for option in packaged.names:
         source = packaged.read(option)
         for key, comment in source.comments.items():
             comments.setdefault(f"{source.group or 'trainer'}.{key}", comment)

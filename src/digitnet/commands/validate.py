@@ -3,7 +3,8 @@
 Checks the root, every option of every group and every experiment, of digitnet's own and of your config directory
 (./conf, --config-dir): YAML, defaults, keys, types, ranges, and what must fit together. Then it builds each network
 without memory or arithmetic (on torch's meta device), passes the shape of a batch through it, and builds its optimizer
-and its schedule. Exit code 0, or 2 if anything is wrong; all of it is reported, with file and line.
+and its schedule; networks of your own are imported for that. What only a machine can tell, as whether it has the device
+and its precision, is left to the run. Exit code 0, or 2 if anything is wrong: all is reported, with file and line.
 
   digitnet validate                              everything
   digitnet validate model=lenet5 aug=distort     one composition
@@ -12,12 +13,13 @@ and its schedule. Exit code 0, or 2 if anything is wrong; all of it is reported,
 """
 
 import argparse
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from digitnet.errors import ConfigError, Fault
+from digitnet.errors import ConfigError, Fault, did_you_mean
 from digitnet.schema import GROUPS, Config, doubts, run_length
 from digitnet.sources import ROOT, Tree, no_group
 
@@ -32,39 +34,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="another file than config.yaml as the root")
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A fault, or what can be meant, and the composition that brought it to light, as the command line has it."""
+
+    severity: str  # error, warning
+    fault: Fault
+    composition: str = ""
+
+
 def main(options: argparse.Namespace) -> None:
     """Print what is wrong; raises ConfigError if anything is."""
     tree = Tree.at(options.config_dir, options.config_name)
     compositions = [(tree, tuple(options.overrides))] if options.overrides else list(_all(tree))
-    findings: list[Finding] = []
-    everywhere: set[Fault] = set()  # what is wrong with the root is so with each option on top of it
+    findings: dict[tuple[str, Fault], Finding] = {}  # each once: what is wrong with the root is so in every composition
     for its_tree, overrides in compositions:
-        found = _look(its_tree, overrides, options.schema_only)
-        findings += [finding for finding in found if finding.fault not in everywhere]
-        if its_tree is tree and not overrides:
-            everywhere = {finding.fault for finding in found}
+        for finding in _look(its_tree, overrides, options.schema_only):
+            findings.setdefault((finding.severity, finding.fault), finding)
     if not options.overrides:
-        findings += [Finding(fault, "error", "") for fault in _strays(tree)]
-    findings = list({(finding.severity, finding.located(tree)): finding for finding in reversed(findings)}.values())
-    findings.reverse()
+        for finding in _strays(tree):
+            findings.setdefault((finding.severity, finding.fault), finding)
 
-    for line in FORMATS[options.format](findings, tree, len(compositions)):
+    for line in FORMATS[options.format](list(findings.values()), len(compositions)):
         print(line)
-    if errors := sum(finding.severity == "error" for finding in findings):
+    if errors := sum(finding.severity == "error" for finding in findings.values()):
         count = f"{errors} fault{'s' if errors > 1 else ''}"
         raise ConfigError(f"{count} in {_configurations(len(compositions))}")
-
-
-@dataclass(frozen=True)
-class Finding:
-    fault: Fault
-    severity: str  # error, warning
-    composition: str  # what brought it to light, as the command line has it
-
-    def located(self, tree: Tree) -> Fault:
-        """The fault with a file: of its own, or that of the option that was checked."""
-        path = tree.find(self.composition.replace("=", "/", 1)) if self.composition.count("=") == 1 else None
-        return self.fault if self.fault.file or path is None else replace(self.fault, file=path)
 
 
 def _configurations(count: int) -> str:
@@ -78,29 +73,48 @@ def _all(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
         chosen = {default.name for default in tree.read(tree.root).defaults()}
     except ConfigError:  # which composing the root reports
         chosen = set()
-    for name in tree.names():
+    for name in tree.names:
         group, _, option = name.partition("/")
         if not option:
-            if name != tree.root and any((directory / f"{name}.yaml").is_file() for directory in tree.own):
+            if name != tree.root and _is_root(name, tree):
                 yield Tree(tree.directories, name), ()
         elif name not in chosen and group in GROUPS:
             yield tree, (f"{group}={option}",)
-        elif group == "hydra":
-            yield tree, ("=".join(name.rsplit("/", 1)),)
+        elif group in ("hydra", "trainer"):
+            group, _, option = name.rpartition("/")
+            yield tree, (f"{'+' if group == 'trainer' else ''}{group}={option}",)
+
+
+def _is_root(name: str, tree: Tree) -> bool:
+    """Whether a file at the top of a config directory of the user's is for --config-name: it has a defaults list."""
+    if not any((directory / f"{name}.yaml").is_file() for directory in tree.own):
+        return False
+    try:
+        return bool(tree.read(name).defaults())
+    except ConfigError:
+        return True
 
 
 def _look(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Finding]:
     """What there is to say of one composition."""
-    from digitnet.compose import try_out
+    from digitnet.compose import locate, try_out
 
     label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
     try:
         config = try_out(overrides, tree)
-        if config is not None and not schema_only:
-            _build(config)
     except ConfigError as error:
-        return [Finding(fault, "error", label) for fault in error.faults]
-    return [Finding(Fault(message, key), "warning", label) for key, message in (doubts(config) if config else ())]
+        return [Finding("error", fault, label) for fault in error.faults]
+    if config is None:  # for want of a value that only a user can give
+        return []
+    findings = [("warning", Fault(message, key)) for key, message in doubts(config)]
+    if not schema_only:
+        try:
+            _build(config)
+        except ConfigError as error:
+            key = "model.target" if config.model.name == "custom" else "model.name"
+            findings += [("error", replace(fault, key=fault.key or key)) for fault in error.faults]
+    places = locate([fault for _, fault in findings], overrides, tree) if findings else []
+    return [Finding(severity, fault, label) for (severity, _), fault in zip(findings, places, strict=True)]
 
 
 def _build(config: Config) -> None:
@@ -129,21 +143,36 @@ def _build(config: Config) -> None:
             raise ConfigError(Fault(f"schedule: the factor of epoch {epoch + 1} is {factor}", "schedule"))
 
 
-def _strays(tree: Tree) -> Iterator[Fault]:
-    """Files of the user's that no command line can choose."""
+def _strays(tree: Tree) -> Iterator[Finding]:
+    """Files of the user's that no command line can choose: slips if they are nearly right, else perhaps of others."""
     for directory in tree.own:
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
-            if path.suffix == ".yml":
-                yield Fault("is not looked at: the ending is .yaml", file=path)
-            elif path.suffix == ".yaml" and len(name.parts) > 1 and name.parts[0] not in (*GROUPS, "hydra"):
-                yield Fault(no_group(name.parts[0], GROUPS), file=path)
+            if len(name.parts) > 1 and name.parts[0] in (*GROUPS, "trainer"):
+                if path.suffix == ".yml":
+                    yield Finding("error", Fault("is not looked at: the ending is .yaml", file=path))
+            elif len(name.parts) > 1 and name.parts[0] != "hydra" and path.suffix == ".yaml":
+                severity = "error" if did_you_mean(name.parts[0], GROUPS) else "warning"
+                yield Finding(severity, Fault(no_group(name.parts[0], GROUPS), file=path))
+            elif len(name.parts) == 1 and path.suffix == ".yaml" and not _is_taken(path.stem, tree):
+                message = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+                yield Finding("warning", Fault(message, file=path))
 
 
-def _text(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+def _is_taken(name: str, tree: Tree) -> bool:
+    """Whether a file at the top is a root, or in the defaults of one."""
+    roots = [other for other in tree.names if "/" not in other and (other == tree.root or _is_root(other, tree))]
+    taken = set(roots)
+    for root in roots:
+        with contextlib.suppress(ConfigError):
+            taken |= {default.name for default in tree.read(root).defaults()}
+    return name in taken
+
+
+def _text(findings: Sequence[Finding], checked: int) -> Iterator[str]:
     """`conf/aug/mine.yaml:3: message [aug=mine]`, as compilers write it."""
     for finding in findings:
-        fault = finding.located(tree)
+        fault = finding.fault
         place = f"{fault.place}: " if fault.file else ""
         warning = "warning: " if finding.severity == "warning" else ""
         label = f" [{finding.composition}]" if finding.composition else ""
@@ -152,11 +181,11 @@ def _text(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str
         yield f"{_configurations(checked)}, no fault"
 
 
-def _json(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+def _json(findings: Sequence[Finding], checked: int) -> Iterator[str]:
     rows = [
         {
             "severity": finding.severity,
-            "file": str(fault.file) if (fault := finding.located(tree)).file else None,
+            "file": str(fault.file) if (fault := finding.fault).file else None,
             "line": fault.line,
             "key": fault.key or None,
             "message": fault.message,
@@ -167,10 +196,10 @@ def _json(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str
     yield json.dumps({"checked": checked, "findings": rows}, indent=2)
 
 
-def _github(findings: Sequence[Finding], tree: Tree, checked: int) -> Iterator[str]:
+def _github(findings: Sequence[Finding], checked: int) -> Iterator[str]:
     """Workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
     for finding in findings:
-        fault = finding.located(tree)
+        fault = finding.fault
         parts = {"file": fault.place.removesuffix(f":{fault.line}"), "line": fault.line, "title": "digitnet validate"}
         properties = ",".join(f"{key}={_escape(str(value), ':,')}" for key, value in parts.items() if value)
         label = f" [{finding.composition}]" if finding.composition else ""
@@ -183,7 +212,7 @@ def _escape(text: str, more: str = "") -> str:
     return text
 
 
-FORMATS: dict[str, Callable[[Sequence[Finding], Tree, int], Iterator[str]]] = {
+FORMATS: dict[str, Callable[[Sequence[Finding], int], Iterator[str]]] = {
     "text": _text,
     "json": _json,
     "github": _github,

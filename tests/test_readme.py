@@ -48,7 +48,7 @@ def test_yaml(command: Command) -> None:
         (name,) = re.findall(r"^# (conf/\S+\.yaml): ", block, flags=re.MULTILINE)
         write(Path(name), block)
     config = load(["experiment=mine"])
-    assert (config.aug.name, config.optimizer.lr, config.trainer.epochs) == ("distort", 0.01, 40)
+    assert (config.aug.name, config.optimizer.lr, config.trainer.batch_size) == ("distort", 0.01, 64)
     assert command("validate", "--schema-only").code == 0
 
 

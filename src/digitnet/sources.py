@@ -62,13 +62,13 @@ class Source:
         """What stands behind the values at the top of the file: {"shift": "fraction of the width"}."""
         return dict(re.findall(r"^ *(\w+):[^#\n]*# (.+)$", self.text, flags=re.MULTILINE))
 
-    def values(self, node: yaml.Node | None = None, prefix: str = "") -> Iterator[str]:
-        """Its dotted keys that have a value."""
+    def values(self, node: yaml.Node | None = None, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """Its dotted keys and their values as they are written, `defaults` apart."""
         for key, value in _items(node or self.root):
             if isinstance(value, yaml.MappingNode):
                 yield from self.values(value, f"{prefix}{key.value}.")
             elif prefix or key.value != "defaults":
-                yield f"{prefix}{key.value}"
+                yield f"{prefix}{key.value}", value.value if isinstance(value, yaml.ScalarNode) else "[…]"
 
     def line_of(self, keys: Sequence[str]) -> int | None:
         """The line of a key, given as its path ("trainer", "epochs"); None if the file has none such."""

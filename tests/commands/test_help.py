@@ -25,7 +25,14 @@ def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: py
         assert f" {name} {commands.summary(name)}" in text
     for example, meaning in EXAMPLES.items():
         assert f" {example} {meaning}" in text
-    for key in ("trainer.epochs", "trainer.batch_size", "seed", "init_from", "--multirun", "--config-dir FOLDER"):
+    for key in (
+        "trainer.epochs=null",
+        "trainer.batch_size=32",
+        "seed=0",
+        "--multirun",
+        "--config-dir FOLDER",
+        "--cfg job|hydra|all",
+    ):
         assert f" {key} " in text
     assert len(EXAMPLES) >= 3
 
@@ -73,3 +80,23 @@ def test_what_must_answer_at_once_imports_no_torch(arguments: list[str]) -> None
 def test_import_digitnet_imports_no_torch() -> None:
     code = "import sys, digitnet; sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_help_on_a_group_shows_keys_values_meaning_and_choices(command: Command) -> None:
+    out = command("help", "aug").out
+    assert "aug=none: Images as they are.\n" in out
+    assert re.search(r"^  aug\.shift=0\.1 +fraction of the width and of the height$", out, flags=re.MULTILINE)
+    out = command("help", "optimizer=sgd").out
+    assert re.search(r"^  optimizer\.nesterov=false +one of false, true$", out, flags=re.MULTILINE)
+    assert "adam" not in out
+    out = command("help", "schedule=step12").out
+    assert "schedule.phases=[{epochs: 6, factor: 1.0}" in out
+    out = command("help", "experiment=allconv").out
+    assert "  optimizer=rmsprop\n" in out
+    assert "  trainer.batch_size=128\n" in out
+    assert command("help", "validate").out == command("validate", "--help").out
+
+
+def test_help_on_nothing(command: Command) -> None:
+    assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
+    assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'?")

@@ -67,6 +67,32 @@ def test_a_fault_of_the_root_is_reported_once(command: Command) -> None:
     assert "trainer.batch_size=0: should be greater than or equal to 1" in fault
 
 
+def test_files_of_others_are_no_faults(command: Command) -> None:
+    write(Path("conf/nginx/site.yaml"), "a: 1\n")
+    write(Path("conf/app.yaml"), "debug: true\nname: {{ cookiecutter }}\n")
+    write(Path("conf/other.yaml"), "debug: true\n")
+    write(Path("conf/base.yaml"), "trainer: {epochs: 20}\n")  # taken in by a root
+    write(Path("conf/mine.yaml"), "defaults: [config, base, _self_]\n")
+    write(Path("conf/trainer/short.yaml"), "epochs: 20\n")
+    done = command("validate", "--schema-only")
+    none = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+    groups = "there are aug, data, device, experiment, logger, model, optimizer, schedule"
+    assert done.out.splitlines() == [
+        "conf/app.yaml:2: a key is a word; quote a value that begins with { or [ [--config-name app]",
+        f"conf/nginx/site.yaml: warning: no group 'nginx'; {groups}",
+        f"conf/other.yaml: warning: {none}",
+    ]
+    Path("conf/app.yaml").unlink()
+    assert command("validate", "--schema-only").code == 0
+
+
+def test_a_root_that_is_of_something_else(command: Command) -> None:
+    write(Path("conf/config.yaml"), "database: mysql\n")
+    (fault,) = command("validate", "--schema-only").out.splitlines()
+    message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+    assert fault == f"conf/config.yaml:1: {message}"
+
+
 def test_networks_of_ones_own_are_built_without_training(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,9 +118,9 @@ def test_networks_of_ones_own_are_built_without_training(
     monkeypatch.delitem(sys.modules, "nets", raising=False)
     done = command("validate")
     lost, short, wide = done.out.splitlines()
-    assert lost.startswith("conf/model/lost.yaml: model.target=nets:Lost: cannot build it from {} (AttributeError: ")
-    assert short.startswith("conf/model/short.yaml: model: no forward pass of images (2, 1, 28, 28) (RuntimeError: ")
-    assert wide.startswith("conf/model/wide.yaml: model: its output has shape (2, 11), not (B, classes) = (2, 10)")
+    assert lost.startswith("conf/model/lost.yaml:2: model.target=nets:Lost: cannot build it from {} (AttributeError: ")
+    assert short.startswith("conf/model/short.yaml:2: model: no forward pass of images (2, 1, 28, 28) (RuntimeError: ")
+    assert wide.startswith("conf/model/wide.yaml:2: model: its output has shape (2, 11), not (B, classes) = (2, 10)")
     assert command("validate", "--schema-only").code == 0
 
 

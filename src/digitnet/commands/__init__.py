@@ -36,7 +36,9 @@ def flag_parser() -> Parser:
     )
     add("--config-dir", metavar="FOLDER", help="options of your own; they go before those in ./conf, these before ours")
     add("--config-name", metavar="NAME", default="config", help="another file than config.yaml as the root")
-    instead.add_argument("--cfg", choices=("job", "hydra", "all"), help="show the configuration, run nothing")
+    instead.add_argument(
+        "--cfg", choices=("job", "hydra", "all"), help="show the configuration (job: digitnet's), run nothing"
+    )
     add("--resolve", action="store_true", help="with --cfg: interpolations done")
     add("--package", metavar="KEY", help="with --cfg: only what is below the key")
     instead.add_argument(

@@ -1,4 +1,10 @@
-"""Show what can be chosen: groups and their options, presets, keys, commands and flags."""
+"""Show what can be chosen: groups and their options, presets, keys, commands and flags.
+
+digitnet help                  all of it, as digitnet --help
+digitnet help optimizer        the keys of each option of a group, with values, meaning and choices
+digitnet help optimizer=adam   of one option
+digitnet help validate         of a command
+"""
 
 import argparse
 import contextlib
@@ -7,9 +13,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 from digitnet import commands
-from digitnet.errors import ConfigError
-from digitnet.schema import GROUPS
-from digitnet.sources import Tree
+from digitnet.errors import ConfigError, did_you_mean
+from digitnet.schema import GROUPS, choices
+from digitnet.sources import Tree, no_option
 
 EXAMPLES = {
     "digitnet": "LeNet-5, the notebook's recipe",
@@ -20,13 +26,58 @@ EXAMPLES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", nargs="?", help="a group, GROUP=OPTION or a command")
     parser.add_argument("--config-dir", metavar="FOLDER", help="show the options of this config directory too")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print it, as wide as the terminal."""
+    """Print it, as wide as the terminal. Raises ConfigError if there is no such topic."""
     width = min(shutil.get_terminal_size().columns, 120)
-    print("\n".join(line.rstrip() for line in _lines(Tree.at(options.config_dir), width)))
+    tree = Tree.at(options.config_dir)
+    if options.topic in commands.NAMES:
+        lines = iter(commands.parser_of(options.topic).format_help().splitlines())
+    else:
+        lines = _about(options.topic, tree, width) if options.topic else _lines(tree, width)
+    print("\n".join(line.rstrip() for line in lines))
+
+
+def _about(topic: str, tree: Tree, width: int) -> Iterator[str]:
+    """A group's options, or one, with their keys."""
+    group, equals, wanted = topic.partition("=")
+    if group not in GROUPS:
+        raise ConfigError(f"no help on '{topic}'{did_you_mean(topic, [*commands.NAMES, *GROUPS])}")
+    options = tree.options(group)
+    if equals and wanted not in options:
+        raise ConfigError(no_option(group, wanted, options))
+    for option in [wanted] if equals else options:
+        source = tree.read(f"{group}/{option}")
+        rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
+        if group == "experiment":
+            rows |= {f"{key}={value}": "" for key, value in source.values()}
+        else:
+            rows |= _keys(group, option, tree)
+        yield from textwrap.wrap(f"{group}={option}: {source.description}", width)
+        yield from list(_section("", rows, width))[2:]
+        yield ""
+
+
+def _keys(group: str, option: str, tree: Tree) -> dict[str, str]:
+    """`optimizer.lr=1.0` and what the YAML, and the schema, say of it."""
+    from digitnet.checks import in_yaml
+    from digitnet.compose import values
+
+    content = values([f"{group}={option}"], tree)[group]
+    source = tree.read(f"{group}/{option}")
+    comments: dict[str, str] = {}
+    for file in (*(tree.read(default.name) for default in source.defaults()), source):
+        comments |= file.comments
+    rows = {}
+    for key, value in content.items():
+        if key != "name":
+            words = choices(f"{group}.{key}")
+            also = f"one of {', '.join(words)}" if len(words) > 1 else ""
+            rows[f"{group}.{key}={in_yaml(value)}"] = "; ".join(filter(None, [comments.get(key), also]))
+    return rows
 
 
 def _lines(tree: Tree, width: int) -> Iterator[str]:
@@ -49,20 +100,29 @@ def _lines(tree: Tree, width: int) -> Iterator[str]:
         yield from _section(title, options, width)
     with contextlib.suppress(ConfigError):
         root = tree.read(tree.root)
-        keys = {key: root.comments.get(key.rpartition(".")[2], "") for key in root.values() if key[:6] != "hydra."}
+        keys = {
+            f"{key}={value}": root.comments.get(key.rpartition(".")[2], "")
+            for key, value in root.values()
+            if not key.startswith("hydra.")
+        }
         yield from _section("KEY=VALUE:", keys, width)
     flags = {
-        ", ".join(action.option_strings) + (f" {action.metavar}" if action.metavar else ""): str(action.help)
+        ", ".join(action.option_strings) + _value_of(action): str(action.help)
         for action in commands.flag_parser()._actions
         if action.option_strings
     }
     yield from _section("Flags:", flags, width)
     yield ""
-    ending = (
-        "Each option is a YAML file; `digitnet --cfg job GROUP=OPTION` shows its keys, GROUP.KEY=VALUE changes one. "
-    )
-    ending += "Your own go into the same folders of ./conf or of --config-dir. Results go to outputs/."
+    ending = "`digitnet help GROUP` shows the keys of its options, and GROUP.KEY=VALUE changes one. Each option is a "
+    ending += "YAML file; your own go into the same folders of ./conf or of --config-dir. Results go to outputs/."
     yield from textwrap.wrap(ending, width)
+
+
+def _value_of(action: argparse.Action) -> str:
+    """What stands behind a flag."""
+    if action.choices and action.nargs is None:
+        return f" {'|'.join(action.choices)}"
+    return f" {action.metavar}" if action.metavar else ""
 
 
 def _section(title: str, rows: Mapping[str, str], width: int) -> Iterable[str]:

@@ -502,6 +502,11 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
         " (conf/model/mine.yaml:2)",
     ),
     ({}, "hydra.output_subdir=x", "hydra.output_subdir: is always .hydra; leave it out"),
+    (
+        {},
+        "schedule=cosine schedule.epochs=30 trainer.epochs=5",
+        "schedule.epochs and trainer.epochs are both the run's length; leave one out",
+    ),
     ({}, "hydra.run.dir=", "hydra.run.dir: is empty; give a folder"),
     ({}, "+hydra.job.env_copy=[PATH]", f"hydra.job.env_copy: {HARMLESS}"),
     ({}, "model=[lenet5,allconv]", "model=[lenet5,allconv]: not the name of an option; see digitnet --help"),

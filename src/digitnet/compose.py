@@ -221,6 +221,8 @@ def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
     """Compose, Hydra's own node included. Raises ConfigError."""
     for override in overrides:
         _check_form(override)
+    if {"schedule.epochs", "trainer.epochs"} <= {override.lstrip("+").partition("=")[0] for override in overrides}:
+        raise ConfigError("schedule.epochs and trainer.epochs are both the run's length; leave one out")
     if faults := tree.faults(_chosen(overrides, tree)):
         raise ConfigError(faults)
     root = tree.read(tree.root)  # Hydra would import, while composing, the packages that its search path names

@@ -378,7 +378,7 @@ MISTAKES = [
     ("model=custom model.kwargs.width=3", 2, "no key 'model.kwargs.width'; to add it, write +model.kwargs.width=VALUE"),
     ("trainer.epochs=[", 2, "trainer.epochs=[: cannot be read"),
     ("model", 2, "'model' is neither a command nor of the form KEY=VALUE; see digitnet --help"),
-    ("--colour", 2, "unrecognized arguments: --colour; see digitnet --help"),
+    ("--colour", 2, "unrecognized arguments: --colour; values are set without dashes, KEY=VALUE; see digitnet --help"),
     ("--config-dir nowhere", 2, "--config-dir nowhere: no such folder"),
     ("hydra/launcher=slrum", 2, "hydra/launcher=slrum: no such option"),
     (

@@ -38,8 +38,8 @@ COMMANDS = {
     "`digitnet --version`": [*DIGITNET, "--version"],
     "`digitnet --cfg job`": [*DIGITNET, "--cfg", "job"],
     "`digitnet --info`": [*DIGITNET, "--info"],
-    "tab after `digitnet optimizer.`": [*DIGITNET, "completion", "query", "digitnet optimizer."],
-    "`digitnet optimizer.lrr=1` (a mistake)": [*DIGITNET, "optimizer.lrr=1"],
+    "the tab key after `optimizer.`": [*DIGITNET, "completion", "query", "digitnet optimizer."],
+    "a mistake, `optimizer.lrr=1`": [*DIGITNET, "optimizer.lrr=1"],
     "`digitnet validate --schema-only`": [*DIGITNET, "validate", "--schema-only"],
     "`digitnet validate`": [*DIGITNET, "validate"],
     "`digitnet aug=distort data=digits` to its first step": [

@@ -186,10 +186,9 @@ def test_the_schema_pass_imports_no_torch() -> None:
 
 
 def test_wrong_arguments(command: Command) -> None:
-    assert command("validate", "--format", "xml").err == (
-        "error: argument --format: invalid choice: 'xml' (choose from 'text', 'json', 'github'); "
-        "see digitnet validate --help\n"
-    )
+    wrong = command("validate", "--format", "xml").err  # how the choices are quoted depends on Python's version
+    assert wrong.startswith("error: argument --format: invalid choice: 'xml' (choose from ")
+    assert wrong.endswith("; see digitnet validate --help\n")
     assert command("validate", "--config-dir", "nowhere").err == "error: --config-dir nowhere: no such folder\n"
     assert command("valdiate").err.endswith("did you mean 'validate'?\n")
     assert command("validate", "--help").out.startswith("usage: digitnet validate [-h] [--format {text,json,github}]")

@@ -33,7 +33,17 @@ def main(options: argparse.Namespace) -> None:
 
 def schemas() -> dict[str, str]:
     """The text of each file by its name: `optimizer`, …, `config`."""
-    return {name: json.dumps(_schema(name), indent=1, ensure_ascii=False) + "\n" for name in (*GROUPS, "config")}
+    return {name: _text(_schema(name)) for name in (*GROUPS, "config")}
+
+
+def _text(schema: dict[str, Any]) -> str:
+    """JSON, with 1 for 1.0: versions of pydantic differ in that."""
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+    return json.dumps(json.loads(json.dumps(schema), parse_float=number), indent=1, ensure_ascii=False) + "\n"
 
 
 def _schema(name: str) -> dict[str, Any]:

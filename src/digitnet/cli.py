@@ -64,7 +64,7 @@ def _train(options: argparse.Namespace) -> Sequence[Exception]:
     from digitnet.sources import Tree
 
     tree = Tree.at(options.config_dir, options.config_name)
-    flags = [f"--{name}" for name in ("resolve", "hydra-help") if getattr(options, name.replace("-", "_"))]
+    flags = ["--resolve"] if options.resolve else []
     for name in ("cfg", "package", "info"):
         if value := getattr(options, name):
             flags += [f"--{name}", value]

@@ -48,7 +48,6 @@ def flag_parser() -> Parser:
         choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
         help="show where the configuration comes from, run nothing",
     )
-    instead.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     return parser
 

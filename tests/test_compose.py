@@ -665,6 +665,11 @@ def test_values_that_only_a_user_has() -> None:
         load(["data=folder"])
     with pytest.raises(ConfigError, match=r"data\.test_fraction=2: should"):
         try_out(["data=folder", "data.test_fraction=2"], Tree.at())
+    write(Path("conf/optimizer/x.yaml"), "name: sgd\nlr: ???\nmomentum: 0.0\nnesterov: false\nweight_decay: 0.0\n")
+    assert try_out(["optimizer=x"], Tree.at()) is None  # lr shall be a number, and is not yet
+    with pytest.raises(ConfigError) as error:
+        try_out(["optimizer=x", "optimizer.momentum=2"], Tree.at())
+    assert str(error.value) == "optimizer.momentum=2: should be less than 1"
 
 
 def test_the_callers_state_is_left_alone(tmp_path: Path) -> None:

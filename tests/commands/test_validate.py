@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from conftest import CHECKOUT, Command, write
 from digitnet.commands import validate
+from digitnet.models import LeNet5
 from digitnet.sources import Tree
 
 GLOBAL = "# @package _global_\n"
@@ -127,6 +129,18 @@ def test_networks_of_ones_own_are_built_without_training(
 def test_building_needs_no_memory(command: Command) -> None:
     """A batch of ten million images passes, as a shape: 31 GB of images, and of maps many times that."""
     assert command("validate", "trainer.batch_size=10000000").code == 0
+
+
+def test_networks_are_built_on_the_meta_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+
+    def forward(self: LeNet5, images: Tensor) -> Tensor:
+        devices.append((images.device.type, next(self.parameters()).device.type, tuple(images.shape)))
+        return self.layers(images)
+
+    monkeypatch.setattr(LeNet5, "forward", forward)
+    assert command("validate", "model=lenet5", "trainer.batch_size=7").code == 0
+    assert devices == [("meta", "meta", (7, 1, 28, 28))]
 
 
 def test_one_composition(command: Command) -> None:

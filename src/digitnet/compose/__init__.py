@@ -1,0 +1,298 @@
+"""From the command line and YAML to a checked configuration. The only room that knows Hydra."""
+
+import contextlib
+import os
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digitnet import checks
+from digitnet.compose.explain import chosen_files, explain, first_line
+from digitnet.compose.guard import check_form, check_harmless, check_root
+from digitnet.compose.loading import loading, searching
+from digitnet.compose.places import located
+from digitnet.errors import ConfigError, DigitnetError, Fault
+from digitnet.schema import GROUPS, Config
+from digitnet.sources import CONF_PACKAGE, ROOT, Tree
+
+TAKEN = "holds a run already, and runs never share a folder; choose another"
+
+# Cached by the config, so that every look at the run's folder gives the same.
+OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration that passed the checks, ready to be run."""
+
+    config: Config
+    run_dir: Path
+    command: str
+    _composed: DictConfig
+
+    def write(self) -> None:
+        """Write down how the configuration came about, as Hydra does: `.hydra/` in the run's folder.
+
+        Raises ConfigError if another run has done so, DigitnetError if it cannot be written.
+        """
+        folder = self.run_dir / ".hydra"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if folder.is_dir():
+                raise ConfigError(f"{self.run_dir}: {TAKEN}") from error
+            raise _no_folder(error, "run") from error
+        except OSError as error:
+            raise _no_folder(error, "run") from error
+        task = OmegaConf.masked_copy(self._composed, _task_keys(self._composed))
+        OmegaConf.save(task, folder / "config.yaml")
+        hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
+        OmegaConf.set_readonly(hydra_node.hydra, False)
+        hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
+        OmegaConf.save(hydra_node, folder / "hydra.yaml")
+        OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
+
+
+def plan(overrides: Sequence[str], tree: Tree) -> Plan:
+    """Compose and check what `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    with loading(tree):
+        composed = _compose(overrides, tree)
+        config = _check(composed, tree, overrides)
+        assert config is not None
+        if composed.hydra.mode == RunMode.MULTIRUN:
+            raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
+        run_dir = _folder(composed, "run.dir")
+        if any((run_dir / name).exists() for name in ("summary.json", ".hydra")):
+            raise ConfigError(f"{run_dir}: {TAKEN}")
+        return Plan(config, run_dir, _command(overrides, tree), composed)
+
+
+def load(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
+    """The configuration that `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    return plan(overrides, Tree.at(config_dir)).config
+
+
+def try_out(overrides: Sequence[str], tree: Tree) -> Config | None:
+    """Compose and check, where values may be missing (`???`) that only a user can give; then there is no Config.
+
+    Raises ConfigError with all else that is wrong.
+    """
+    with loading(tree):
+        return _check(_compose(overrides, tree), tree, overrides, incomplete=True)
+
+
+def values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
+    """The composed configuration, unresolved and unchecked: what keys there are. Raises ConfigError."""
+    with loading(tree):
+        composed = _compose(overrides, tree)
+        content = OmegaConf.to_container(OmegaConf.masked_copy(composed, _task_keys(composed)))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def sweep(
+    overrides: Sequence[str],
+    tree: Tree,
+    task: Callable[[Config, Path, str], None],
+    failed: Callable[[ConfigError], None],
+) -> None:
+    """Let Hydra run `task` for every combination of the values that `overrides` list.
+
+    `task` gets the checked configuration, the job's folder and the command that makes the run again; `failed` what is
+    wrong with the values of a job. Raises ConfigError, before a folder is made, if keys or options are wrong.
+    """
+    with loading(tree):
+        for choices in _choices(overrides, tree):
+            composed = _compose(choices, tree)
+    if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
+        raise ConfigError(f"{sweep_dir}: {TAKEN}")
+
+    def job(composed: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        typed = hydra_config.overrides.task
+        try:
+            config = _check(composed, tree, typed)
+            assert config is not None
+        except ConfigError as error:
+            failed(error)
+        else:
+            task(config, Path(hydra_config.runtime.output_dir), _command(typed, tree))
+
+    _hydra(["--multirun"], overrides, tree, job)
+
+
+def show(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
+    """Let Hydra show what its `flags` ask for; raises ConfigError afterwards if values are wrong."""
+    with loading(tree):
+        composed = _compose(overrides, tree)
+        known = list(checks.keys(OmegaConf.to_container(composed)))
+    if "--package" in flags and (package := flags[flags.index("--package") + 1]) not in [*known, "_global_"]:
+        raise ConfigError(checks.no_key(package, [key for key in known if not key.startswith("hydra.")]))
+    _hydra(flags, overrides, tree, lambda composed: None)
+    if "--cfg" in flags:
+        try_out(overrides, tree)
+
+
+def _hydra(flags: Sequence[str], overrides: Sequence[str], tree: Tree, job: Callable[[DictConfig], None]) -> None:
+    """Hydra's own command line."""
+    program, sys.argv = sys.argv, ["digitnet", *flags, *overrides]
+    # Hydra would print errors in a form of its own, and exit.
+    wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+    try:
+        with searching(tree):
+            hydra.main(version_base="1.3", config_path=f"pkg://{CONF_PACKAGE}", config_name=tree.root)(job)()
+    except DigitnetError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, HydraException):
+            raise _no_folder(error, "sweep") from error
+        raise explain(error, overrides, tree) from error
+    finally:
+        sys.argv = program
+        del os.environ["HYDRA_FULL_ERROR"]
+        if wanted is not None:
+            os.environ["HYDRA_FULL_ERROR"] = wanted
+
+
+def _compose(overrides: Sequence[str], tree: Tree) -> DictConfig:
+    """Compose, Hydra's own node included. Raises ConfigError."""
+    for override in overrides:
+        check_form(override)
+    if {"schedule.epochs", "trainer.epochs"} <= {override.lstrip("+").partition("=")[0] for override in overrides}:
+        raise ConfigError("schedule.epochs and trainer.epochs are both the run's length; leave one out")
+    if faults := tree.faults(chosen_files(overrides, tree)):
+        raise ConfigError(faults)
+    try:
+        check_root(tree.read(tree.root))
+        composed = compose(tree.root, overrides=list(overrides), return_hydra_config=True)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise explain(error, overrides, tree) from error
+    try:
+        check_harmless(composed.hydra)
+    except ConfigError as error:
+        raise located(error, tree, overrides) from None
+    return composed
+
+
+def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplete: bool = False) -> Config | None:
+    """Resolve the configuration and hold it against the schema; faults say where in the YAML they stand.
+
+    An `incomplete` one may lack values, and is None then.
+    """
+    task = OmegaConf.masked_copy(composed, _task_keys(composed))
+    lacking: list[str] = []
+    with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
+        lacking = sorted(OmegaConf.missing_keys(task))
+    try:
+        if lacking and not incomplete:
+            raise ConfigError([Fault(f"{key}: has no value; set {key}=VALUE", key) for key in lacking])
+        config = checks.check(_resolve(task, composed))
+        if config.model.name == "custom":
+            chosen = (composed.hydra if "hydra" in composed else HydraConfig.get()).runtime.choices
+            _asked_for(config.model.target, str(chosen.get("model")), tree, overrides)
+    except ConfigError as error:
+        faults = [fault for fault in error.faults if not (incomplete and fault.key in lacking)]
+        if faults:
+            raise located(ConfigError(faults), tree, overrides) from error
+        return None
+    return None if lacking else config
+
+
+def _asked_for(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if a network is to be imported that nobody asked for by the name of an option."""
+    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    packaged = tree.directories[-1] / "model" / f"{option}.yaml"
+    if option != "custom" and packaged.exists():
+        message = f"model.target={target}: a network of your own under the name of a packaged one; name it otherwise"
+    elif tree.root == ROOT and not typed & {"model", "experiment"}:
+        message = f"model.target={target}: a network is imported if you ask for it by name; add model={option}"
+    else:
+        return
+    raise ConfigError(Fault(message, "model.target"))
+
+
+def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
+    """Plain values, interpolations done."""
+    known = HydraConfig.instance().cfg
+    if "hydra" in composed:  # not in a job, where Hydra has done this
+        HydraConfig.instance().set_config(composed)
+    try:
+        content = OmegaConf.to_container(task, resolve=True)
+    except OmegaConfBaseException as error:
+        key, reason = str(error.full_key), first_line(error)
+        if found := re.match("Interpolation key '([^']+)' not found", reason):
+            reason = checks.no_key(found[1], checks.keys(OmegaConf.to_container(task)))
+        reason = re.sub(r'^\w+ raised while resolving interpolation: "?(.*?)"?$', r"\1", reason)
+        raise ConfigError(Fault(f"{key}: {reason}", key)) from error
+    finally:
+        HydraConfig.instance().cfg = known
+    assert isinstance(content, dict)
+    return content
+
+
+def locate(faults: Iterable[Fault], overrides: Sequence[str], tree: Tree) -> list[Fault]:
+    """The faults with the file and line that their keys come from, where that is not the command line."""
+    with loading(tree):
+        return located(ConfigError(faults), tree, overrides).faults
+
+
+def _choices(overrides: Sequence[str], tree: Tree) -> list[list[str]]:
+    """The overrides of a sweep: every combination of options, and of all else the first value."""
+    lists: list[list[str]] = []
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+            if not override.is_sweep_override():
+                lists.append([str(override.input_line)])
+                continue
+            key = override.get_key_element()
+            words = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            lists.append(words if key in GROUPS or "/" in key else words[:1])
+    except Exception as error:
+        raise explain(error, overrides, tree) from error
+    return [list(words) for words in product(*lists)]
+
+
+def _folder(composed: DictConfig, key: str) -> Path:
+    try:
+        folder = OmegaConf.select(composed.hydra, key, throw_on_missing=True)
+        if not folder:
+            raise ConfigError(f"hydra.{key}: is empty; give a folder")
+        return Path(folder)
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigError(f"hydra.{key}: {first_line(error)}") from error
+
+
+def _no_folder(error: OSError, kind: str) -> DigitnetError:
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or error
+    return DigitnetError(f"cannot make the run's folder ({where}{reason}); set hydra.{kind}.dir=FOLDER to another")
+
+
+def _command(overrides: Iterable[str], tree: Tree) -> str:
+    """The command line that composes the same again, from the same working directory."""
+    flags = [] if tree.root == ROOT else ["--config-name", tree.root]
+    given = [str(path) for path in tree.own if path != Path("conf").resolve()]
+    return shlex.join(["digitnet", *(word for path in given for word in ("--config-dir", path)), *flags, *overrides])
+
+
+def _task_keys(composed: DictConfig) -> list[Any]:
+    return [key for key in composed if key != "hydra"]

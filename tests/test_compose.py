@@ -355,6 +355,14 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
         "sgd, rmsprop, adam, adamw (conf/optimizer/x.yaml:1)",
     ),
     (
+        {"optimizer/x.yaml": "lr: -1\nfoo: 1\n"},
+        "optimizer=x",
+        "optimizer.name: has no value; begin the file with 'defaults: [OPTION]', an option to start from: "
+        "sgd, rmsprop, adam, adamw (conf/optimizer/x.yaml:1)\n"
+        "no key 'optimizer.foo'; there are lr, momentum, name, nesterov, weight_decay (conf/optimizer/x.yaml:2)\n"
+        "optimizer.lr=-1: should be greater than 0 (conf/optimizer/x.yaml:1)",
+    ),
+    (
         {"aug/x.yaml": "name: distrot\n"},
         "aug=x",
         "aug.name=distrot: no such aug … did you mean 'distort'? (conf/aug/x.yaml:1)",

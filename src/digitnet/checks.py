@@ -16,7 +16,19 @@ def check(content: dict[Any, Any]) -> Config:
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(list(_faults(error, content))) from None
+        faults = _faults(error, content)
+        if supposed := _suppose(error, content):  # what else is wrong with a group whose option has no right name
+            try:
+                Config.model_validate(supposed)
+            except ValidationError as more:
+                # What such a group lacks, its option may bring.
+                known = {fault.key for fault in faults} | {
+                    f"{_locate(fault['loc'], supposed)[0]}.{fault['loc'][-1]}"
+                    for fault in more.errors()
+                    if fault["type"] == "missing"
+                }
+                faults += [fault for fault in _faults(more, supposed) if fault.key not in known]
+        raise ConfigError(faults) from None
     if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in conflicts(config)]:
         raise ConfigError(faults)
     return config
@@ -53,6 +65,18 @@ def no_key(name: str, known: Iterable[str]) -> str:
     if group == "model.kwargs":
         return f"no key '{name}'; to add it, write +{name}=VALUE"
     return f"no key '{name}'" + (f"; there are {', '.join(siblings)}" if siblings else "")
+
+
+def _suppose(error: ValidationError, content: dict[Any, Any]) -> dict[Any, Any]:
+    """`content` with the names of options that its keys fit best, where they are missing or wrong; {} if none are."""
+    supposed = {}
+    for fault in error.errors():
+        group = fault["loc"][0]
+        if fault["type"].startswith("union_tag"):
+            options = group_keys(str(group))
+            best = max(options, key=lambda option: len({*options[option]} & {*content[group]}))
+            supposed[group] = {**content[group], "name": best}
+    return {**content, **supposed} if supposed else {}
 
 
 def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:

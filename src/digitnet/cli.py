@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import ConfigError, DigitnetError, one_line
+from digitnet.errors import ConfigError, DigitnetError, one_line, reason
 
 if TYPE_CHECKING:
     from digitnet.schema import Config
@@ -103,12 +103,11 @@ def _known(error: Exception) -> DigitnetError:
     if isinstance(error, DigitnetError):
         return error
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return DigitnetError(f"{where}{error.strerror or error}")
-    reason = one_line(error)
-    if "OutOfMemory" in reason:
-        return DigitnetError(f"{reason}\nlower trainer.batch_size")
-    return DigitnetError(f"{reason}\nHYDRA_FULL_ERROR=1 shows where")
+        return DigitnetError(reason(error))
+    text = one_line(error)
+    if "OutOfMemory" in text:
+        return DigitnetError(f"{text}\nlower trainer.batch_size")
+    return DigitnetError(f"{text}\nHYDRA_FULL_ERROR=1 shows where")
 
 
 def _show(error: Exception) -> None:

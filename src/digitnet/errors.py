@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+TAKEN = "holds a run already, and runs never share a folder; choose another"
 SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
 
 
@@ -77,6 +78,12 @@ class CheckpointError(DigitnetError):
 
 class DivergedError(DigitnetError):
     """The loss is no longer a number."""
+
+
+def reason(error: OSError) -> str:
+    """`file: No space left on device`."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def one_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from digitnet import build, checkpoint, schema
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
 from digitnet.display import Display, plural
-from digitnet.errors import ConfigError, DivergedError
+from digitnet.errors import TAKEN, ConfigError, DivergedError
 from digitnet.evaluate import Evaluation, predict
 from digitnet.models import check_output
 from digitnet.records import (
@@ -223,7 +223,7 @@ def _claim(run_dir: Path) -> None:
     try:
         os.close(os.open(run_dir / "summary.json", os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        raise ConfigError(f"{run_dir}: holds a run already, and runs never share a folder; choose another") from None
+        raise ConfigError(f"{run_dir}: {TAKEN}") from None
 
 
 def _make_deterministic(device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in build.py."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -261,48 +261,3 @@ def _values(annotation: Any) -> Iterator[str]:
     elif get_origin(annotation) is not list:
         for member in get_args(annotation):
             yield from _values(member)
-
-
-def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON Schema (draft 7) of the YAML files of a group, or of the root, "config".
-
-    No key is required, as a file may take the rest from another by its defaults list. `comments` describes keys:
-    {"aug.shift": "fraction of the width"}.
-    """
-    definitions: dict[str, Any] = {"open": OPEN}
-    if name in ("experiment", "config"):
-        shape: dict[str, Any] = _object(Config, "", comments, definitions)
-        shape["properties"] |= {"defaults": DEFAULTS, "hydra": {"type": "object"}}
-    else:
-        shape = _field(name, comments, definitions)
-        for kind in shape.get("anyOf", [shape]):
-            kind["properties"]["defaults"] = DEFAULTS
-    head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": f"digitnet's {name}"}
-    return head | shape | {"$defs": definitions}
-
-
-DEFAULTS = {"type": "array", "description": "files that this one takes in, the last with the last word"}
-OPEN = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # an interpolation, or a value that is still missing
-
-
-def _object(kind: type[Group], group: str, comments: Mapping[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
-    """One kind of a group, or the whole configuration, without required keys."""
-    found = kind.model_json_schema()
-    definitions |= {key: value for key, value in found.get("$defs", {}).items() if group}
-    properties: dict[str, Any] = {}
-    for key, shape in found["properties"].items():
-        if not group and (key in GROUPS or key == "trainer"):
-            properties[key] = _field(key, comments, definitions)
-            continue
-        shape.pop("title", None)
-        properties[key] = {"anyOf": [*shape.pop("anyOf", [shape]), {"$ref": "#/$defs/open"}]}
-        if comment := comments.get(f"{group or 'trainer'}.{key}"):
-            properties[key]["description"] = comment
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _field(group: str, comments: Mapping[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
-    annotation = Config.model_fields[group].annotation
-    kinds = get_args(annotation) or (annotation,)
-    shapes = [_object(kind, group, comments, definitions) for kind in kinds]
-    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}

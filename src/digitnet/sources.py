@@ -174,6 +174,7 @@ class Tree:
         """The options of a group."""
         return [option for name in self.names for parent, _, option in [name.rpartition("/")] if parent == group]
 
+    @cached_property
     def groups(self) -> set[str]:
         """All folders that hold options, as groups: "model", "hydra/help"."""
         return {parent for name in self.names if (parent := name.rpartition("/")[0])}
@@ -247,9 +248,8 @@ class Tree:
             yield Fault(message, file=source.path, line=1)
         if top in ("", "experiment"):
             yield from self._lint_groups(source)
-        groups = self.groups()
         for default in defaults:
-            message = self._wrong(source, default, groups)
+            message = self._wrong(source, default)
             if message:
                 yield Fault(f"defaults: {message}", file=source.path, line=default.line)
 
@@ -269,17 +269,17 @@ class Tree:
                 message = f"to choose {option}, write 'override /{name}: {option}' in defaults"
                 yield Fault(message, f"{name}.name", source.path, line_of_name)
 
-    def _wrong(self, source: Source, default: Default, groups: set[str]) -> str:
+    def _wrong(self, source: Source, default: Default) -> str:
         group, option = default.group, default.option
         if group.split("/")[0] == "hydra" or self.find(default.name):
-            if default.written and not default.overrides and source.group == "experiment" and group in groups:
+            if default.written and not default.overrides and source.group == "experiment" and group in self.groups:
                 return f"{group} is chosen already; write 'override /{group}: {option}'"
             return ""
-        if group and group not in groups:
+        if group and group not in self.groups:
             plain = default.written.split()[-1] if default.written else group
-            if not plain.startswith("/") and plain in groups:
+            if not plain.startswith("/") and plain in self.groups:
                 return f"{plain} is looked for below {source.group}/; write 'override /{plain}: {option}'"
-            return no_group(plain.lstrip("/"), groups)
+            return no_group(plain.lstrip("/"), self.groups)
         there = self.options(group) if group else [name for name in self.names if "/" not in name]
         return no_option(group, option, there)
 

@@ -1,7 +1,7 @@
 """The subcommands: `digitnet NAME …` is `commands/NAME.py`.
 
 Each has a docstring, whose first line `digitnet --help` shows, `add_arguments(parser)`, and `main(options)`, which
-raises a DigitnetError where something is wrong. Importing one imports no torch.
+raises a DigitnetError, or an OSError, where something is wrong. Importing one imports no torch.
 """
 
 import argparse

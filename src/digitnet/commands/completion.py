@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from digitnet import commands
-from digitnet.errors import ConfigError, DigitnetError
+from digitnet.errors import ConfigError
 from digitnet.schema import GROUPS, choices
 from digitnet.sources import Tree
 
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Install or print. Raises DigitnetError where a file cannot be written."""
+    """Install or print. Raises OSError where a file cannot be written."""
     if options.what == QUERY:
         print("\n".join(candidates(options.shell or "")))
         return
@@ -80,10 +80,7 @@ def main(options: argparse.Namespace) -> None:
     shell = options.shell or Path(os.environ.get("SHELL", "")).name
     if shell not in SCRIPTS:
         raise ConfigError(f"no completion for the shell '{shell}'; write digitnet completion install bash, zsh or fish")
-    try:
-        print(_install(shell))
-    except OSError as error:
-        raise DigitnetError(f"{error.filename}: {error.strerror}") from error
+    print(_install(shell))
 
 
 def _install(shell: str) -> str:
@@ -144,7 +141,7 @@ def _overrides(before: Sequence[str], current: str) -> Iterator[str]:
             done = value[: value.rfind(",") + 1]  # of a sweep
             if key in PATHS:
                 yield from (f"{sign}{key}={path}" for path in _paths(value))
-            options = tree.options(key) if key in tree.groups() else choices(key)
+            options = tree.options(key) if key in tree.groups else choices(key)
             yield from (f"{sign}{key}={done}{option}" for option in options)
             return
         yield from (f"{sign}{group}=" for group in GROUPS)

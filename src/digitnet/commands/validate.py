@@ -145,6 +145,7 @@ def _build(config: Config) -> None:
 
 def _strays(tree: Tree) -> Iterator[Finding]:
     """Files of the user's that no command line can choose: slips if they are nearly right, else perhaps of others."""
+    taken = _taken(tree)
     for directory in tree.own:
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
@@ -154,19 +155,19 @@ def _strays(tree: Tree) -> Iterator[Finding]:
             elif len(name.parts) > 1 and name.parts[0] != "hydra" and path.suffix == ".yaml":
                 severity = "error" if did_you_mean(name.parts[0], GROUPS) else "warning"
                 yield Finding(severity, Fault(no_group(name.parts[0], GROUPS), file=path))
-            elif len(name.parts) == 1 and path.suffix == ".yaml" and not _is_taken(path.stem, tree):
+            elif len(name.parts) == 1 and path.suffix == ".yaml" and path.stem not in taken:
                 message = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
                 yield Finding("warning", Fault(message, file=path))
 
 
-def _is_taken(name: str, tree: Tree) -> bool:
-    """Whether a file at the top is a root, or in the defaults of one."""
+def _taken(tree: Tree) -> set[str]:
+    """The files that are roots, or in the defaults of one."""
     roots = [other for other in tree.names if "/" not in other and (other == tree.root or _is_root(other, tree))]
     taken = set(roots)
     for root in roots:
         with contextlib.suppress(ConfigError):
             taken |= {default.name for default in tree.read(root).defaults()}
-    return name in taken
+    return taken
 
 
 def _text(findings: Sequence[Finding], checked: int) -> Iterator[str]:

@@ -27,11 +27,9 @@ from digitnet.compose.explain import chosen_files, explain, first_line
 from digitnet.compose.guard import check_form, check_harmless, check_root
 from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
-from digitnet.errors import ConfigError, DigitnetError, Fault
+from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
 from digitnet.schema import GROUPS, Config
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
-
-TAKEN = "holds a run already, and runs never share a folder; choose another"
 
 # Cached by the config, so that every look at the run's folder gives the same.
 OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
@@ -60,8 +58,7 @@ class Plan:
             raise _no_folder(error, "run") from error
         except OSError as error:
             raise _no_folder(error, "run") from error
-        task = OmegaConf.masked_copy(self._composed, _task_keys(self._composed))
-        OmegaConf.save(task, folder / "config.yaml")
+        OmegaConf.save(_task(self._composed), folder / "config.yaml")
         hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
         OmegaConf.set_readonly(hydra_node.hydra, False)
         hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
@@ -101,7 +98,7 @@ def values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
     """The composed configuration, unresolved and unchecked: what keys there are. Raises ConfigError."""
     with loading(tree):
         composed = _compose(overrides, tree)
-        content = OmegaConf.to_container(OmegaConf.masked_copy(composed, _task_keys(composed)))
+        content = OmegaConf.to_container(_task(composed))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
@@ -197,7 +194,7 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
 
     An `incomplete` one may lack values, and is None then.
     """
-    task = OmegaConf.masked_copy(composed, _task_keys(composed))
+    task = _task(composed)
     lacking: list[str] = []
     with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
         lacking = sorted(OmegaConf.missing_keys(task))
@@ -237,11 +234,11 @@ def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
     try:
         content = OmegaConf.to_container(task, resolve=True)
     except OmegaConfBaseException as error:
-        key, reason = str(error.full_key), first_line(error)
-        if found := re.match("Interpolation key '([^']+)' not found", reason):
-            reason = checks.no_key(found[1], checks.keys(OmegaConf.to_container(task)))
-        reason = re.sub(r'^\w+ raised while resolving interpolation: "?(.*?)"?$', r"\1", reason)
-        raise ConfigError(Fault(f"{key}: {reason}", key)) from error
+        key, text = str(error.full_key), first_line(error)
+        if found := re.match("Interpolation key '([^']+)' not found", text):
+            text = checks.no_key(found[1], checks.keys(OmegaConf.to_container(task)))
+        text = re.sub(r'^\w+ raised while resolving interpolation: "?(.*?)"?$', r"\1", text)
+        raise ConfigError(Fault(f"{key}: {text}", key)) from error
     finally:
         HydraConfig.instance().cfg = known
     assert isinstance(content, dict)
@@ -282,9 +279,7 @@ def _folder(composed: DictConfig, key: str) -> Path:
 
 
 def _no_folder(error: OSError, kind: str) -> DigitnetError:
-    where = f"{error.filename}: " if error.filename else ""
-    reason = error.strerror or error
-    return DigitnetError(f"cannot make the run's folder ({where}{reason}); set hydra.{kind}.dir=FOLDER to another")
+    return DigitnetError(f"cannot make the run's folder ({reason(error)}); set hydra.{kind}.dir=FOLDER to another")
 
 
 def _command(overrides: Iterable[str], tree: Tree) -> str:
@@ -294,5 +289,6 @@ def _command(overrides: Iterable[str], tree: Tree) -> str:
     return shlex.join(["digitnet", *(word for path in given for word in ("--config-dir", path)), *flags, *overrides])
 
 
-def _task_keys(composed: DictConfig) -> list[Any]:
-    return [key for key in composed if key != "hydra"]
+def _task(composed: DictConfig) -> DictConfig:
+    """What is digitnet's of a composition."""
+    return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -55,8 +56,7 @@ def check_harmless(node: DictConfig) -> None:
     content = OmegaConf.to_container(node)
     assert isinstance(content, dict)
     for key in ("job_logging", "hydra_logging"):
-        own = [OmegaConf.load(str(path)) for path in files("hydra.conf").joinpath("hydra", key).iterdir()]
-        if content[key] not in [OmegaConf.to_container(options) for options in own]:
+        if content[key] not in _options_of_hydra(key):
             raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
     job = content["job"]
     # job.env_set could name another folder for the programs that a run calls, and env_copy is another way to it.
@@ -78,6 +78,13 @@ def check_harmless(node: DictConfig) -> None:
             whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
             if whole or name.rpartition(".")[2] == "_target_":
                 raise ConfigError(Fault(f"hydra.{key}.{name}: {NO_CALLS}", f"hydra.{key}.{name}"))
+
+
+@cache
+def _options_of_hydra(group: str) -> list[Any]:
+    """The content of each option that Hydra itself has of one of its groups."""
+    paths = files("hydra.conf").joinpath("hydra", group).iterdir()
+    return [OmegaConf.to_container(OmegaConf.load(str(path))) for path in paths]
 
 
 def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -17,7 +17,7 @@ _searched: list[Path] = []  # by whatever Hydra is doing now
 
 
 class _ConfigDirectories(SearchPathPlugin):
-    """The user's config directories before the packaged one; Hydra's own --config-dir comes after it."""
+    """The user's config directories before the packaged one, where Hydra's own --config-dir would come after it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for directory in _searched:

@@ -1,13 +1,17 @@
 """`fit` against the loop that anyone would write by hand, to the last bit; and what it must notice."""
 
+import gc
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from digitnet import optim, trainer
 from digitnet.checkpoint import TrainState
@@ -16,7 +20,7 @@ from digitnet.errors import DivergedError
 from digitnet.evaluate import evaluate
 from digitnet.models import LeNet5
 from digitnet.records import EpochRecord
-from digitnet.trainer import fit
+from digitnet.trainer import fit, set_lr
 
 COUNT, BATCH, LR = 200, 32, 0.5  # six batches of 32 and one of 8
 
@@ -40,7 +44,8 @@ def train(
     lr: float = LR,
     **more: object,
 ) -> list[EpochRecord]:
-    return list(fit(state, *splits, epochs=3, batch_size=BATCH, lr=lr, schedule=schedule, **more))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"epochs": 3, "batch_size": BATCH} | more
+    return list(fit(state, *splits, lr=lr, schedule=schedule, **options))
 
 
 def test_equal_to_a_bare_loop(splits: tuple[Split, Split]) -> None:
@@ -120,17 +125,84 @@ def test_a_loss_that_is_no_number_names_the_epoch(splits: tuple[Split, Split]) -
         next(records)
 
 
-def test_one_synchronisation_an_epoch(splits: tuple[Split, Split], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.item()` per step: it would make a GPU wait for the processor."""
-    calls = 0
-    item = Tensor.item
+class Calls(TorchDispatchMode):
+    """Counts the operators that compute under it, forwards and backwards: not those that return a view of their input."""
 
-    def counted(tensor: Tensor) -> float:
-        nonlocal calls
-        calls += 1
-        return item(tensor)
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
 
-    monkeypatch.setattr(trainer, "CHUNK", BATCH)
-    monkeypatch.setattr(Tensor, "item", counted)
-    train(fresh(), splits)
-    assert calls <= 3 * 4
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        memory = [tensor.untyped_storage().data_ptr() for tensor in args if isinstance(tensor, Tensor)]
+        is_view = isinstance(result, Tensor) and result.untyped_storage().data_ptr() in memory
+        if not is_view or func._schema.is_mutable:
+            self.counts[str(func)] += 1
+        return result
+
+
+def calls_of_an_epoch(count: int, layout: torch.memory_format = torch.channels_last) -> Counter[str]:
+    digits = load_digits(enlarge_to=1437)
+    state = fresh()
+    state.model.to(memory_format=layout)
+    with Calls() as calls:
+        train(state, (digits.train[:count], digits.test[:50]), epochs=1)
+    return calls.counts
+
+
+def test_what_waits_for_the_device_does_so_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.item()` and no `.cpu()` in a step: it would make a GPU wait for the processor."""
+    copies: list[str] = []
+    for name in ("item", "cpu", "tolist", "numpy"):
+        original = getattr(Tensor, name)
+
+        def counted(tensor: Tensor, *args: Any, name: str = name, original: Any = original) -> Any:
+            copies.append(name)
+            return original(tensor, *args)
+
+        monkeypatch.setattr(Tensor, name, counted)
+    monkeypatch.setattr(trainer, "CHUNK", 2 * BATCH)
+    few, many = (calls_of_an_epoch(count)["aten._local_scalar_dense.default"] for count in (3 * BATCH, 30 * BATCH))
+    assert few == many <= 3
+    half = len(copies) // 2
+    assert copies[:half] == copies[half:]
+    assert len(copies[:half]) <= 6
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_step_costs_two_operators_more_than_a_bare_one_at_most(layout: torch.memory_format) -> None:
+    """Beside what a chunk costs; the bare step draws no permutation and measures nothing."""
+    few, many = (calls_of_an_epoch(count, layout).total() for count in (2 * BATCH, 30 * BATCH))
+    step = (many - few) / 28
+
+    split, bare = load_digits(enlarge_to=1437).train, fresh()
+    layers = bare.model.get_submodule("layers")
+    assert isinstance(layers, nn.Sequential)
+    layers[6], layers[7] = nn.Dropout(0.5), nn.Conv2d(16, 120, 1)  # torch.nn's own
+    bare.optimizer = torch.optim.SGD(layers.parameters(), lr=LR)
+    images, batch = split.images.float() / 255, torch.arange(BATCH)
+    with Calls() as calls:
+        loss = F.cross_entropy(layers(images[batch]), split.labels[batch])
+        bare.optimizer.zero_grad()
+        loss.backward()
+        bare.optimizer.step()
+    assert step <= calls.counts.total() + 2
+
+
+def test_no_epoch_leaves_a_tensor_behind(splits: tuple[Split, Split]) -> None:
+    options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "lr": LR, "schedule": optim.constant}
+    alive = []
+    for _ in fit(fresh(), *splits, **options):
+        gc.collect()
+        alive.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
+    assert len(set(alive[1:])) == 1
+
+
+def test_the_learning_rate_reaches_a_tensor_on_the_device() -> None:
+    rate = torch.tensor(0.5)
+    model = LeNet5()
+    on_device, plain = torch.optim.SGD(model.parameters(), lr=rate), torch.optim.SGD(model.parameters(), lr=0.5)
+    for optimizer in (on_device, plain):
+        set_lr(optimizer, 0.25)
+    assert on_device.param_groups[0]["lr"] is rate
+    assert rate.item() == plain.param_groups[0]["lr"] == 0.25

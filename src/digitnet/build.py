@@ -11,6 +11,7 @@ from digitnet import optim, schema
 from digitnet.augment import distort
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
 from digitnet.errors import ConfigError, DataError, DataMissingError
+from digitnet.machine import has_bfloat16
 from digitnet.models import AllConv, LeNet5, build_custom
 
 
@@ -21,18 +22,9 @@ def device(name: str, precision: str) -> torch.device:
         name = next(kind for kind, available in here.items() if available)
     if not here[name]:
         raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
-    if precision == "bf16" and not _has_bfloat16(name):
+    if precision == "bf16" and name != "cpu" and not has_bfloat16(name):
         raise ConfigError(f"trainer.precision=bf16: this machine's {name} has no bfloat16; set trainer.precision=fp32")
     return torch.device(name)
-
-
-def _has_bfloat16(name: str) -> bool:
-    """In hardware: an older GPU would emulate it, slower than fp32 and less exact."""
-    if name == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if name == "mps":
-        return bool(torch.backends.mps.is_macos_or_newer(14, 0))  # torch.autocast turns itself off below
-    return True
 
 
 def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData) -> Dataset:
@@ -69,16 +61,40 @@ def model(
 
 
 def optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module) -> Optimizer:
-    parameters = model.parameters()
+    """The optimizer of the model's parameters; on a CUDA device such that a step of it can be captured.
+
+    There the learning rate is a tensor on the device, which a recorded step reads anew, and so are all other figures.
+    """
+    parameters = list(model.parameters())
+    cuda = parameters[0].is_cuda
+    lr = torch.tensor(config.lr, device=parameters[0].device) if cuda else config.lr
+    fused = True if cuda else None
     match config:
-        case schema.SGD(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
-            return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
-        case schema.RMSprop(lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
-            return RMSprop(parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay)
-        case schema.Adam(name=name, lr=lr, betas=[beta1, beta2], eps=eps, weight_decay=decay):
+        case schema.SGD(momentum=momentum, nesterov=nesterov, weight_decay=decay):
+            return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
+        case schema.RMSprop(alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
+            return RMSprop(
+                parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay, capturable=cuda
+            )
+        case schema.Adam(name=name, betas=[beta1, beta2], eps=eps, weight_decay=decay):
             adam = Adam if name == "adam" else AdamW
-            return adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
+            return adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=fused)
     raise AssertionError(config)
+
+
+def channels_last(config: schema.Config, device: torch.device) -> bool:
+    """Whether images and weights lie in memory with their channels together: (B, H, W, C)."""
+    if config.trainer.channels_last is not None:
+        return config.trainer.channels_last
+    if isinstance(config.model, schema.CustomModel):  # may ask for another layout, with Tensor.view for instance
+        return False
+    return device.type == "cpu" or (device.type == "cuda" and config.trainer.precision == "bf16")
+
+
+def cuda_graph(config: schema.Config, device: torch.device) -> bool:
+    """Whether to record a training step and replay it, which what the network does in Python would not survive."""
+    wanted = config.trainer.cuda_graph
+    return device.type == "cuda" and (not isinstance(config.model, schema.CustomModel) if wanted is None else wanted)
 
 
 AnySchedule = schema.StepSchedule | schema.ConstantSchedule | schema.CosineSchedule | schema.OneCycleSchedule

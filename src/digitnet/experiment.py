@@ -8,13 +8,15 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from digitnet import build, checkpoint, schema
+from digitnet import build, checkpoint, machine, schema
+from digitnet.capture import CapturedStep
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
 from digitnet.display import Display, plural
@@ -30,7 +32,7 @@ from digitnet.records import (
     write_metrics,
     write_summary,
 )
-from digitnet.trainer import fit
+from digitnet.trainer import fit, train_step
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
             raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
         torch.set_num_threads(config.trainer.threads)
     device = build.device(config.device.name, config.trainer.precision)
-    _make_deterministic(device)
+    machine.make_deterministic(device)
+    reuses_memory = config.trainer.reuse_memory and machine.reuse_memory()
     # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
     torch.manual_seed(seeds[2])
@@ -85,6 +88,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
 
     data = build.data(config.data).to(device)
     model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
+    if channels_last := build.channels_last(config, device):
+        model = model.to(memory_format=torch.channels_last)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
     if config.init_from is not None:
         checkpoint.load_weights(model, config.model.name, Path(os.path.expanduser(config.init_from)))
@@ -92,11 +97,23 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     schedule = build.schedule(config.schedule, epochs)
     augment = build.augment(config.aug, generator)
     state = TrainState(model, build.optimizer(config.optimizer, model), generator)
+    captured = None
+    if build.cuda_graph(config, device):
+        step = partial(train_step, model, state.optimizer, precision=precision)
+        captured = CapturedStep(step, state.optimizer, config.trainer.batch_size)
 
     validation = "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
     summary.dataset = _describe(data, config.data.name, validation)
     summary.parameters = sum(parameter.numel() for parameter in model.parameters())
-    summary.device = _describe_device(device, precision)
+    summary.device = {
+        "type": device.type,
+        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "channels_last": channels_last,
+        "reuses_memory": reuses_memory,
+        "cuda_graph": captured is not None,
+    }
     write_summary(run_dir / "summary.json", summary)
     _introduce(display, config, data, validation, summary, epochs)
 
@@ -114,9 +131,13 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
             augment=augment,
             warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.Distort) else 0,
             precision=precision,
+            step=captured,
         ):
             records.append(record)
             display.epoch(record, epochs)
+            if captured is not None and captured.refusal is not None and summary.device["cuda_graph"]:
+                summary.device["cuda_graph"] = False
+                display.line(f"warning: trainer.cuda_graph: cannot record a step ({captured.refusal}); goes on without")
             _record_epoch(run_dir, summary, records, state, config, validation)
             if augment is not None and config.logger.pictures and len(records) == 1:
                 _draw_samples(run_dir / "distorted.png", data, config, device)  # now: it would delay the first step
@@ -226,17 +247,6 @@ def _claim(run_dir: Path) -> None:
         raise ConfigError(f"{run_dir}: {TAKEN}") from None
 
 
-def _make_deterministic(device: torch.device) -> None:
-    """Same seed, device and threads, same figures. CPU kernels are deterministic as they are."""
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default; fp32 shall mean fp32
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # It costs time and changes no figure.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 def _introduce(
     display: Display, config: schema.Config, data: Dataset, validation: str, summary: RunSummary, epochs: int
 ) -> None:
@@ -256,7 +266,10 @@ def _introduce(
         f"{plural(epochs, 'epoch')} of batches of {config.trainer.batch_size}, {config.trainer.precision}, "
         f"seed {config.seed}, on {summary.device['name']}{threads}"
     )
-    for _, doubt in schema.doubts(config):
+    doubts = [doubt for _, doubt in schema.doubts(config)]
+    if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not machine.has_bfloat16("cpu"):
+        doubts.append("trainer.precision=bf16: this processor has no such arithmetic; fp32 is faster on it")
+    for doubt in doubts:
         display.line(f"warning: {doubt}", "yellow")
     if config.init_from is not None:
         display.line(f"starting from the weights of {config.init_from}")
@@ -274,11 +287,6 @@ def _describe(data: Dataset, asked_for: str, validation: str) -> dict[str, Any]:
         "classes": list(data.classes),
         **data.notes,
     }
-
-
-def _describe_device(device: torch.device, precision: str) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-    return {"type": device.type, "name": name, "threads": torch.get_num_threads(), "precision": precision}
 
 
 def _shown(path: Path) -> Path:

@@ -155,6 +155,9 @@ class Trainer(Group):
     batch_size: Count
     precision: Literal["fp32", "bf16"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
+    channels_last: bool | None
+    reuse_memory: bool
+    cuda_graph: bool | None
 
 
 class Config(Group):

@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from digitnet.capture import Step
 from digitnet.checkpoint import TrainState
 from digitnet.data import Split
 from digitnet.errors import DivergedError
@@ -30,6 +32,15 @@ def train_step(model: nn.Module, optimizer: Optimizer, images: Tensor, labels: T
     return logits.detach()
 
 
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Into the optimizer, or into its tensor on the device, where a captured step reads it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
 def fit(
     state: TrainState,
     train: Split,
@@ -42,20 +53,22 @@ def fit(
     augment: Callable[[Tensor], Tensor] | None = None,
     warmup_epochs: int = 0,
     precision: str = "fp32",
+    step: Step | None = None,
 ) -> Iterator[EpochRecord]:
     """Train `state` up to `epochs` epochs, each a permutation of `train`, and yield a record after each.
 
     The learning rate of every step is `lr * schedule(epochs done so far)`. `augment` maps images (B, 1, 28, 28)
-    float32 to the same shape, and stays away in the first `warmup_epochs`. Raises DivergedError, before the record,
-    when a loss is no longer a number.
+    float32 to the same shape, and stays away in the first `warmup_epochs`. `step` stands in for `train_step`, for
+    instance captured. Raises DivergedError, before the record, when a loss is no longer a number.
     """
     device = train.images.device
+    step = step or partial(train_step, state.model, state.optimizer, precision=precision)
     steps_per_epoch = math.ceil(len(train) / batch_size)
     chunk_size = batch_size * max(1, CHUNK // batch_size)
     while state.epoch < epochs:
         start = time.perf_counter()
         distort = augment if state.epoch >= warmup_epochs else None
-        losses, corrects = [], []  # tensors on the device, a sum a chunk, read once at the end of the epoch
+        sums = []  # (loss, correct answers) of each chunk, on the device, read once at the end of the epoch
         state.model.train()
         order = torch.randperm(len(train), generator=state.generator, device=device)
         for chunk in order.split(chunk_size):
@@ -65,15 +78,12 @@ def fit(
                 images = distort(images)
             logits = []
             for batch, target in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-                for group in state.optimizer.param_groups:
-                    group["lr"] = lr * schedule(state.step / steps_per_epoch)
-                logits.append(train_step(state.model, state.optimizer, batch, target, precision))
+                set_lr(state.optimizer, lr * schedule(state.step / steps_per_epoch))
+                logits.append(step(batch, target))
                 state.step += 1
             seen = torch.cat(logits).float()
-            losses.append(F.cross_entropy(seen, labels, reduction="sum"))
-            corrects.append((seen.argmax(1) == labels).sum())
-        train_loss = torch.stack(losses).cpu().double().sum().item() / len(train)
-        train_acc = torch.stack(corrects).sum().item() / len(train)
+            sums.append(torch.stack([F.cross_entropy(seen, labels, reduction="sum"), (seen.argmax(1) == labels).sum()]))
+        train_loss, train_acc = (torch.stack(sums).cpu().double().sum(0) / len(train)).tolist()
         train_seconds = time.perf_counter() - start
 
         found = evaluate(state.model, validation.images, validation.labels, precision)

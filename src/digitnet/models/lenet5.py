@@ -3,6 +3,7 @@
 from torch import Generator, Tensor, nn
 
 from digitnet.models.init import glorot_
+from digitnet.models.layers import Dropout, PointwiseConv2d
 
 
 class LeNet5(nn.Module):
@@ -34,8 +35,8 @@ class LeNet5(nn.Module):
             nn.Conv2d(6, 16, 5),
             nn.MaxPool2d(2),
             nn.Sigmoid(),
-            nn.Dropout(dropout),
-            nn.Conv2d(16, 120, 1),
+            Dropout(dropout),
+            PointwiseConv2d(16, 120),
             nn.Flatten(),
             nn.Linear(120 * 4 * 4, 84),
             nn.Sigmoid(),

@@ -1,0 +1,60 @@
+"""The faster layers against torch.nn's own."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from digitnet.models import LeNet5
+from digitnet.models.layers import Dropout, PointwiseConv2d
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_convolution(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    ours, theirs = PointwiseConv2d(16, 120), nn.Conv2d(16, 120, 1)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(8, 16, 4, 4).to(memory_format=layout)
+    found: list[list[Tensor]] = []
+    for layer in (ours, theirs):
+        x = images.clone().requires_grad_()
+        y = layer.to(memory_format=layout)(x)
+        (y**2).sum().backward()
+        assert x.grad is not None
+        assert y.is_contiguous(memory_format=layout)
+        found.append([y, x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)])
+    assert len(found[0]) == 4
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_pointwise_is_a_matrix_product_where_channels_come_last() -> None:
+    layer, images = PointwiseConv2d(16, 120), torch.randn(8, 16, 4, 4)
+    with torch.profiler.profile() as profile:
+        layer(images.to(memory_format=torch.channels_last))
+    assert "aten::addmm" in {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_keeps_its_share_and_scales_it(p: float) -> None:
+    torch.manual_seed(0)
+    layer, values = Dropout(p), torch.ones(400, 500, requires_grad=True)
+    kept = layer(values)
+    assert kept.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    assert (kept > 0).float().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / 200_000) ** 0.5)
+    kept.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, kept)  # what was dropped has no gradient
+    torch.manual_seed(0)
+    assert torch.equal(layer(values), kept)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5).eval(), Dropout(0.0)])
+def test_dropout_that_drops_nothing(layer: Dropout) -> None:
+    values = torch.randn(5, 7)
+    assert torch.equal(layer(values), values)
+
+
+def test_lenet5_is_the_same_function_in_either_layout() -> None:
+    model, images = LeNet5().eval(), torch.rand(8, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(model.to(memory_format=torch.channels_last)(images), model(images))

@@ -1,145 +1,248 @@
-"""digitnet's trainer against a bare PyTorch loop on MNIST-shaped data, each in its own process, taking turns.
+"""digitnet against what one would use instead, on MNIST-shaped data, each in a process of its own, taking turns.
 
-    python benchmarks/speed.py --turns 40
+    python benchmarks/speed.py           # all tables, into README.md, and the chart docs/speed.png: 15 minutes
+    python benchmarks/speed.py --short   # ratios alone, of what is installed: half a minute
 
-The bare loop keeps float32 images in memory and does what every tutorial does: permute, index, forward, backward,
-step; it measures nothing. digitnet's is `fit`, which every run uses. A turn is a quarter of an epoch of 60,000 images
-(the embedded digits, enlarged), so that what else the machine does strikes all alike; a ratio is the median over turns
-of the time against the bare loop's in the same turn. The table goes into README.md.
+A turn is an epoch of LeNet-5 (batches of 32, fp32, the same layers, SGD) and the validation after it, so that what else
+the machine does strikes all alike; a ratio is the median over turns of digitnet's time against the peer's in the same
+turn. Each peer is a file in benchmarks/peers/, written as its own users write it; all but digitnet and the bare loops
+want `pip install 'digitnet[benchmark]'`. The images are the embedded digits, enlarged.
 """
 
 import argparse
+import csv
+import importlib.util
 import os
 import statistics
+import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 
-from readme import machine, write_section
+from readme import CHECKOUT, machine, write_section
 
-IMAGES, TURN = 60_000, 15_000
-VARIANTS = ["bare loop", "digitnet", "digitnet, distorting"]
-
-
-def serve(variant: str, threads: int) -> None:
-    """Train a turn for every line of standard input, and answer with its seconds."""
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    turns = bare() if variant == "bare loop" else digitnet(distorting=variant.endswith("distorting"))
-    for _ in sys.stdin:
-        print(next(turns), flush=True)
+PEERS = Path(__file__).parent / "peers"
+IMAGES, TEST_IMAGES = 60_000, 10_000
+COLUMNS = ["s an epoch, median (quartiles)", "images a second", "digitnet takes (quartiles)", "start-up", "peak memory"]
 
 
-def bare() -> Iterator[float]:
-    import torch
-    import torch.nn.functional as F
+@dataclass(frozen=True)
+class Peer:
+    name: str
+    command: tuple[str, ...]  # a file in peers/ and its arguments behind the folder of the data
+    needs: tuple[str, ...] = ()  # packages beside digitnet's own
 
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one peer: seconds of each turn; seconds before the first and in excess in it; peak memory in MB."""
+
+    seconds: list[float]
+    start: float
+    memory: float
+
+
+DIGITNET = Peer("digitnet", ("command.py", "experiment=lenet5"))
+LENET5 = [
+    DIGITNET,
+    Peer("bare PyTorch loop, tensors in memory", ("bare.py", "lenet5", "32")),
+    Peer("Keras 3 on JAX", ("keras_jax.py",), ("keras", "jax")),
+    Peer("PyTorch script with a DataLoader", ("dataloader.py",)),
+    Peer("Lightning and torchmetrics", ("lightning_module.py",), ("lightning", "torchmetrics")),
+]
+DISTORTING = [
+    DIGITNET,
+    Peer("digitnet, distorting", ("command.py", "experiment=lenet5", "aug=distort", "aug.warmup_epochs=0")),
+]
+ALLCONV = [
+    Peer("bare loop", ("bare.py", "allconv", "128")),
+    Peer("digitnet", ("command.py", "experiment=allconv")),
+    Peer("digitnet, `trainer.precision=bf16`", ("command.py", "experiment=allconv", "trainer.precision=bf16")),
+]
+VALIDATION = [Peer("bare loop", ("validation.py", "bare")), Peer("digitnet", ("validation.py", "digitnet"))]
+
+
+def write_data(folder: Path, images: int, test_images: int) -> None:
+    """MNIST's four files, uncompressed, as torchvision keeps them: distorted copies of the embedded digits."""
     from digitnet.data import load_digits
-    from digitnet.models import LeNet5
 
-    digits = load_digits(IMAGES)
-    images, labels = digits.train.images.float() / 255, digits.train.labels
-    model = LeNet5()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    while True:
+    everything = load_digits(images + test_images).train
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, split in (("train", everything[:images]), ("t10k", everything[images:])):
+        header = struct.pack(">4i", 0x803, len(split), 28, 28)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + split.images.numpy().tobytes())
+        header = struct.pack(">2i", 0x801, len(split))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + split.labels.byte().numpy().tobytes())
+
+
+def measure(peers: Sequence[Peer], turns: int, folder: Path) -> dict[Peer, Timing]:
+    """Let the peers take turns; the first of each, in which some compile, counts as start-up."""
+    servers, ready = {}, {}
+    for peer in peers:  # one after the other, so that none starts in another's way
+        script, *arguments = peer.command
         start = time.perf_counter()
-        for batch in torch.randperm(IMAGES)[:TURN].split(32):
-            loss = F.cross_entropy(model(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        yield time.perf_counter() - start
-
-
-def digitnet(distorting: bool) -> Iterator[float]:
-    import torch
-
-    from digitnet import optim
-    from digitnet.augment import distort
-    from digitnet.checkpoint import TrainState
-    from digitnet.data import load_digits
-    from digitnet.models import LeNet5
-    from digitnet.trainer import fit
-
-    digits = load_digits(IMAGES)
-    generator = torch.Generator().manual_seed(0)
-    model = LeNet5()
-    state = TrainState(model, torch.optim.SGD(model.parameters(), lr=1.0), generator)
-    augment: Callable[[torch.Tensor], torch.Tensor] = partial(
-        distort, rotation_deg=25.0, shift=0.1, generator=generator
-    )
-    records = fit(
-        state,
-        digits.train[:TURN],
-        digits.test,
-        epochs=1_000_000,
-        batch_size=32,
-        lr=1.0,
-        schedule=partial(optim.step, phases=[(2, 1.0), (3, 0.8), (3, 0.4), (4, 0.2), (8, 0.08)]),
-        augment=augment if distorting else None,
-    )
-    for record in records:
-        yield TURN / record.images_per_second
-
-
-def measure(turns: int, threads: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of each variant's turns but the first, and the peak memory of its process (MB)."""
-    servers = {
-        variant: subprocess.Popen(
-            [sys.executable, __file__, "--serve", variant, "--threads", str(threads)],
+        servers[peer] = subprocess.Popen(
+            [sys.executable, str(PEERS / script), str(folder), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for variant in VARIANTS
-    }
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+        answer(servers[peer], peer)
+        ready[peer] = time.perf_counter() - start
+    seconds: dict[Peer, list[float]] = {peer: [] for peer in peers}
     for turn in range(turns + 1):
-        for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
-            server = servers[variant]
-            assert server.stdin is not None
-            assert server.stdout is not None
-            print("go", file=server.stdin, flush=True)
-            seconds[variant].append(float(server.stdout.readline()))
-    memory = {}
-    for variant, server in servers.items():
+        for peer in peers if turn % 2 == 0 else peers[::-1]:
+            start = time.perf_counter()
+            print("go", file=servers[peer].stdin, flush=True)
+            answer(servers[peer], peer)
+            seconds[peer].append(time.perf_counter() - start)
+    timings = {}
+    for peer, server in servers.items():
         assert server.stdin is not None
         server.stdin.close()
         _, server.returncode, usage = os.wait4(server.pid, 0)
-        memory[variant] = usage.ru_maxrss / 1024
-    return {variant: times[1:] for variant, times in seconds.items()}, memory
+        first, *rest = seconds[peer]
+        timings[peer] = Timing(rest, ready[peer] + max(0.0, first - statistics.median(rest)), usage.ru_maxrss / 1024)
+    return timings
+
+
+def answer(server: "subprocess.Popen[str]", peer: Peer) -> None:
+    assert server.stdout is not None
+    if not server.stdout.readline():
+        raise SystemExit(f"{peer.name}: ended with exit code {server.wait()}; what it said is above")
+
+
+def quartiles(values: Iterable[float], digits: int = 2) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def ratios(mine: Timing, other: Timing) -> list[float]:
+    return [ours / theirs for ours, theirs in zip(mine.seconds, other.seconds, strict=True)]
+
+
+def peers_table(timings: dict[Peer, Timing]) -> list[str]:
+    rows = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for peer, timing in timings.items():
+        against = "–" if peer is DIGITNET else f"{quartiles(ratios(timings[DIGITNET], timing))} x"
+        rows.append(
+            f"| {peer.name} | {quartiles(timing.seconds)} | {IMAGES / statistics.median(timing.seconds):,.0f} "
+            f"| {against} | {timing.start:.1f} s | {timing.memory:,.0f} MB |"
+        )
+    return rows
+
+
+def parts_table(parts: Sequence[tuple[str, dict[Peer, Timing]]], scales: Sequence[float]) -> list[str]:
+    rows = ["| | s, median (quartiles) | against the first | peak memory |", "|---|---|---|---|"]
+    for (what, timings), scale in zip(parts, scales, strict=True):
+        first = next(iter(timings.values()))
+        for peer, timing in timings.items():
+            against = "–" if timing is first else f"{quartiles(ratios(timing, first))} x"
+            seconds = quartiles(second * scale for second in timing.seconds)
+            rows.append(f"| {what}: {peer.name} | {seconds} | {against} | {timing.memory:,.0f} MB |")
+    return rows
+
+
+def scaling_table(turns: int, folder: Path) -> list[str]:
+    """Whole runs of the command, an epoch each, with 1, 4 and 16 times the images and batches of 32 to 4,096."""
+    grid = [(scale * IMAGES, 32) for scale in (1, 4, 16)] + [(IMAGES, size) for size in (128, 512, 1024, 2048, 4096)]
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {cell: [] for cell in grid}
+    for turn in range(turns):
+        for images, batch_size in grid:
+            run_dir = folder / f"scaling-{turn}-{images}-{batch_size}"
+            overrides = [f"data.enlarge_to={images}", f"trainer.batch_size={batch_size}", "optimizer.lr=0.1"]
+            fixed = ["data=digits", "device=cpu", "trainer.epochs=1", "logger=metrics"]
+            command = [sys.executable, "-m", "digitnet", *fixed, *overrides, f"hydra.run.dir={run_dir}"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+            (row,) = csv.DictReader((run_dir / "metrics.csv").read_text().splitlines())
+            found[images, batch_size].append((images / float(row["images_per_second"]), usage.ru_maxrss / 1024))
+    rows = [
+        "| images | batches of | s an epoch, median (slowest) | µs an image | peak memory | beyond the data |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (images, batch_size), runs in found.items():
+        seconds, memory = [run[0] for run in runs], statistics.median(run[1] for run in runs)
+        data = images * (28 * 28 + 8) / 2**20
+        rows.append(
+            f"| {images:,} | {batch_size:,} | {statistics.median(seconds):.2f} ({max(seconds):.2f}) "
+            f"| {statistics.median(seconds) / images * 1e6:.1f} | {memory:,.0f} MB | {memory - data:,.0f} MB |"
+        )
+    return rows
+
+
+def draw(path: Path, timings: dict[Peer, Timing], note: str) -> None:
+    """A bar a peer: its median, with the quartiles as whiskers."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 2.9), layout="constrained")
+    for row, (peer, timing) in enumerate(timings.items()):
+        low, middle, high = statistics.quantiles(timing.seconds, n=4)
+        axes.barh(row, middle, color="#1f77b4" if peer is DIGITNET else "#b8b8b8", height=0.65)
+        axes.errorbar(middle, row, xerr=[[middle - low], [high - middle]], color="#333333", capsize=3)
+        axes.annotate(f"{middle:.1f} s", (high, row), xytext=(6, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(timings)), [peer.name for peer in timings])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"seconds an epoch, LeNet-5, batches of 32\n{note}", fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, default=9, help="of the peers; the other tables have theirs in proportion")
+    parser.add_argument("--short", action="store_true", help="ratios alone: a tenth of the images, what is installed")
     options = parser.parse_args()
-    if options.serve:
-        serve(options.serve, options.threads)
-        return
-    seconds, memory = measure(options.turns, options.threads)
-    lines = ["| | s an epoch, median | ratio, median (quartiles) | peak memory |", "|---|---|---|---|"]
-    for variant in VARIANTS:
-        ratios = [mine / base for mine, base in zip(seconds[variant], seconds["bare loop"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        lines.append(
-            f"| {variant} | {statistics.median(seconds[variant]) * IMAGES / TURN:.2f} "
-            f"| {middle:.2f} ({low:.2f} to {high:.2f}) | {memory[variant]:.0f} MB |"
-        )
-    lines += [
+    missing = sorted({need for peer in LENET5 for need in peer.needs if not importlib.util.find_spec(need)})
+    if missing and not options.short:
+        parser.error(f"not installed: {', '.join(missing)}; pip install 'digitnet[benchmark]', or --short")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.short:
+            write_data(folder, IMAGES // 10, TEST_IMAGES // 10)
+            peers = [peer for peer in LENET5 if not set(peer.needs) & set(missing)]
+            timings = measure([*peers, DISTORTING[1]], 5, folder)
+            for peer, timing in timings.items():
+                if peer is not DIGITNET:
+                    print(f"digitnet takes {quartiles(ratios(timings[DIGITNET], timing))} x the time of: {peer.name}")
+            return
+        write_data(folder, IMAGES, TEST_IMAGES)
+        write_data(folder / "sixth", IMAGES // 6, TEST_IMAGES // 6)
+        versions = ", ".join(f"{package} {version(package)}" for package in ("lightning", "keras", "jax"))
+        timings = measure(LENET5, options.turns, folder)
+        parts = [
+            ("LeNet-5, an epoch", measure(DISTORTING, options.turns * 2, folder)),
+            ("validation, 10,000 images", measure(VALIDATION, options.turns * 2, folder)),
+            ("all-conv, an epoch", measure(ALLCONV, options.turns, folder / "sixth")),
+        ]
+        scaling = scaling_table(max(1, options.turns // 3), folder)
+    note = f"{machine()}, {versions}"
+    draw(CHECKOUT / "docs" / "speed.png", timings, f"{note}; n = {options.turns}")
+    lines = [
+        *peers_table(timings),
         "",
-        f"LeNet-5, batches of 32, {IMAGES:,} images an epoch; n = {options.turns} turns of {TURN:,} images each; "
-        f"{machine()}, {options.threads} thread(s). Remade by `python benchmarks/speed.py --turns {options.turns}`.",
+        *parts_table(parts, (1, 0.1, 6)),
+        "",
+        *scaling,
+        "",
+        f"{note}, each with the threads that it takes by default; {IMAGES:,} training and {TEST_IMAGES:,} validation "
+        f"images (all-conv: a sixth, its seconds are times six); n = {options.turns} turns, {options.turns * 2} for "
+        f"distortions and validation, {max(1, options.turns // 3)} for the last table. "
+        f"Remade by `python benchmarks/speed.py --turns {options.turns}`.",
     ]
-    table = "\n".join(lines) + "\n"
-    print(table)
-    write_section("benchmarks/speed.py", table)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    write_section("benchmarks/speed.py", text)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from digitnet import build, schema
 from digitnet.compose import load
 from digitnet.data import load_digits
 from digitnet.errors import ConfigError
-from digitnet.models import AllConv, LeNet5
+from digitnet.models import AllConv, FastNet, LeNet5
 
 CONF = CHECKOUT / "conf"
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
@@ -111,7 +111,9 @@ def test_the_command_line_outdoes_every_preset(preset: str, option: str) -> None
     load([f"experiment={preset}", option, *NEEDED.get(option, [])])
 
 
-@pytest.mark.parametrize(("function", "option"), [(LeNet5, "model=lenet5"), (AllConv, "model=allconv")])
+@pytest.mark.parametrize(
+    ("function", "option"), [(LeNet5, "model=lenet5"), (AllConv, "model=allconv"), (FastNet, "model=fastnet")]
+)
 def test_networks_from_python_are_those_of_the_configs(function: Callable[..., object], option: str) -> None:
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
     config = load([option]).model.model_dump(exclude={"name"})

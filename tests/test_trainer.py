@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_names_the_epoch(splits: tuple[Split, Split]) -
 
 
 class Calls(TorchDispatchMode):
-    """Counts the operators that compute under it, forwards and backwards: not those that return a view of their input."""
+    """Counts the operators that compute, forwards and backwards: not those that return a view of their input."""
 
     def __init__(self) -> None:
         super().__init__()

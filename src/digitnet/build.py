@@ -12,7 +12,7 @@ from digitnet.augment import distort
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
 from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.machine import has_bfloat16
-from digitnet.models import AllConv, LeNet5, build_custom
+from digitnet.models import AllConv, FastNet, LeNet5, build_custom
 
 
 def device(name: str, precision: str) -> torch.device:
@@ -48,14 +48,17 @@ def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.F
                 return digits
 
 
-def model(
-    config: schema.LeNet5 | schema.AllConv | schema.CustomModel, classes: int, generator: Generator | None = None
-) -> nn.Module:
+AnyModel = schema.LeNet5 | schema.AllConv | schema.FastNet | schema.CustomModel
+
+
+def model(config: AnyModel, classes: int, generator: Generator | None = None) -> nn.Module:
     match config:
         case schema.LeNet5():
             return LeNet5(classes, config.dropout, config.init, generator)
         case schema.AllConv():
             return AllConv(classes, config.final_relu, config.init, generator)
+        case schema.FastNet():
+            return FastNet(classes, config.init, generator)
         case schema.CustomModel():
             return build_custom(config.target, config.kwargs or {})
 

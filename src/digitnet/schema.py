@@ -38,6 +38,11 @@ class AllConv(Group):
     final_relu: bool
 
 
+class FastNet(Group):
+    name: Literal["fastnet"]
+    init: Init
+
+
 class CustomModel(Group):
     name: Literal["custom"]
     target: str
@@ -163,7 +168,7 @@ class Trainer(Group):
 class Config(Group):
     """A whole experiment."""
 
-    model: Annotated[LeNet5 | AllConv | CustomModel, Field(discriminator="name")]
+    model: Annotated[LeNet5 | AllConv | FastNet | CustomModel, Field(discriminator="name")]
     aug: Annotated[NoDistortion | Distort, Field(discriminator="name")]
     optimizer: Annotated[SGD | RMSprop | Adam, Field(discriminator="name")]
     schedule: Annotated[

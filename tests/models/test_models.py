@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from digitnet.errors import ConfigError
-from digitnet.models import AllConv, LeNet5, build_custom, check_output
+from digitnet.models import AllConv, FastNet, LeNet5, build_custom, check_output
 
 
 def convolution(inputs: int, outputs: int, kernel: int) -> int:
@@ -51,9 +51,26 @@ def test_allconv_counts() -> None:
     assert sum(expected) == 834_442
 
 
-@pytest.mark.parametrize("network", [LeNet5, AllConv])
+def test_fastnet_counts() -> None:
+    # 24 -5+1-> 20 -/2-> 10 -5+1-> 6 -/2-> 3; no biases before the normalization, which has a scale and a shift.
+    expected = [16 * 25, 32 * 16 * 25, dense(32 * 3 * 3, 128), dense(128, 10)]
+    model = FastNet()
+    assert counts(model) == expected
+    assert sum(p.numel() for p in model.parameters()) == sum(expected) + 2 * 16 + 2 * 32 == 51_578
+
+
+def test_fastnet_looks_at_the_middle() -> None:
+    model, images = FastNet().eval(), torch.rand(3, 1, 28, 28)
+    bare = images.clone()
+    bare[:, :, [0, 1, 26, 27], :] = bare[:, :, :, [0, 1, 26, 27]] = 0
+    assert torch.equal(model(images), model(bare))
+    bare[:, :, 2:26, 2:26] = 0
+    assert not torch.equal(model(images), model(bare))
+
+
+@pytest.mark.parametrize("network", [LeNet5, AllConv, FastNet])
 @pytest.mark.parametrize("classes", [10, 7])
-def test_output_shape(network: type[LeNet5] | type[AllConv], classes: int) -> None:
+def test_output_shape(network: type[LeNet5] | type[AllConv] | type[FastNet], classes: int) -> None:
     assert network(classes)(torch.rand(3, 1, 28, 28)).shape == (3, classes)
 
 

@@ -2,6 +2,7 @@
 
 from digitnet.models.allconv import AllConv
 from digitnet.models.custom import build_custom, check_output
+from digitnet.models.fastnet import FastNet
 from digitnet.models.lenet5 import LeNet5
 
-__all__ = ["AllConv", "LeNet5", "build_custom", "check_output"]
+__all__ = ["AllConv", "FastNet", "LeNet5", "build_custom", "check_output"]

@@ -9,6 +9,7 @@ Runs that are finished already are kept, so it can be interrupted and called aga
 """
 
 import argparse
+import csv
 import json
 import shutil
 import statistics
@@ -55,6 +56,13 @@ ROWS = [
         *("experiment=allconv model.final_relu=true trainer.epochs=3", 1),
         threads=2,
     ),
+    Row("allconv_short", "all-convolutional, two epochs", "experiment=allconv trainer.epochs=2", 3, threads=2),
+    Row(
+        *("allconv_bf16", "the same in bfloat16"),
+        *("experiment=allconv trainer.epochs=2 trainer.precision=bf16", 3),
+        threads=2,
+    ),
+    Row("fast99", "99 % in one epoch", "experiment=fast99", 10, threads=2),
     Row("momentum", "LeNet-5 with the momentum that was meant", "experiment=lenet5 optimizer.momentum=0.8", 1),
     Row("digits", "LeNet-5 on the embedded digits", "", 5, data="digits"),
     Row("digits_distort", "the same with distortions", "model=lenet5 aug=distort", 5, data="digits"),
@@ -108,8 +116,21 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def training(row: Row, runs: Path) -> str:
+    """Seconds from the first training step to the last, without validation: median (slowest), of runs made alone."""
+    if row.threads == 1:
+        return "–"
+    seconds = []
+    for seed in range(row.seeds):
+        folder = runs / row.name / str(seed)
+        if (summary := summary_of(folder)).get("status") == "finished":
+            rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+            seconds.append(sum(summary["dataset"]["train"] / float(row["images_per_second"]) for row in rows))
+    return f"{statistics.median(seconds):.1f} s" + (f" (slowest {max(seconds):.1f})" if len(seconds) > 1 else "")
+
+
 def write_table(runs: Path) -> None:
-    lines = ["| what | command | notebook | digitnet | worst | n |", "|---|---|---|---|---|---|"]
+    lines = ["| what | command | notebook | digitnet | worst | n | training |", "|---|---|---|---|---|---|---|"]
     for row in ROWS:
         summaries = [summary_of(runs / row.name / str(seed)) for seed in range(row.seeds)]
         summaries = [summary for summary in summaries if summary.get("status") == "finished"]
@@ -122,12 +143,12 @@ def write_table(runs: Path) -> None:
         command += f" data={row.data}" if row.data != "mnist" else ""
         lines.append(
             f"| {row.what} | `{command}` | {row.notebook} | {statistics.mean(accuracies):.2f}{spread} % "
-            f"| {min(accuracies):.2f} % | {len(accuracies)} |"
+            f"| {min(accuracies):.2f} % | {len(accuracies)} | {training(row, runs)} |"
         )
     lines += [
         "",
         f"Test accuracy of the final weights, mean ± standard deviation over seeds 0 to n-1; {machine()}; "
-        "one thread a run and two runs at a time (all-conv: two threads, alone). "
+        "one thread a run and two runs at a time, but two threads and alone where the time of training is given. "
         "Remade by `python benchmarks/results.py --jobs 2`.",
     ]
     table = "\n".join(lines) + "\n"

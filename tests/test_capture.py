@@ -5,6 +5,7 @@ the optimizer's that was baked into the recording, gradients that are lost betwe
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from digitnet import capture, optim
+from digitnet import build, capture, optim
 from digitnet.capture import CapturedStep
 from digitnet.checkpoint import TrainState
+from digitnet.compose import load
 from digitnet.data import load_digits
 from digitnet.models import LeNet5
 from digitnet.trainer import fit, train_step
@@ -97,10 +99,7 @@ def tensors_of(optimizer: nn.Module | Optimizer) -> list[Tensor]:
 
 
 def on_device(name: str, model: nn.Module) -> Optimizer:
-    """The optimizer as `build.optimizer` makes it for a CUDA device: all figures in tensors."""
-    if name == "sgd":
-        return SGD(model.parameters(), lr=torch.tensor(0.1), momentum=0.9, fused=True)
-    return AdamW(model.parameters(), lr=torch.tensor(0.001), fused=True)
+    return build.optimizer(load([f"optimizer={name}"]).optimizer, model, capturable=True)
 
 
 def train(name: str, captured: bool) -> tuple[TrainState, list[Any], CapturedStep]:
@@ -176,6 +175,8 @@ def test_what_cannot_be_captured_goes_on_eagerly(
 
     def set_mode(wanted: str) -> None:
         nonlocal mode
+        if wanted == "error":
+            warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
         mode = wanted if found == "before" else "default"
 
     def checked(tensor: Tensor) -> float:
@@ -212,3 +213,22 @@ def test_a_mistake_in_the_network_is_not_swallowed(cuda: list[Graph]) -> None:
     step = CapturedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         step(torch.zeros(4, 1, 28, 27), torch.zeros(4, dtype=torch.long))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw"])
+def test_on_a_device(name: str) -> None:
+    """The real thing: the same figures, captured or not, but for what a GPU adds up in another order."""
+    digits, found = load_digits(1437).to(torch.device("cuda")), []
+    for captured in (False, True):
+        torch.manual_seed(0)
+        model = LeNet5(dropout=0.0, generator=Generator().manual_seed(0)).cuda()
+        state = TrainState(model, on_device(name, model), Generator("cuda").manual_seed(0))
+        step = CapturedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
+        schedule = partial(optim.cosine, epochs=2, final_factor=0.1)
+        options: dict[str, Any] = {"epochs": 2, "batch_size": 32, "lr": 0.01, "schedule": schedule}
+        list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None))
+        assert step.refusal is None
+        found.append([parameter.detach() for parameter in model.parameters()])
+    for eager, replayed in zip(*found, strict=True):
+        torch.testing.assert_close(replayed, eager)

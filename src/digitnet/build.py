@@ -63,21 +63,23 @@ def model(config: AnyModel, classes: int, generator: Generator | None = None) ->
             return build_custom(config.target, config.kwargs or {})
 
 
-def optimizer(config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module) -> Optimizer:
-    """The optimizer of the model's parameters; on a CUDA device such that a step of it can be captured.
+def optimizer(
+    config: schema.SGD | schema.RMSprop | schema.Adam, model: nn.Module, capturable: bool = False
+) -> Optimizer:
+    """The optimizer of the model's parameters.
 
-    There the learning rate is a tensor on the device, which a recorded step reads anew, and so are all other figures.
+    With `capturable`, for CUDA, its step can be recorded: all figures that change are tensors on the device, the
+    learning rate too, which a recorded step reads anew.
     """
     parameters = list(model.parameters())
-    cuda = parameters[0].is_cuda
-    lr = torch.tensor(config.lr, device=parameters[0].device) if cuda else config.lr
-    fused = True if cuda else None
+    lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
+    fused = capturable or None  # SGD's other kinds would read the tensor back
     match config:
         case schema.SGD(momentum=momentum, nesterov=nesterov, weight_decay=decay):
             return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
         case schema.RMSprop(alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
             return RMSprop(
-                parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay, capturable=cuda
+                parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay, capturable=capturable
             )
         case schema.Adam(name=name, betas=[beta1, beta2], eps=eps, weight_decay=decay):
             adam = Adam if name == "adam" else AdamW

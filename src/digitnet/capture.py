@@ -1,5 +1,6 @@
 """A training step as a CUDA graph: one launch, not a hundred, so that the processor does not hold the GPU back."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -53,7 +54,8 @@ class CapturedStep:
         side.wait_stream(main)
         with torch.cuda.stream(side):
             if self._done == WARMUP:  # what waits for the GPU is better found here than in a recording, which it spoils
-                torch.cuda.set_sync_debug_mode("error")
+                with warnings.catch_warnings(action="ignore"):  # that this is a prototype, at its first use
+                    torch.cuda.set_sync_debug_mode("error")
             try:
                 logits: Tensor | RuntimeError = self.step(images, labels)
             except RuntimeError as error:

@@ -96,7 +96,7 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     epochs = schema.run_length(config)
     schedule = build.schedule(config.schedule, epochs)
     augment = build.augment(config.aug, generator)
-    state = TrainState(model, build.optimizer(config.optimizer, model), generator)
+    state = TrainState(model, build.optimizer(config.optimizer, model, device.type == "cuda"), generator)
     captured = None
     if build.cuda_graph(config, device):
         step = partial(train_step, model, state.optimizer, precision=precision)

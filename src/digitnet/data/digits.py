@@ -55,11 +55,14 @@ def _enlarge(train: Split, count: int) -> Split:
     """The images themselves and, up to `count`, distorted copies in turn, drawn from a generator of their own."""
     if count == len(train):
         return train
-    source = train[torch.arange(len(train), count) % len(train)]
+    order = torch.arange(count) % len(train)
+    images = torch.empty(count, *train.images.shape[1:], dtype=torch.uint8)
+    images[: len(train)] = train.images
     generator = torch.Generator().manual_seed(0)
-    copies = [
-        distort(
-            chunk.float(),
+    for start in range(len(train), count, CHUNK):
+        chunk = order[start : start + CHUNK]
+        copies = distort(
+            train.images[chunk].float(),
             rotation_deg=10.0,
             shift=0.05,
             scale=0.1,
@@ -67,7 +70,5 @@ def _enlarge(train: Split, count: int) -> Split:
             squeeze=0.1,
             generator=generator,
         )
-        for chunk in source.images.split(CHUNK)
-    ]
-    images = torch.cat([train.images, *(copy.round().to(torch.uint8) for copy in copies)])
-    return Split(images, torch.cat([train.labels, source.labels]))
+        images[start : start + CHUNK] = copies.round().to(torch.uint8)
+    return Split(images, train.labels[order])

@@ -1,6 +1,7 @@
 """digitnet against what one would use instead, on MNIST-shaped data, each in a process of its own, taking turns.
 
     python benchmarks/speed.py           # all tables, into README.md, and the chart docs/speed.png: 15 minutes
+    python benchmarks/speed.py --gpu     # LeNet-5 captured, eager and bare, and all-conv, on CUDA; prints its table
     python benchmarks/speed.py --short   # ratios alone, of what is installed: a minute
 
 A turn is an epoch of LeNet-5 (batches of 32, fp32, the same layers, SGD) and the validation after it, so that what else
@@ -63,6 +64,12 @@ ALLCONV = [
     Peer("digitnet", ("command.py", "experiment=allconv")),
     Peer("digitnet, `trainer.precision=bf16`", ("command.py", "experiment=allconv", "trainer.precision=bf16")),
 ]
+ON_GPU = [
+    Peer("bare PyTorch loop, tensors on the GPU", ("bare.py", "lenet5", "32")),
+    Peer("digitnet, eager", ("command.py", "experiment=lenet5", "trainer.cuda_graph=false")),
+    DIGITNET,
+    Peer("all-conv, distorting", ("command.py", "experiment=allconv", "aug=distort", "aug.warmup_epochs=0")),
+]
 VALIDATION = [Peer("bare loop", ("validation.py", "bare")), Peer("digitnet", ("validation.py", "digitnet"))]
 
 
@@ -71,7 +78,7 @@ def write_data(folder: Path, images: int, test_images: int) -> None:
     subprocess.run([sys.executable, str(PEERS / "data.py"), str(folder), str(images), str(test_images)], check=True)
 
 
-def measure(peers: Sequence[Peer], turns: int, folder: Path) -> dict[Peer, Timing]:
+def measure(peers: Sequence[Peer], turns: int, folder: Path, device: str = "cpu") -> dict[Peer, Timing]:
     """Let the peers take turns; the first of each, in which some compile, counts as start-up."""
     servers, ready = {}, {}
     for peer in peers:  # one after the other, so that none starts in another's way
@@ -81,6 +88,7 @@ def measure(peers: Sequence[Peer], turns: int, folder: Path) -> dict[Peer, Timin
             [sys.executable, str(PEERS / script), str(folder), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=os.environ | {"DEVICE": device},
             text=True,
         )
         answer(servers[peer], peer)
@@ -104,8 +112,9 @@ def measure(peers: Sequence[Peer], turns: int, folder: Path) -> dict[Peer, Timin
 
 def answer(server: "subprocess.Popen[str]", peer: Peer) -> None:
     assert server.stdout is not None
-    if not server.stdout.readline():
-        raise SystemExit(f"{peer.name}: ended with exit code {server.wait()}; what it said is above")
+    if (line := server.stdout.readline()) != "ready\n":
+        server.kill()
+        raise SystemExit(f"{peer.name}: said {line!r} instead of being ready; what else it said is above")
 
 
 def quartiles(values: Iterable[float], digits: int = 2) -> str:
@@ -191,23 +200,37 @@ def draw(path: Path, timings: dict[Peer, Timing], note: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=9, help="of the peers; the other tables have theirs in proportion")
+    parser.add_argument("--gpu", action="store_true", help="what runs on CUDA")
     parser.add_argument("--short", action="store_true", help="ratios alone: a fifth of the images, what is installed")
     options = parser.parse_args()
+    if options.turns < 2:
+        parser.error("--turns: a spread takes two at least")
     missing = sorted({need for peer in LENET5 for need in peer.needs if not importlib.util.find_spec(need)})
-    if missing and not options.short:
+    if missing and not (options.short or options.gpu):
         parser.error(f"not installed: {', '.join(missing)}; pip install 'digitnet[benchmark]', or --short")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.gpu:
+            write_data(folder, IMAGES, TEST_IMAGES)
+            timings = measure(ON_GPU, options.turns, folder, "cuda")
+            import torch
+
+            print("\n".join(parts_table([("an epoch", timings)], [1])))
+            print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}; n = {options.turns} turns")
+            return
         if options.short:
             write_data(folder, IMAGES // 5, TEST_IMAGES // 5)
             peers = [peer for peer in LENET5 if not set(peer.needs) & set(missing)]
-            timings = measure([*peers, DISTORTING[1]], 7, folder)
+            turns = min(options.turns, 7)
+            timings = measure([*peers, DISTORTING[1]], turns, folder)
             for peer in peers[1:]:
                 print(
                     f"digitnet takes {quartiles(ratios(timings[DIGITNET], timings[peer]))} x the time of: {peer.name}"
                 )
             distorting = quartiles(ratios(timings[DISTORTING[1]], timings[DIGITNET]))
             print(f"digitnet, distorting, takes {distorting} x the time without")
+            skipped = f"; not installed: {', '.join(missing)}" if missing else ""
+            print(f"median (quartiles) of {turns} turns; {machine()}{skipped}")
             return
         write_data(folder, IMAGES, TEST_IMAGES)  # and the disk's cache holds PyTorch from here on
         write_data(folder / "sixth", IMAGES // 6, TEST_IMAGES // 6)

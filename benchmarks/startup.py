@@ -25,12 +25,13 @@ class Watch(importlib.abc.MetaPathFinder):  # puts itself into the trainer when 
         if name == "digitnet.experiment":
             sys.meta_path.remove(self)
             import digitnet.trainer
-            digitnet.trainer.train_step = lambda *_: os._exit(0)
+            digitnet.trainer.train_step = lambda *_, **__: os._exit(0)
 sys.meta_path.insert(0, Watch())
 from digitnet.cli import main
 sys.exit(main(sys.argv[1:]) or 1)
 """
 DIGITNET = [sys.executable, "-m", "digitnet"]
+MISTAKE = "a mistake, `optimizer.lrr=1`"
 IMPORT_TORCH = "`python -c 'import torch'`"
 COMMANDS = {
     IMPORT_TORCH: [sys.executable, "-c", "import torch"],
@@ -39,7 +40,7 @@ COMMANDS = {
     "`digitnet --cfg job`": [*DIGITNET, "--cfg", "job"],
     "`digitnet --info`": [*DIGITNET, "--info"],
     "the tab key after `optimizer.`": [*DIGITNET, "completion", "query", "digitnet optimizer."],
-    "a mistake, `optimizer.lrr=1`": [*DIGITNET, "optimizer.lrr=1"],
+    MISTAKE: [*DIGITNET, "optimizer.lrr=1"],
     "`digitnet validate --schema-only`": [*DIGITNET, "validate", "--schema-only"],
     "`digitnet validate`": [*DIGITNET, "validate"],
     "`digitnet aug=distort data=digits` to its first step": [
@@ -58,7 +59,9 @@ def main() -> None:
         for turn in range(turns + 1):  # the first warms the disk's cache up
             for name, command in COMMANDS.items():
                 start = time.perf_counter()
-                subprocess.run(command, cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True)
+                done = subprocess.run(command, cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True)
+                if done.returncode != (2 if name == MISTAKE else 0):
+                    raise SystemExit(f"{name}: exit code {done.returncode}\n{done.stderr.decode()}")
                 if turn:
                     seconds[name].append(time.perf_counter() - start)
     torch = seconds[IMPORT_TORCH]

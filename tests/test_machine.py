@@ -1,6 +1,7 @@
 """What is told to the process: memory kept, choices for the machine, and that they are written down."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +14,26 @@ from conftest import TINY, Command
 from digitnet import build, machine
 from digitnet.compose import load
 
+GLIBC = platform.libc_ver()[0] == "glibc"
 FREED = """
 import sys
 from pathlib import Path
 import torch
 from digitnet import machine
 if sys.argv[1] == "kept":
-    assert machine.reuse_memory()
+    machine.reuse_memory()
+    assert machine.reuses_memory()
+torch.ones(2**20) + 1  # starts the threads
 size = lambda: int(Path("/proc/self/statm").read_text().split()[1])  # resident, pages
 before = size()
-images = torch.ones(2**24)  # 64 MiB
+images = torch.ones(2**26)  # 256 MiB
 during = size()
 del images
 print((size() - before) / (during - before))
 """
 
 
-@pytest.mark.skipif(not machine.reuse_memory(), reason="not glibc's malloc")
+@pytest.mark.skipif(not GLIBC, reason="not glibc's malloc")
 def test_memory_is_kept_for_the_next_step() -> None:
     """It would have to be cleared and mapped again by the system."""
     kept = {}
@@ -41,8 +45,28 @@ def test_memory_is_kept_for_the_next_step() -> None:
 
 
 def test_another_malloc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
-    assert not machine.reuse_memory()
+    monkeypatch.setattr(machine, "_reuses_memory", False)
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("called"))
+    machine.reuse_memory()
+    assert not machine.reuses_memory()
+
+
+def test_a_malloc_that_takes_only_the_old_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    class Libc:
+        @staticmethod
+        def mallopt(key: int, value: int) -> int:
+            called.append((key, value))
+            return int(key == machine.M_TRIM_THRESHOLD or value <= 2**25)
+
+    monkeypatch.setattr(machine, "_reuses_memory", False)
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.31"))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Libc)
+    machine.reuse_memory()
+    assert machine.reuses_memory()
+    assert called[1:] == [(machine.M_MMAP_THRESHOLD, 2**25), (machine.M_TRIM_THRESHOLD, machine.KEPT)]
 
 
 CHOICES = [
@@ -75,13 +99,11 @@ def summary() -> dict[str, Any]:
 
 def test_choices_are_written_down(command: Command) -> None:
     assert command(*TINY, "device=cpu", "trainer.epochs=1").code == 0
-    assert (
-        summary().items()
-        >= {"channels_last": True, "cuda_graph": False, "reuses_memory": machine.reuse_memory()}.items()
-    )
+    assert summary().items() >= {"channels_last": True, "cuda_graph": False, "reuses_memory": GLIBC}.items()
 
 
 def test_choices_can_be_undone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_reuses_memory", False)
     monkeypatch.setattr(machine, "reuse_memory", lambda: pytest.fail("asked for"))
     layouts = []
     forward = torch.nn.Conv2d.forward
@@ -121,3 +143,9 @@ def test_bf16_without_hardware_is_said_aloud(command: Command, monkeypatch: pyte
         done = command(*TINY, "device=cpu", "trainer.epochs=1", "trainer.precision=bf16", "data.enlarge_to=1437")
         assert done.code == 0
         assert (words in done.out) == doubted
+
+
+def test_a_graph_that_cannot_be_is_said_aloud(command: Command) -> None:
+    done = command(*TINY, "device=cpu", "trainer.epochs=1", "trainer.cuda_graph=true")
+    assert done.code == 0
+    assert "warning: trainer.cuda_graph=true: there is none on CPU\n" in done.out

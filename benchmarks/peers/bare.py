@@ -3,6 +3,7 @@
 python benchmarks/peers/bare.py FOLDER lenet5 32
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from torch import Tensor
 
 
 def load(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    images, labels = load_idx(folder, part)
-    return torch.from_numpy(images).unsqueeze(1).float() / 255, torch.from_numpy(labels).long()
+    images, labels = (torch.from_numpy(array).to(os.environ["DEVICE"]) for array in load_idx(folder, part))
+    return images.unsqueeze(1).float() / 255, labels.long()
 
 
 def main(folder: str, network: str, batch_size: str) -> None:
@@ -23,10 +24,11 @@ def main(folder: str, network: str, batch_size: str) -> None:
     images, labels = load(Path(folder), "train")
     test_images, test_labels = load(Path(folder), "t10k")
     model, optimizer = getattr(networks, network)()
+    model.to(os.environ["DEVICE"])
     while True:
         pace.begin()
         model.train()
-        for batch in torch.randperm(len(images)).split(int(batch_size)):
+        for batch in torch.randperm(len(images), device=images.device).split(int(batch_size)):
             loss = F.cross_entropy(model(images[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()

@@ -1,4 +1,4 @@
-"""digitnet as a user runs it: the command line with all that it logs, draws and saves, paused between its epochs.
+"""digitnet as a user runs it: the command line with all that it logs and saves after an epoch, and then a pause.
 
 python benchmarks/peers/command.py FOLDER OVERRIDE…
 """
@@ -40,7 +40,7 @@ def main(folder: str, *overrides: str) -> None:
     for module, name, replacement in ((digitnet.experiment, "fit", paced), (digitnet.build, "load_idx", dataset)):
         setattr(module, name, replacement)
     run_dir = f"hydra.run.dir={folder}/run-{os.getpid()}"
-    sys.exit(cli.main(["data=mnist", "device=cpu", "trainer.epochs=100000", run_dir, *overrides]))
+    sys.exit(cli.main(["data=mnist", f"device={os.environ['DEVICE']}", "trainer.epochs=100000", run_dir, *overrides]))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,15 @@ def optimizer(
             )
         case schema.Adam(name=name, betas=[beta1, beta2], eps=eps, weight_decay=decay):
             adam = Adam if name == "adam" else AdamW
-            return adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=fused)
+            return adam(
+                parameters,
+                lr=lr,
+                betas=(beta1, beta2),
+                eps=eps,
+                weight_decay=decay,
+                fused=fused,
+                capturable=capturable,
+            )
     raise AssertionError(config)
 
 

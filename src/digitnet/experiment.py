@@ -79,7 +79,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
         torch.set_num_threads(config.trainer.threads)
     device = build.device(config.device.name, config.trainer.precision)
     machine.make_deterministic(device)
-    reuses_memory = config.trainer.reuse_memory and machine.reuse_memory()
+    if config.trainer.reuse_memory:
+        machine.reuse_memory()
     # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
     torch.manual_seed(seeds[2])
@@ -96,9 +97,10 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     epochs = schema.run_length(config)
     schedule = build.schedule(config.schedule, epochs)
     augment = build.augment(config.aug, generator)
-    state = TrainState(model, build.optimizer(config.optimizer, model, device.type == "cuda"), generator)
+    capture = build.cuda_graph(config, device)
+    state = TrainState(model, build.optimizer(config.optimizer, model, capturable=capture), generator)
     captured = None
-    if build.cuda_graph(config, device):
+    if capture:
         step = partial(train_step, model, state.optimizer, precision=precision)
         captured = CapturedStep(step, state.optimizer, config.trainer.batch_size)
 
@@ -111,8 +113,8 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
         "threads": torch.get_num_threads(),
         "precision": precision,
         "channels_last": channels_last,
-        "reuses_memory": reuses_memory,
-        "cuda_graph": captured is not None,
+        "reuses_memory": machine.reuses_memory(),
+        "cuda_graph": False,  # until a step has been recorded
     }
     write_summary(run_dir / "summary.json", summary)
     _introduce(display, config, data, validation, summary, epochs)
@@ -135,9 +137,10 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
         ):
             records.append(record)
             display.epoch(record, epochs)
-            if captured is not None and captured.refusal is not None and summary.device["cuda_graph"]:
-                summary.device["cuda_graph"] = False
-                display.line(f"warning: trainer.cuda_graph: cannot record a step ({captured.refusal}); goes on without")
+            if captured is not None:
+                summary.device["cuda_graph"] = captured.recorded
+                if captured.refusal is not None and len(records) == 1:
+                    display.line(f"warning: trainer.cuda_graph: no step can be recorded: {captured.refusal}", "yellow")
             _record_epoch(run_dir, summary, records, state, config, validation)
             if augment is not None and config.logger.pictures and len(records) == 1:
                 _draw_samples(run_dir / "distorted.png", data, config, device)  # now: it would delay the first step
@@ -269,6 +272,8 @@ def _introduce(
     doubts = [doubt for _, doubt in schema.doubts(config)]
     if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not machine.has_bfloat16("cpu"):
         doubts.append("trainer.precision=bf16: this processor has no such arithmetic; fp32 is faster on it")
+    if config.trainer.cuda_graph and summary.device["type"] != "cuda":
+        doubts.append(f"trainer.cuda_graph=true: there is none on {summary.device['name']}")
     for doubt in doubts:
         display.line(f"warning: {doubt}", "yellow")
     if config.init_from is not None:

@@ -30,5 +30,5 @@ class Dropout(nn.Dropout):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training or self.p == 0 or values.device.type != "cpu":
             return super().forward(values)
-        kept = torch.rand_like(values).ge_(self.p).mul_(1 / (1 - self.p))
-        return values * kept
+        kept = torch.rand_like(values, dtype=torch.float32).ge_(self.p).mul_(1 / (1 - self.p))  # bfloat16 is too coarse
+        return (values * kept).to(values.dtype)

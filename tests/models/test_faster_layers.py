@@ -34,12 +34,14 @@ def test_pointwise_is_a_matrix_product_where_channels_come_last() -> None:
     assert "aten::addmm" in {event.key for event in profile.key_averages()}
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5])
-def test_dropout_keeps_its_share_and_scales_it(p: float) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5])
+def test_dropout_keeps_its_share_and_scales_it(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer, values = Dropout(p), torch.ones(400, 500, requires_grad=True)
+    layer, values = Dropout(p), torch.ones(400, 500, dtype=dtype, requires_grad=True)
     kept = layer(values)
-    assert kept.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    assert kept.dtype == dtype
+    assert kept.unique().tolist() == pytest.approx([0, 1 / (1 - p)], rel=0.003)
     assert (kept > 0).float().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / 200_000) ** 0.5)
     kept.sum().backward()
     assert values.grad is not None

@@ -101,7 +101,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: lenet6\n"},
         "experiment=x",
-        "defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, lenet5"
+        "defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, fastnet, lenet5"
         " (conf/experiment/x.yaml:3)",
     ),
     (

@@ -24,7 +24,7 @@ BIN = str(Path(sys.executable).parent)
     ("line", "words"),
     [
         ("digitnet mod", ["model.", "model="]),
-        ("digitnet model=", ["model=allconv", "model=custom", "model=lenet5"]),
+        ("digitnet model=", ["model=allconv", "model=custom", "model=fastnet", "model=lenet5"]),
         ("digitnet model=le", ["model=lenet5"]),
         ("digitnet aug=distort aug.w", ["aug.warmup_epochs="]),  # of the option that is chosen
         ("digitnet aug.w", []),

@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,14 +33,18 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in a folder of its own, without the user's data and without a network."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test works in a folder of its own, without the user's data, a network, or modules of another test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGITNET_DATA", str(tmp_path / "data"))
     for protocol in ("http", "https"):
         monkeypatch.setenv(f"{protocol}_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture

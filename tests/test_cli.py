@@ -297,11 +297,8 @@ def test_a_reader_that_goes_away_stops_no_run() -> None:
         ),
     ],
 )
-def test_a_network_of_ones_own_that_fails(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
-) -> None:
+def test_a_network_of_ones_own_that_fails(command: Command, tmp_path: Path, body: str, message: str) -> None:
     (tmp_path / "mine.py").write_text(body)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
     done = command(*TINY, "model=custom", "model.target=mine:Net", "trainer.batch_size=1")
     assert done.code in (1, 2)
     assert done.err.startswith(f"error: {message}")

@@ -169,7 +169,7 @@ class Reading(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("found", ["before", "while recording"])
+@pytest.mark.parametrize("found", ["before", "while recording", "with gradients made"])
 def test_what_cannot_be_captured_goes_on_eagerly(
     cuda: list[Graph], monkeypatch: pytest.MonkeyPatch, found: str
 ) -> None:
@@ -181,12 +181,19 @@ def test_what_cannot_be_captured_goes_on_eagerly(
             warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
         mode = wanted if found == "before" else "default"
 
+    def recorded() -> bool:
+        return torch.utils._python_dispatch._get_current_dispatch_mode() is not None
+
     def checked(tensor: Tensor) -> float:
         if mode == "warn":
             warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=1)
-        if found == "while recording" and torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+        if found == "while recording" and recorded():
             raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
         return item(tensor)
+
+    def made(_: Tensor) -> None:
+        if found == "with gradients made" and recorded():
+            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
     monkeypatch.setattr(Tensor, "item", checked)
@@ -194,6 +201,7 @@ def test_what_cannot_be_captured_goes_on_eagerly(
     for captured in (False, True):
         torch.manual_seed(0)
         model = Reading()
+        model.layers[1].weight.register_post_accumulate_grad_hook(made)
         optimizer = SGD(model.parameters(), lr=torch.tensor(0.1), fused=True)
         state = TrainState(model, optimizer, Generator().manual_seed(0))
         step = CapturedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 32)
@@ -201,7 +209,7 @@ def test_what_cannot_be_captured_goes_on_eagerly(
         list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None))
         weights.append(model.layers[1].weight.detach())
     words = "the network makes the processor wait for the GPU, as .item() does"
-    if found == "while recording":
+    if found != "before":
         words = "RuntimeError: operation not permitted when stream is capturing"
     assert step.refusal == words
     assert mode == "default"

@@ -54,7 +54,7 @@ ROWS = [
     Row("allconv", "all-convolutional (part III, never trained there)", "experiment=allconv", 1, threads=2),
     Row(
         *("allconv_relu", "the same with the notebook's last ReLU"),
-        *("experiment=allconv model.final_relu=true trainer.epochs=3", 1),
+        *("experiment=allconv model.final_relu=true trainer.epochs=3", 5),
         threads=2,
     ),
     Row("allconv_short", "all-convolutional, two epochs", "experiment=allconv trainer.epochs=2", 3, threads=2),

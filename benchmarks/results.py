@@ -9,7 +9,6 @@ Runs that are finished already are kept, so it can be interrupted and called aga
 """
 
 import argparse
-import csv
 import json
 import shutil
 import statistics
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digitnet.records import read_metrics
 from readme import CHECKOUT, machine, write_section
 
 PICTURES = {"curves.png": "lenet5", "distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
@@ -125,8 +125,8 @@ def training(row: Row, runs: Path) -> str:
     for seed in range(row.seeds):
         folder = runs / row.name / str(seed)
         if (summary := summary_of(folder)).get("status") == "finished":
-            rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-            seconds.append(sum(summary["dataset"]["train"] / float(row["images_per_second"]) for row in rows))
+            records = read_metrics(folder / "metrics.csv")
+            seconds.append(sum(summary["dataset"]["train"] / record.images_per_second for record in records))
     return f"{statistics.median(seconds):.1f} s" + (f" (slowest {max(seconds):.1f})" if len(seconds) > 1 else "")
 
 

@@ -11,7 +11,6 @@ want `pip install 'digitnet[benchmark]'`. The images are the embedded digits, en
 """
 
 import argparse
-import csv
 import importlib.util
 import os
 import statistics
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from digitnet.records import read_metrics
 from readme import CHECKOUT, machine, write_section
 
 PEERS = Path(__file__).parent / "peers"
@@ -163,8 +163,8 @@ def scaling_table(turns: int, folder: Path) -> list[str]:
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-            (row,) = csv.DictReader((run_dir / "metrics.csv").read_text().splitlines())
-            found[images, batch_size].append((images / float(row["images_per_second"]), usage.ru_maxrss / 1024))
+            (record,) = read_metrics(run_dir / "metrics.csv")
+            found[images, batch_size].append((images / record.images_per_second, usage.ru_maxrss / 1024))
     rows = [
         "| images | batches of | s an epoch, median (slowest) | µs an image | peak memory | beyond the data |",
         "|---|---|---|---|---|---|",
@@ -197,6 +197,61 @@ def draw(path: Path, timings: dict[Peer, Timing], note: str) -> None:
     figure.savefig(path, dpi=110)
 
 
+def show_gpu(turns: int, folder: Path) -> None:
+    """What runs on CUDA, printed."""
+    write_data(folder, IMAGES, TEST_IMAGES)
+    timings = measure(ON_GPU, turns, folder, "cuda")
+    import torch
+
+    print("\n".join(parts_table([("an epoch", timings)], [1])))
+    print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}; n = {turns} turns")
+
+
+def show_ratios(turns: int, folder: Path, missing: Sequence[str]) -> None:
+    """Ratios alone, of a fifth of the images and what is installed, printed."""
+    write_data(folder, IMAGES // 5, TEST_IMAGES // 5)
+    peers = [peer for peer in LENET5 if not set(peer.needs) & set(missing)]
+    timings = measure([*peers, DISTORTING[1]], turns, folder)
+    for peer in peers[1:]:
+        print(f"digitnet takes {quartiles(ratios(timings[DIGITNET], timings[peer]))} x the time of: {peer.name}")
+    distorting = quartiles(ratios(timings[DISTORTING[1]], timings[DIGITNET]))
+    print(f"digitnet, distorting, takes {distorting} x the time without")
+    skipped = f"; not installed: {', '.join(missing)}" if missing else ""
+    print(f"median (quartiles) of {turns} turns; {machine()}{skipped}")
+
+
+def write_all(turns: int, folder: Path) -> None:
+    """All tables, into README.md, and the chart."""
+    write_data(folder, IMAGES, TEST_IMAGES)  # and the disk's cache holds PyTorch from here on
+    write_data(folder / "sixth", IMAGES // 6, TEST_IMAGES // 6)
+    versions = ", ".join(f"{package} {version(package)}" for package in ("lightning", "keras", "jax"))
+    timings = measure(LENET5, turns, folder)
+    parts = [
+        ("LeNet-5, an epoch", measure(DISTORTING, turns * 2, folder)),
+        ("validation, 10,000 images", measure(VALIDATION, turns * 2, folder)),
+        ("all-conv, an epoch", measure(ALLCONV, turns, folder / "sixth")),
+    ]
+    scaling_turns = max(1, turns // 3)
+    scaling = scaling_table(scaling_turns, folder)
+    note = f"{machine()}, {versions}"
+    draw(CHECKOUT / "docs" / "speed.png", timings, f"{note}; n = {turns}")
+    lines = [
+        *peers_table(timings),
+        "",
+        *parts_table(parts, (1, 0.1, 6)),
+        "",
+        *scaling,
+        "",
+        f"{note}, each with the threads that it takes by default; {IMAGES:,} training and {TEST_IMAGES:,} validation "
+        f"images (all-conv: a sixth, its seconds are times six); n = {turns} turns, {turns * 2} for "
+        f"distortions and validation, {scaling_turns} for the last table. "
+        f"Remade by `python benchmarks/speed.py --turns {turns}`.",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    write_section("benchmarks/speed.py", text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=9, help="of the peers; the other tables have theirs in proportion")
@@ -208,57 +263,13 @@ def main() -> None:
     missing = sorted({need for peer in LENET5 for need in peer.needs if not importlib.util.find_spec(need)})
     if missing and not (options.short or options.gpu):
         parser.error(f"not installed: {', '.join(missing)}; pip install 'digitnet[benchmark]', or --short")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
         if options.gpu:
-            write_data(folder, IMAGES, TEST_IMAGES)
-            timings = measure(ON_GPU, options.turns, folder, "cuda")
-            import torch
-
-            print("\n".join(parts_table([("an epoch", timings)], [1])))
-            print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}; n = {options.turns} turns")
-            return
-        if options.short:
-            write_data(folder, IMAGES // 5, TEST_IMAGES // 5)
-            peers = [peer for peer in LENET5 if not set(peer.needs) & set(missing)]
-            turns = min(options.turns, 7)
-            timings = measure([*peers, DISTORTING[1]], turns, folder)
-            for peer in peers[1:]:
-                print(
-                    f"digitnet takes {quartiles(ratios(timings[DIGITNET], timings[peer]))} x the time of: {peer.name}"
-                )
-            distorting = quartiles(ratios(timings[DISTORTING[1]], timings[DIGITNET]))
-            print(f"digitnet, distorting, takes {distorting} x the time without")
-            skipped = f"; not installed: {', '.join(missing)}" if missing else ""
-            print(f"median (quartiles) of {turns} turns; {machine()}{skipped}")
-            return
-        write_data(folder, IMAGES, TEST_IMAGES)  # and the disk's cache holds PyTorch from here on
-        write_data(folder / "sixth", IMAGES // 6, TEST_IMAGES // 6)
-        versions = ", ".join(f"{package} {version(package)}" for package in ("lightning", "keras", "jax"))
-        timings = measure(LENET5, options.turns, folder)
-        parts = [
-            ("LeNet-5, an epoch", measure(DISTORTING, options.turns * 2, folder)),
-            ("validation, 10,000 images", measure(VALIDATION, options.turns * 2, folder)),
-            ("all-conv, an epoch", measure(ALLCONV, options.turns, folder / "sixth")),
-        ]
-        scaling = scaling_table(max(1, options.turns // 3), folder)
-    note = f"{machine()}, {versions}"
-    draw(CHECKOUT / "docs" / "speed.png", timings, f"{note}; n = {options.turns}")
-    lines = [
-        *peers_table(timings),
-        "",
-        *parts_table(parts, (1, 0.1, 6)),
-        "",
-        *scaling,
-        "",
-        f"{note}, each with the threads that it takes by default; {IMAGES:,} training and {TEST_IMAGES:,} validation "
-        f"images (all-conv: a sixth, its seconds are times six); n = {options.turns} turns, {options.turns * 2} for "
-        f"distortions and validation, {max(1, options.turns // 3)} for the last table. "
-        f"Remade by `python benchmarks/speed.py --turns {options.turns}`.",
-    ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    write_section("benchmarks/speed.py", text)
+            show_gpu(options.turns, Path(folder))
+        elif options.short:
+            show_ratios(min(options.turns, 7), Path(folder), missing)
+        else:
+            write_all(options.turns, Path(folder))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ the optimizer's that was baked into the recording, gradients that are lost betwe
 """
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,14 @@ from torch.optim import SGD, Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from conftest import TINY, Command
+from conftest import TINY, Command, run_folder
 from digitnet import build, capture, optim
 from digitnet.capture import CapturedStep
 from digitnet.checkpoint import TrainState
 from digitnet.compose import load
 from digitnet.data import load_digits
 from digitnet.models import LeNet5
+from digitnet.records import read_summary
 from digitnet.trainer import fit, train_step
 
 
@@ -239,8 +238,7 @@ def test_a_run_says_when_it_goes_on_without(
     assert done.code == 0
     words = "warning: trainer.cuda_graph: no step can be recorded: RuntimeError: operation not permitted when stream is"
     assert done.out.count(words) == refused
-    (path,) = Path("outputs").glob("*/*/summary.json")
-    assert json.loads(path.read_text())["device"]["cuda_graph"] == (not refused)
+    assert read_summary(run_folder() / "summary.json").device["cuda_graph"] == (not refused)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

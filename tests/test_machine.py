@@ -1,6 +1,5 @@
 """What is told to the process: memory kept, choices for the machine, and that they are written down."""
 
-import json
 import platform
 import subprocess
 import sys
@@ -10,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import TINY, Command
+from conftest import TINY, Command, run_folder
 from digitnet import build, machine
 from digitnet.compose import load
+from digitnet.records import read_summary
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 FREED = """
@@ -91,15 +91,14 @@ def test_choices_for_the_device(device: str, overrides: list[str], channels_last
     assert build.cuda_graph(config, torch.device(device)) == cuda_graph
 
 
-def summary() -> dict[str, Any]:
-    (path,) = Path("outputs").glob("*/*/summary.json")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found["device"]
+def device() -> dict[str, Any]:
+    """What the run's summary says of it."""
+    return read_summary(run_folder() / "summary.json").device
 
 
 def test_choices_are_written_down(command: Command) -> None:
     assert command(*TINY, "device=cpu", "trainer.epochs=1").code == 0
-    assert summary().items() >= {"channels_last": True, "cuda_graph": False, "reuses_memory": GLIBC}.items()
+    assert device().items() >= {"channels_last": True, "cuda_graph": False, "reuses_memory": GLIBC}.items()
 
 
 def test_choices_can_be_undone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +114,7 @@ def test_choices_can_be_undone(command: Command, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
     off = ["trainer.channels_last=false", "trainer.reuse_memory=false"]
     assert command(*TINY, "device=cpu", "trainer.epochs=1", *off).code == 0
-    assert summary().items() >= {"channels_last": False, "reuses_memory": False}.items()
+    assert device().items() >= {"channels_last": False, "reuses_memory": False}.items()
     assert all(layouts)
 
 

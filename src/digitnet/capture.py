@@ -39,13 +39,13 @@ class CapturedStep:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         if self.refusal is not None or len(images) != self.batch_size:
             return self.step(images, labels)
-        if self._graph is None and self._done < WARMUP:
-            return self._warm_up(images, labels)
         if self._graph is None:
-            self._record(images, labels)
-        if self._graph is None:
-            self.optimizer.zero_grad()  # what the recording left
-            return self.step(images, labels)
+            if self._done < WARMUP:
+                return self._warm_up(images, labels)
+            self._graph = self._record(images, labels)
+            if self._graph is None:
+                self.optimizer.zero_grad()  # what the recording left
+                return self.step(images, labels)
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._graph.replay()
@@ -74,7 +74,7 @@ class CapturedStep:
                 self.refusal = "the network makes the processor wait for the GPU, as .item() does"
         return logits
 
-    def _record(self, images: Tensor, labels: Tensor) -> None:
+    def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph | None:
         self._images, self._labels = images.clone(), labels.clone()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -85,5 +85,5 @@ class CapturedStep:
             while cause.__context__ is not None:
                 cause = cause.__context__
             self.refusal = one_line(cause)
-        else:
-            self._graph = graph
+            return None
+        return graph

@@ -224,9 +224,10 @@ def test_a_mistake_in_the_network_is_not_swallowed(cuda: list[Graph]) -> None:
         step(torch.zeros(4, 1, 28, 27), torch.zeros(4, dtype=torch.long))
 
 
+@pytest.mark.parametrize("batch_size", [32, 400])  # with 400 the warm-up lasts the first epoch
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_run_says_when_it_goes_on_without(
-    cuda: list[Graph], command: Command, monkeypatch: pytest.MonkeyPatch, refused: bool
+    cuda: list[Graph], command: Command, monkeypatch: pytest.MonkeyPatch, refused: bool, batch_size: int
 ) -> None:
     def refuse(_: Graph) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -234,7 +235,7 @@ def test_a_run_says_when_it_goes_on_without(
     monkeypatch.setattr(build, "cuda_graph", lambda *_: True)
     if refused:
         monkeypatch.setattr(torch.cuda, "graph", refuse)
-    done = command(*TINY, "device=cpu")
+    done = command(*TINY, "device=cpu", "trainer.epochs=3", f"trainer.batch_size={batch_size}")
     assert done.code == 0
     words = "warning: trainer.cuda_graph: no step can be recorded: RuntimeError: operation not permitted when stream is"
     assert done.out.count(words) == refused

@@ -99,7 +99,7 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     augment = build.augment(config.aug, generator)
     capture = build.cuda_graph(config, device)
     state = TrainState(model, build.optimizer(config.optimizer, model, capturable=capture), generator)
-    captured = None
+    captured, refusal = None, None
     if capture:
         step = partial(train_step, model, state.optimizer, precision=precision)
         captured = CapturedStep(step, state.optimizer, config.trainer.batch_size)
@@ -139,8 +139,9 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
             display.epoch(record, epochs)
             if captured is not None:
                 summary.device["cuda_graph"] = captured.recorded
-                if captured.refusal is not None and len(records) == 1:
-                    display.line(f"warning: trainer.cuda_graph: no step can be recorded: {captured.refusal}", "yellow")
+                if captured.refusal != refusal:  # once: in the first epoch, or after it if its batches are few
+                    refusal = captured.refusal
+                    display.line(f"warning: trainer.cuda_graph: no step can be recorded: {refusal}", "yellow")
             _record_epoch(run_dir, summary, records, state, config, validation)
             if augment is not None and config.logger.pictures and len(records) == 1:
                 _draw_samples(run_dir / "distorted.png", data, config, device)  # now: it would delay the first step

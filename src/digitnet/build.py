@@ -34,7 +34,7 @@ def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.F
         case schema.DigitsData():
             return load_digits(config.enlarge_to, config.validation)
         case schema.FolderData():
-            return load_folder(config.root, config.test_fraction, config.invert, config.validation)
+            return load_folder(config.root, config.test_fraction, config.invert, config.validation, config.bad_files)
         case schema.AutoData():
             try:
                 return load_idx("mnist", config.root, config.validation)

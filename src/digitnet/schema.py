@@ -143,6 +143,7 @@ class FolderData(Group):
     root: str
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     invert: bool
+    bad_files: Literal["refuse", "skip"]
     validation: Validation
 
 

@@ -1,6 +1,8 @@
 """A user's own images."""
 
+import os
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,52 @@ def test_one_class(images: Path) -> None:
         load_folder(str(images), test_fraction=0.2)
 
 
-def test_an_unreadable_image_is_named(images: Path) -> None:
-    (images / "yes" / "0.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"yes/0\.png: not a readable image"):
+def bomb(path: Path) -> None:
+    """A PNG of 30,000 x 30,000 pixels in a few bytes: its header says so, and more nobody reads."""
+    Image.new("L", (1, 1)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (30_000).to_bytes(4) * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
+    path.write_bytes(content)
+
+
+BAD = {
+    "no picture": (lambda path: path.write_bytes(b"not a picture"), "not a readable image (UnidentifiedImageError: "),
+    "half a picture": (lambda path: path.write_bytes(path.read_bytes()[:60]), "not a readable image ("),
+    "empty": (lambda path: path.write_bytes(b""), "empty"),
+    "a bomb": (bomb, "unpacked beyond all size: more than 89,478,485 pixels"),
+    "a link elsewhere": (lambda path: relink(path, Path(__file__)), "a link out of its class's folder"),
+    "a link to another class": (lambda path: relink(path, path.parents[1] / "no/0.png"), "a link out of its class's"),
+    "a dead link": (lambda path: relink(path, path.with_name("nowhere")), "not a regular file"),
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+}
+
+
+def relink(path: Path, target: Path) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_are_refused_by_name_or_skipped(images: Path, kind: str) -> None:
+    spoil, reason = BAD[kind]
+    for number in (0, 5):
+        spoil(images / "yes" / f"{number}.png")  # type: ignore[no-untyped-call]
+    with pytest.raises(DataError) as caught:
         load_folder(str(images), test_fraction=0.2)
+    text = str(caught.value)
+    assert text.startswith(f"{images}: 2 of 20 files cannot be trained on (yes/0.png: {reason}")
+    assert "; yes/5.png: " in text
+    assert text.endswith(";\nmend or remove them, or leave them out with data.bad_files=skip")
+    found = load_folder(str(images), test_fraction=0.2, bad_files="skip")
+    assert torch.bincount(torch.cat([found.train.labels, found.test.labels])).tolist() == [10, 8]
+    names = found.notes["skipped"]
+    assert isinstance(names, list)
+    assert [name.partition(": ")[0] for name in names] == ["yes/0.png", "yes/5.png"]
+
+
+def test_nothing_but_bad_files(images: Path) -> None:
+    for path in images.rglob("*.*"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"images: none of its 20 files can be trained on \(no/0\.png: empty\)"):
+        load_folder(str(images), test_fraction=0.2, bad_files="skip")

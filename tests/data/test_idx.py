@@ -1,10 +1,15 @@
 """The MNIST family: what is read, what is refused by name, and downloads from a server of the test's own."""
 
 import functools
+import gzip
 import http.server
 import shutil
+import struct
 import threading
+import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,14 +57,68 @@ def test_held_out_images_leave_the_training_set(small_mnist: Path) -> None:
         load_idx("mnist", str(small_mnist), validation=1437)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped bit", "html"])
+def packed(header: list[int], sizes: list[int], values: bytes) -> bytes:
+    return gzip.compress(bytes(header) + struct.pack(f">{len(sizes)}I", *sizes) + values, mtime=0)
+
+
+LABELS, IMAGES = packed([0, 0, 8, 1], [9], bytes(range(9))), packed([0, 0, 8, 3], [2, 28, 28], bytes(1568))
+DAMAGE = {
+    "empty": (b"", "labels", "it is empty"),
+    "a web page": (b"\n<!DOCTYPE html><html>", "labels", "it is a web page, not an archive"),
+    "no archive": (b"PK\3\4 and so on", "labels", "it is no whole gzip archive (Error -3 while decompressing"),
+    "cut": (LABELS[:-12], "labels", "it is cut off, after "),
+    "cut in the header": (packed([0, 0, 8, 1], [], b"\0"), "labels", "it holds"),
+    "its end cut": (LABELS[:-3], "labels", "it is no whole gzip archive (its end is missing)"),
+    "a flipped bit": (LABELS[:-6] + b"x" + LABELS[-5:], "labels", "it is no whole gzip archive (Error -3"),
+    "labels for images": (LABELS, "images", "it holds labels where images belong"),
+    "images for labels": (IMAGES, "labels", "it holds images where labels belong"),
+    "a wrong magic number": (
+        packed([1, 2, 3, 4], [4], b""),
+        "labels",
+        "it holds no IDX file (it begins with 01 02 03 04)",
+    ),
+    "too few": (packed([0, 0, 8, 1], [9], bytes(4)), "labels", "it holds 4 bytes, its header says (9,)"),
+    "too many": (packed([0, 0, 8, 1], [3], bytes(4)), "labels", "it holds 4 or more bytes, its header says (3,)"),
+    "nothing": (packed([0, 0, 8, 1], [0], b""), "labels", "it holds nothing"),
+    "another size": (packed([0, 0, 8, 3], [1, 32, 32], bytes(1024)), "images", "its images are 32x32, not 28x28"),
+    "a label too high": (packed([0, 0, 8, 1], [2], b"\3\x0b"), "labels", "it holds the label 11; there are 10 classes"),
+    "a bomb": (packed([0, 0, 8, 1], [4], bytes(10**8)), "labels", "it holds 5 or more bytes, its header says (4,)"),
+    "a bomb by its header": (
+        packed([0, 0, 8, 3], [2**31, 28, 28], b""),
+        "images",
+        "its header says (2147483648, 28, 28)",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_archives_are_named(small_mnist: Path, damage: str) -> None:
+    content, part, reason = DAMAGE[damage]
+    kind = "labels-idx1" if part == "labels" else "images-idx3"
+    path = small_mnist / "MNIST" / "raw" / f"t10k-{kind}-ubyte.gz"
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(DataError) as caught:
+        load_idx("mnist", str(small_mnist))
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert str(caught.value).startswith(f"{path}: damaged: {reason}")
+    assert str(caught.value).endswith(";\ndelete it and run again")
+
+
+def test_other_data_of_the_same_form_are_not_the_data_set(small_mnist: Path) -> None:
     path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
-    content = bytearray(path.read_bytes())
-    if damage == "flipped bit":
-        content[len(content) // 2] ^= 1
-    path.write_bytes({"cut": content[:-10], "flipped bit": content, "html": b"<html>"}[damage])
+    path.write_bytes(LABELS)
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged \(its MD5 sum is .*\);\ndelete it"):
+        load_idx("mnist", str(small_mnist))
+
+
+def test_as_many_labels_as_images(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    monkeypatch.setitem(
+        idx.SOURCES, "mnist", replace(idx.SOURCES["mnist"], test_labels=write_idx(path, torch.zeros(9)))
+    )
+    with pytest.raises(DataError, match=r"raw: 360 images and 9 labels in t10k-\*; delete them and run again"):
         load_idx("mnist", str(small_mnist))
 
 
@@ -70,17 +129,6 @@ def test_an_archive_that_cannot_be_read_is_not_missing(small_mnist: Path) -> Non
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: cannot be read \(Is a directory\)") as caught:
         load_idx("mnist", str(small_mnist))
     assert not isinstance(caught.value, DataMissingError)
-
-
-def test_content_is_checked_too(tmp_path: Path) -> None:
-    path = tmp_path / "x.gz"
-    write_idx(path, torch.zeros(3, 4, 4))
-    assert idx.parse_idx(path, dimensions=3).shape == (3, 4, 4)
-    with pytest.raises(DataError, match=r"x\.gz: not an IDX file of 1 dimension"):
-        idx.parse_idx(path, dimensions=1)
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(DataError, match=r"x\.gz: not a whole gzip archive"):
-        idx.parse_idx(path, dimensions=3)
 
 
 def test_missing_and_no_network(tmp_path: Path) -> None:
@@ -116,7 +164,7 @@ def mirror(tmp_path: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_download(small_mnist: Path) -> None:
     assert len(load_idx("mnist", str(small_mnist)).train) == 1437
     names = sorted(path.name for path in (small_mnist / "MNIST" / "raw").iterdir())
-    assert names == sorted(name for name, _ in torchvision.datasets.MNIST.resources)  # and no scratch files
+    assert names == [".lock", *sorted(name for name, _ in torchvision.datasets.MNIST.resources)]  # and no scratch files
 
 
 def test_a_damaged_download_is_never_kept(small_mnist: Path, mirror: Path) -> None:
@@ -134,6 +182,33 @@ def test_a_silent_network_is_given_up(small_mnist: Path, mirror: Path, monkeypat
     monkeypatch.setattr(idx, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(DataMissingError, match="timed out"):
         load_idx("mnist", str(small_mnist))
+
+
+def test_a_download_that_was_killed_is_begun_anew(small_mnist: Path, mirror: Path) -> None:
+    raw = small_mnist / "MNIST" / "raw"
+    (raw / ".unfinished").mkdir(parents=True)
+    half = (mirror / "t10k-images-idx3-ubyte.gz").read_bytes()[:1000]
+    (raw / ".unfinished" / "t10k-images-idx3-ubyte.gz").write_bytes(half)
+    assert len(load_idx("mnist", str(small_mnist)).test) == 360
+    assert not (raw / ".unfinished").exists()
+
+
+def test_two_at_once_download_once(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    get = Quiet.do_GET
+
+    def slowly(self: Quiet) -> None:
+        asked.append(self.path)
+        threading.Event().wait(0.2)
+        get(self)
+
+    monkeypatch.setattr(Quiet, "do_GET", slowly)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: len(load_idx("mnist", str(small_mnist)).train), range(3)))
+    assert found == [1437] * 3
+    assert Counter(asked) == {
+        f"/{path.name}": 2 for path in mirror.iterdir()
+    }  # torchvision looks for redirections first
 
 
 @pytest.mark.mnist

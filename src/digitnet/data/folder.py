@@ -1,24 +1,33 @@
 """A user's own images: one subfolder a class."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from digitnet.data.dataset import Dataset, Split, split_validation
-from digitnet.errors import DataError
+from digitnet.errors import DataError, one_line
 
 SIDE = 28
 
 
-def load_folder(root: str, test_fraction: float, invert: bool = False, validation: str | int = "test") -> Dataset:
+def load_folder(
+    root: str,
+    test_fraction: float,
+    invert: bool = False,
+    validation: str | int = "test",
+    bad_files: str = "refuse",
+) -> Dataset:
     """Load every image below `root`/CLASS/, grey, 28x28, padded to a square with the grey of its upper left corner.
 
     Files count as images by the ending of their name, of any format that Pillow knows; transparent places are ground:
     black, with `invert` white.
     `test_fraction` of each class, rounded, at least one image, is the test set: the same for every seed. Raises
-    DataError if the folder is missing, empty or holds unreadable images, or fewer than two classes.
+    DataError if the folder is missing or empty, or holds fewer than two classes. Files that are empty, unreadable,
+    links out of their class's folder or, unpacked, beyond all size raise DataError too, or are left out with
+    `bad_files="skip"`; their names are in `notes["skipped"]` then.
     """
     from PIL import Image
     from torchvision.datasets import ImageFolder  # 2 seconds, spared to all others
@@ -39,8 +48,22 @@ def load_folder(root: str, test_fraction: float, invert: bool = False, validatio
     if len(found.classes) < 2:
         raise DataError(f"{folder}: one class, {found.classes[0]}; there must be two at least")
 
-    images = torch.stack([_read(path, invert) for path, _ in found.samples])
-    labels = torch.tensor(found.targets)
+    read, targets, bad = [], [], []
+    for path, target in found.samples:
+        try:
+            read.append(_read(Path(path), folder / found.classes[target], invert))
+            targets.append(target)
+        except ValueError as error:
+            bad.append(f"{Path(path).relative_to(folder)}: {error}")
+    if bad and bad_files == "refuse":
+        shown = "; ".join(bad[:3]) + ("; …" if len(bad) > 3 else "")
+        raise DataError(
+            f"{folder}: {len(bad):,} of {len(found.samples):,} files cannot be trained on ({shown});\n"
+            "mend or remove them, or leave them out with data.bad_files=skip"
+        )
+    if not read:
+        raise DataError(f"{folder}: none of its {len(bad):,} files can be trained on ({bad[0]})")
+    images, labels = torch.stack(read), torch.tensor(targets)
     in_test = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     for number, name in enumerate(found.classes):
@@ -51,23 +74,35 @@ def load_folder(root: str, test_fraction: float, invert: bool = False, validatio
         in_test[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     test = Split(images[in_test], labels[in_test])
     train, held_out = split_validation(Split(images[~in_test], labels[~in_test]), test, validation)
-    return Dataset("folder", train, test, held_out, tuple(found.classes), str(folder))
+    notes: dict[str, object] = {"skipped": bad} if bad else {}
+    return Dataset("folder", train, test, held_out, tuple(found.classes), str(folder), notes)
 
 
-def _read(path: str, invert: bool) -> torch.Tensor:
-    """One image, (1, 28, 28) uint8."""
+def _read(path: Path, folder: Path, invert: bool) -> torch.Tensor:
+    """One image of the class in `folder`, (1, 28, 28) uint8. Raises ValueError if it is none that can be trained on."""
     from PIL import Image, ImageOps
 
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError("a link out of its class's folder")
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("not a regular file")
+    if path.stat().st_size == 0:
+        raise ValueError("empty")
     try:
-        with Image.open(path) as image:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would cut off at 255
                 values = np.asarray(upright, np.float32)
                 top = 65535.0 if values.max() > 255 else 255.0
                 upright = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
             ink = upright.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); mend or remove it") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"unpacked beyond all size: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"not a readable image ({one_line(error)})") from error
     paper = Image.new("RGBA", ink.size, "white" if invert else "black")
     grey = Image.alpha_composite(paper, ink).convert("L")
     if invert:

@@ -1,26 +1,27 @@
 """MNIST and the sets that share its format: four gzipped IDX archives, each with a known MD5 sum."""
 
 import contextlib
-import gzip
 import hashlib
 import io
+import math
 import os
+import shutil
 import socket
 import struct
 import sys
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
 
 TIMEOUT_SECONDS = 10.0  # of silence, before a download is given up
+MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,17 @@ def load_idx(name: str, root: str, validation: str | int = "test") -> Dataset:
 
 
 def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5: str) -> Split:
-    images = parse_idx(_archive(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5), dimensions=3)
-    labels = parse_idx(_archive(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5), dimensions=1)
+    images = _read(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5, dimensions=3)
+    labels = _read(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5, dimensions=1)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{folder}: {len(images)} images and {len(labels)} labels in {part}-*; delete them and run again"
+        )
     return Split(images.unsqueeze(1), labels.long())
 
 
-def _archive(name: str, folder: Path, file: str, md5: str) -> Path:
-    """The path of an archive whose checksum is right, downloaded if it is not there."""
+def _read(name: str, folder: Path, file: str, md5: str, dimensions: int) -> Tensor:
+    """The content of an archive whose checksum is right, downloaded if it is not there."""
     path = folder / file
     if not path.exists():
         try:
@@ -102,9 +107,13 @@ def _archive(name: str, folder: Path, file: str, md5: str) -> Path:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    try:
+        values = parse_idx(content, dimensions, len(SOURCES[name].classes))
+    except ValueError as error:
+        raise DataError(f"{path}: damaged: {error};\ndelete it and run again") from error
     if found != md5:
         raise DataError(f"{path}: damaged (its MD5 sum is {found}, should be {md5});\ndelete it and run again")
-    return path
+    return values
 
 
 def _download(name: str, folder: Path, file: str, md5: str) -> None:
@@ -114,40 +123,67 @@ def _download(name: str, folder: Path, file: str, md5: str) -> None:
 
     mirrors: list[str] = getattr(torchvision.datasets, SOURCES[name].torchvision_class).mirrors
     folder.mkdir(parents=True, exist_ok=True)
+    scratch = folder / ".unfinished"
     # Its progress bar is for people only; without a timeout a silent network would hold the run up for ever.
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as scratch, quiet:
-            for number, mirror in enumerate(mirrors, start=1):
+        # Another process may be at it: then this one waits, and takes what that got.
+        with FileLock(folder / ".lock"), quiet:
+            shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+            for number, mirror in enumerate(mirrors if not (folder / file).exists() else [], start=1):
                 try:
-                    download_url(mirror + file, scratch, md5=md5)
+                    download_url(mirror + file, str(scratch), md5=md5)
+                    (scratch / file).replace(folder / file)
                     break
                 except (OSError, RuntimeError):
                     if number == len(mirrors):
                         raise
-            (Path(scratch) / file).replace(folder / file)
+            shutil.rmtree(scratch, ignore_errors=True)
     finally:
         socket.setdefaulttimeout(patience)
 
 
-def parse_idx(path: Path, dimensions: int) -> Tensor:
-    """Read a gzipped IDX file of unsigned bytes as a uint8 tensor of that many dimensions.
+def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
+    """Images (N, 28, 28), or labels (N,) from 0 to `classes` - 1, both uint8, from a gzipped IDX file.
 
-    The format: two zero bytes, 8 for unsigned byte, the number of dimensions, each size as a big-endian 32-bit
-    integer, the bytes. Raises DataError where the file is anything else.
+    The format: two zero bytes, 8 for unsigned byte, the number of dimensions, each size as a big-endian 32-bit integer,
+    the bytes. No more is unpacked than the sizes say. Raises ValueError where `content` is anything else.
     """
+    if not content:
+        raise ValueError("it is empty")
+    if content.lstrip()[:1] == b"<":
+        raise ValueError("it is a web page, not an archive")
+    gzip, header = zlib.decompressobj(wbits=31), 4 + 4 * dimensions
     try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip archive ({error}); delete it and run again") from error
-    header = 4 + 4 * dimensions
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
-        raise DataError(f"{path}: not an IDX file of {dimensions} dimension(s); delete it and run again")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if len(content) - header != np.prod(shape, dtype=np.int64):
-        raise DataError(
-            f"{path}: holds {len(content) - header} bytes, its header says {shape}; delete it and run again"
-        )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()).view(shape)
+        start = gzip.decompress(content, header)
+        kinds = {1: "labels", 3: "images"}
+        if start[:3] != bytes([0, 0, 8]):
+            raise ValueError(f"it holds no IDX file (it begins with {start[:4].hex(' ')})")
+        if start[3] != dimensions:
+            found = kinds.get(start[3], f"values of {start[3]} dimensions")
+            raise ValueError(f"it holds {found} where {kinds[dimensions]} belong")
+        shape = struct.unpack(f">{dimensions}I", start[4:].ljust(header - 4, b"\0"))
+        size = math.prod(shape)
+        if size > MAX_BYTES:
+            raise ValueError(f"its header says {shape}, which is more than any set of this format has")
+        values = gzip.decompress(gzip.unconsumed_tail, size + 1)
+        whole = gzip.eof or (len(values) == size and not gzip.decompress(gzip.unconsumed_tail, 1) and gzip.eof)
+    except zlib.error as error:
+        raise ValueError(f"it is no whole gzip archive ({error})") from error
+    if len(values) < size and not gzip.eof:
+        raise ValueError(f"it is cut off, after {len(values):,} of {size:,} bytes")
+    if len(values) != size:
+        more = "or more " if len(values) > size else ""
+        raise ValueError(f"it holds {len(values):,} {more}bytes, its header says {shape}")
+    if not whole:
+        raise ValueError("it is no whole gzip archive (its end is missing)")
+    if dimensions == 3 and shape[1:] != (28, 28):
+        raise ValueError(f"its images are {shape[1]}x{shape[2]}, not 28x28")
+    tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
+    if size == 0:
+        raise ValueError("it holds nothing")
+    if dimensions == 1 and (highest := int(tensor.max())) >= classes:
+        raise ValueError(f"it holds the label {highest}; there are {classes} classes, from 0 on")
+    return tensor.view(shape)

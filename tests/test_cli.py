@@ -5,10 +5,8 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ CONTRACT = {
     ".hydra/config.yaml",
     ".hydra/hydra.yaml",
     ".hydra/overrides.yaml",
+    ".lock",
     "checkpoints/best.pt",
     "checkpoints/last.pt",
     "confusion.png",
@@ -187,7 +186,8 @@ def test_jobs_that_fail_do_not_stop_a_sweep(command: Command) -> None:
     done = command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=1e30,-1,0.1,-2", "hydra.sweep.dir=sweep")
     assert done.code == 2
     assert done.err.splitlines() == [
-        "error: epoch 1: the loss is nan; lower optimizer.lr (it was 1e+30)",
+        "error: epoch 1, step 2 of 45: the loss is nan;",
+        "lower optimizer.lr (it was 1e+30), or begin with little: schedule=onecycle",
         "error: optimizer.lr=-1: should be greater than 0",
         "error: optimizer.lr=-2: should be greater than 0",
     ]
@@ -208,7 +208,10 @@ def test_divergence_keeps_what_was_finished(command: Command) -> None:
     schedule = ["schedule=step", "schedule.phases=[{epochs: 1, factor: 1}, {epochs: 1, factor: 1e30}]"]
     done = command(*TINY, *schedule)
     assert done.code == 1
-    assert re.fullmatch(r"error: epoch 2: the loss is nan; lower optimizer\.lr \(it was 1e\+30\)\n", done.err)
+    assert done.err == (
+        "error: epoch 2, step 2 of 45: the loss is nan;\n"
+        "lower optimizer.lr (it was 1e+30), or begin with little: schedule=onecycle\n"
+    )
     run_dir = run_folder()
     summary = summary_of(run_dir)
     assert (summary["status"], summary["epochs"]) == ("diverged", 1)
@@ -216,26 +219,6 @@ def test_divergence_keeps_what_was_finished(command: Command) -> None:
     assert (run_dir / "train.log").read_text().endswith(done.err)
     assert len(figures_of(run_dir)) == 1
     assert torch.load(run_dir / "checkpoints/last.pt", weights_only=True)["epoch"] == 1
-
-
-def test_interrupt_keeps_the_last_checkpoint() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *TINY, "trainer.epochs=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not list(Path("outputs").rglob("metrics.csv")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    run_dir = run_folder()
-    summary = summary_of(run_dir)
-    assert summary["status"] == "interrupted"
-    assert len(figures_of(run_dir)) == summary["epochs"] >= 1
-    assert torch.load(run_dir / "checkpoints/last.pt", weights_only=True)["epoch"] == summary["epochs"]
-    epochs = summary["epochs"]
-    assert (run_dir / "train.log").read_text().endswith(err.decode())
-    assert err.decode() == f"error: interrupted; checkpoints/last.pt is of epoch {epochs}; {run_dir}\n"
 
 
 def test_runs_started_together_get_folders_of_their_own() -> None:
@@ -345,7 +328,7 @@ MISTAKES = [
         "no key 'schedule.phases.0.epoch' … did you mean 'schedule.phases.0.epochs'?",
     ),
     ("=3", 2, "'=3' has no key; it is KEY=VALUE"),
-    ("foo=3", 2, "no key 'foo'; there are aug, data, device"),
+    ("foo=3", 2, "no key 'foo'; there are aug, checkpoint, data, device"),
     ("~sede", 2, "no key 'sede' to delete … did you mean 'seed'"),
     ("~model.dropout", 2, "model.dropout: has no value; set model.dropout=VALUE"),
     ("data=folder", 2, "data.root: has no value; set data.root=VALUE"),
@@ -443,7 +426,7 @@ def test_a_damaged_archive(command: Command, small_mnist: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     done = command("trainer.epochs=1")  # data=auto: damaged is not missing
     assert done.code == 1
-    assert done.err.startswith(f"error: {path}: damaged (its MD5 sum is ")
+    assert done.err.startswith(f"error: {path}: damaged: it is no whole gzip archive (its end is missing);")
     assert done.err.endswith("delete it and run again\n")
 
 

@@ -166,7 +166,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"config.yaml": "defaults: [_self_]\nseed: 1\n"},
         "seed=2",
-        "model: has no value; choose an option, *\nand 6 more",
+        "model: has no value; choose an option, *\nand 7 more",
     ),
     (
         {"experiment/x.yaml": "# What it is.\n" + GLOBAL},

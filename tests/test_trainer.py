@@ -116,13 +116,38 @@ def test_bf16_trains_in_float32_weights(splits: tuple[Split, Split]) -> None:
     assert all((a - b).abs().max() < 0.1 for a, b in pairs)
 
 
-def test_a_loss_that_is_no_number_names_the_epoch(splits: tuple[Split, Split]) -> None:
-    state = fresh()
-    schedule: Callable[[float], float] = lambda epoch: 1.0 if epoch < 1 else 1e30  # noqa: E731
-    records = fit(state, *splits, epochs=3, batch_size=BATCH, lr=LR, schedule=schedule)
+ADVICE = "lower optimizer.lr (it was 5e+29), or begin with little: schedule=onecycle"
+
+
+@pytest.mark.parametrize(
+    ("exploding", "message"),
+    [
+        (3, f"epoch 2, step 5 of 7: the loss is nan;\n{ADVICE}"),  # the fourth step, which spoils the fifth's loss
+        (6, f"epoch 2, step 7 of 7: a weight is no longer a number;\n{ADVICE}"),  # the last
+    ],
+)
+def test_divergence_names_epoch_and_step(splits: tuple[Split, Split], exploding: int, message: str) -> None:
+    schedule: Callable[[float], float] = lambda epoch: 1.0 if epoch < 1 + (exploding - 0.5) / 7 else 1e30  # noqa: E731
+    records = fit(fresh(), *splits, epochs=3, batch_size=BATCH, lr=LR, schedule=schedule)
     assert next(records).epoch == 1
-    with pytest.raises(DivergedError, match=r"epoch 2: the loss is nan; lower optimizer\.lr \(it was 5e\+29\)"):
+    with pytest.raises(DivergedError) as caught:
         next(records)
+    assert str(caught.value) == message
+
+
+def test_divergence_stops_within_the_epoch(splits: tuple[Split, Split], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHUNK", 2 * BATCH)
+    state = fresh()
+    with pytest.raises(DivergedError, match=r"epoch 1, step 2 of 7: the loss is nan"):
+        next(fit(state, *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=optim.constant))
+    assert state.step == 2
+
+
+def test_a_pause_looks_at_the_losses_first(splits: tuple[Split, Split]) -> None:
+    """A checkpoint of weights that are no numbers would be of no use to anybody."""
+    with pytest.raises(DivergedError):
+        next(fit(fresh(), *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=optim.constant, pause=lambda: True))
 
 
 class Calls(TorchDispatchMode):

@@ -3,16 +3,17 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from digitnet.api import resume as resume
     from digitnet.api import run as run
 
 __version__ = "0.1.0"
-__all__ = ["run"]
+__all__ = ["resume", "run"]
 
 
 def __getattr__(name: str) -> object:
-    """`run`, which needs torch, on first use: `digitnet --help` and tab completion need none."""
-    if name == "run":
-        from digitnet.api import run
+    """`run` and `resume`, which need torch, on first use: `digitnet --help` and tab completion need none."""
+    if name in __all__:
+        from digitnet import api
 
-        return run
+        return getattr(api, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from digitnet import experiment
+from digitnet.commands.resume import resume as resume
 from digitnet.compose import plan
 from digitnet.experiment import Result
 from digitnet.sources import Tree

@@ -27,7 +27,7 @@ def device(name: str, precision: str) -> torch.device:
     return torch.device(name)
 
 
-def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData) -> Dataset:
+def data(config: "AnyData") -> Dataset:
     match config:
         case schema.IdxData():
             return load_idx(config.name, config.root, config.validation)
@@ -46,6 +46,18 @@ def data(config: schema.IdxData | schema.DigitsData | schema.AutoData | schema.F
                     raise DataError(f"{error}\nthese are the embedded digits: {why}") from error
                 digits.notes["why"] = why
                 return digits
+
+
+AnyData = schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData
+
+
+def settled(config: AnyData, name: str | None) -> AnyData:
+    """The data that a run goes on with: what data=auto found when it began, whose name is `name`."""
+    if isinstance(config, schema.AutoData) and name is not None:
+        kind = schema.DigitsData if name == "digits" else schema.IdxData
+        keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
+        return kind.model_validate({**keys, "name": name})
+    return config
 
 
 AnyModel = schema.LeNet5 | schema.AllConv | schema.FastNet | schema.CustomModel

@@ -3,17 +3,27 @@
 import io
 import warnings
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from digitnet.errors import CheckpointError, one_line
-from digitnet.records import write_atomically
+from digitnet.records import EpochRecord, write_atomically
+
+
+@dataclass
+class Underway:
+    """An epoch that has begun: its permutation (N,), how many images of it are done, and what they gave."""
+
+    order: Tensor
+    done: int = 0
+    sums: list[Tensor] = field(default_factory=list)  # a row for each chunk, see `trainer.fit`
+    seconds: float = 0.0  # that it took before a pause
 
 
 @dataclass
@@ -25,13 +35,24 @@ class TrainState:
     generator: Generator
     epoch: int = 0  # finished ones
     step: int = 0  # finished ones, over all epochs
+    underway: Underway | None = None
 
 
-def save(paths: Iterable[Path], state: TrainState, model_name: str, config: dict[str, Any]) -> None:
-    """Write a checkpoint to each of `paths`, atomically.
+def save(
+    paths: Iterable[Path],
+    state: TrainState,
+    model_name: str,
+    config: dict[str, Any],
+    records: Sequence[EpochRecord] = (),
+    data: int = 0,
+) -> None:
+    """Write a checkpoint to each of `paths` in turn, atomically: all that it takes to go on to the last bit.
 
-    It holds tensors, numbers and strings only, so that it loads with `weights_only=True`.
+    `records` are those of the finished epochs, `data` the fingerprint of the data set. It holds tensors, numbers and
+    strings only, so that it loads with `weights_only=True`. Raises OSError.
     """
+    underway = state.underway
+    device = state.generator.device
     buffer = io.BytesIO()
     torch.save(
         {
@@ -41,9 +62,13 @@ def save(paths: Iterable[Path], state: TrainState, model_name: str, config: dict
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.step,
+            "underway": underway and {**vars(underway), "sums": list(underway.sums)},
+            "records": [asdict(record) for record in records],
+            "data": data,
+            "device": device.type,
             "generator": state.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
-            "device_rng": _device_rng(state.generator.device),
+            "device_rng": _device_rng(device),
         },
         buffer,
     )
@@ -51,7 +76,7 @@ def save(paths: Iterable[Path], state: TrainState, model_name: str, config: dict
         write_atomically(path, buffer.getvalue())
 
 
-def _device_rng(device: torch.device) -> torch.Tensor | None:
+def _device_rng(device: torch.device) -> Tensor | None:
     """The state of the device's global generator, which dropout draws from; the CPU's is `torch_rng`."""
     match device.type:
         case "cuda":
@@ -59,6 +84,46 @@ def _device_rng(device: torch.device) -> torch.Tensor | None:
         case "mps":
             return torch.mps.get_rng_state()
     return None
+
+
+def restore(state: TrainState, path: Path, data: int) -> list[EpochRecord]:
+    """Bring `state`, freshly built, and torch's generators to where the checkpoint at `path` left them.
+
+    Returns the records of the finished epochs. On a device of another kind than the checkpoint's the generators stay
+    as they are: their states mean nothing there. Raises CheckpointError if it is damaged, or of other data or another
+    network or optimizer.
+    """
+    content = load(path)
+    try:
+        if content["data"] != data:
+            raise CheckpointError(
+                f"{path}: of a run on other images than those that are there now; bring those back, or start a new run"
+            )
+        records = [EpochRecord(**record) for record in content["records"]]
+        state.model.load_state_dict(content["model"])
+        saved = content["optimizer"]
+        # How this device has them, not the checkpoint's: a captured step reads the learning rate from the device.
+        for theirs, ours in zip(saved["param_groups"], state.optimizer.param_groups, strict=True):
+            theirs |= {key: value for key, value in ours.items() if key != "params"}
+        state.optimizer.load_state_dict(saved)
+        state.epoch, state.step = int(content["epoch"]), int(content["step"])
+        device = state.generator.device
+        if (underway := content["underway"]) is not None:
+            state.underway = Underway(**underway)
+            state.underway.order = state.underway.order.to(device)
+            state.underway.sums = [row.to(device) for row in state.underway.sums]
+        if content["device"] == device.type:
+            state.generator.set_state(content["generator"])
+            torch.set_rng_state(content["torch_rng"])
+            if device.type == "cuda":
+                torch.cuda.set_rng_state(content["device_rng"], device)
+            elif device.type == "mps":
+                torch.mps.set_rng_state(content["device_rng"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a foreign file's content leads to
+        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
+    return records
 
 
 def load(path: Path) -> dict[str, Any]:

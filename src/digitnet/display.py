@@ -1,5 +1,6 @@
 """What people see: the terminal and its copy, train.log. The only room that imports rich."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,16 +43,23 @@ class _Terminal(Console):
 class Display:
     """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, append: bool = False) -> None:
         self._console = _Terminal()
-        self._file = log.open("w", encoding="utf-8")
+        self._log = log
+        self._file = log.open("a" if append else "w", encoding="utf-8")
         self._columns: list[str] = []
 
     def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
         """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
         self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
-        self._file.write(text + "\n")
-        self._file.flush()
+        try:
+            self._file.write(text + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, str(self._log)) from error
+
+    def warning(self, text: str) -> None:
+        self.line(f"warning: {text}", "yellow")
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """A row of the epoch table; before the first, its heading."""
@@ -111,7 +119,8 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of what `line` has raised already
+            self._file.close()
 
 
 def plural(count: int, noun: str) -> str:

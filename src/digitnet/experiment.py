@@ -5,9 +5,10 @@ import csv
 import io
 import math
 import os
+import shlex
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,28 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from digitnet import build, checkpoint, machine, schema
+from digitnet import build, checkpoint, machine, notices, schema
 from digitnet.capture import CapturedStep
 from digitnet.checkpoint import TrainState
-from digitnet.data import Dataset
+from digitnet.data import Dataset, Split
 from digitnet.display import Display, plural
-from digitnet.errors import TAKEN, ConfigError, DivergedError
+from digitnet.errors import TAKEN, ConfigError, DigitnetError, DivergedError
 from digitnet.evaluate import Evaluation, predict
+from digitnet.interrupts import Stop, listening
+from digitnet.lock import locked, myself
+from digitnet.logbook import Logbook
 from digitnet.models import check_output
 from digitnet.records import (
+    SCRATCH,
     EpochRecord,
     RunSummary,
     git_state,
+    read_summary,
     versions,
     write_atomically,
-    write_metrics,
     write_summary,
 )
-from digitnet.trainer import fit, train_step
+from digitnet.trainer import fit, largest_batch, train_step
 
 
 @dataclass(frozen=True)
@@ -49,30 +54,116 @@ def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
     """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
 
     `command` is written down as what makes the run again. Raises a DigitnetError for what the user can mend, OSError
-    where a file cannot be written, KeyboardInterrupt when interrupted; what was finished before stays on disk, and
-    summary.json says how the run ended.
+    where a file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what was finished before stays
+    on disk, and summary.json says how the run ended.
     """
-    summary = RunSummary(
-        status="running",
-        command=command,
-        seed=config.seed,
-        versions=versions(),
-        git=git_state(),
-        model=config.model.name,
-        init_from=config.init_from,
-    )
     run_dir.mkdir(parents=True, exist_ok=True)
-    _claim(run_dir)
+    with locked(run_dir):
+        if (run_dir / "summary.json").exists():
+            raise ConfigError(f"{run_dir}: {TAKEN}")
+        summary = RunSummary(
+            status="running",
+            command=command,
+            seed=config.seed,
+            versions=versions(),
+            git=git_state(),
+            model=config.model.name,
+            init_from=config.init_from,
+            config=config.model_dump(mode="json"),
+            process=myself(),
+        )
+        return _work(config, run_dir, summary)
+
+
+def resume(config: schema.Config, run_dir: Path, command: str = "") -> Result:
+    """Go on with the run in `run_dir` from its last checkpoint, or from the start if it has none.
+
+    `config` is the run's own, but for what `schema.CHANGEABLE` lets change. On a CPU, with as many threads, all figures
+    and weights are to the last bit those of a run that was never interrupted. Raises as `run` does, and CheckpointError
+    where the checkpoint is damaged or does not fit.
+    """
+    with locked(run_dir):
+        for path in run_dir.rglob(f"{SCRATCH}*"):  # what a killed process was writing
+            path.unlink()
+        summary = read_summary(run_dir / "summary.json")
+        before = {**summary.device, **summary.versions}
+        warnings = notices.other_length(summary.config, config)
+        config = config.model_copy(update={"data": build.settled(config.data, summary.dataset.get("name"))})
+        summary.status, summary.error, summary.test = "running", None, None
+        summary.config, summary.process = config.model_dump(mode="json"), myself()
+        summary.versions, summary.git = versions(), git_state()
+        summary.resumed.append(command)
+        return _work(config, run_dir, summary, before, warnings)
+
+
+def _work(
+    config: schema.Config,
+    run_dir: Path,
+    summary: RunSummary,
+    before: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> Result:
+    """Run, and write down how it ends. `before` are device and versions of a run that is gone on with."""
     write_summary(run_dir / "summary.json", summary)
     threads = torch.get_num_threads()
-    with _recorded(run_dir, summary), Display(run_dir / "train.log") as display:
+    with (
+        listening() as stop,
+        _recorded(run_dir, summary),
+        Display(run_dir / "train.log", append=before is not None) as display,
+    ):
         try:
-            return _run(config, run_dir, summary, display)
+            setup = _set_up(config)
+            logbook = Logbook(run_dir, summary, config, setup.validation, setup.fingerprint)
+            went_on = _start(setup, logbook, config)
+            _describe(summary, setup, config)
+            for line in notices.introduction(config, setup.data, setup.validation, summary):
+                display.line(line)
+            for warning in [*notices.doubts(config, setup.data, summary), *warnings]:
+                display.warning(warning)
+            if went_on:
+                for warning in notices.differences(before or {}, {**summary.device, **summary.versions}):
+                    display.warning(warning)
+                display.line(f"going on from {notices.position(setup.state, setup.steps_per_epoch)}")
+            elif config.init_from is not None:
+                display.line(f"starting from the weights of {config.init_from}")
+            logbook.write_figures()  # a killed process may have written more than its checkpoint knows, or less
+            _train(config, setup, logbook, display, stop)
+
+            logits = predict(setup.state.model, setup.data.test.images, config.trainer.precision)
+            test = Evaluation.of(logits, setup.data.test.labels.cpu())
+            summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
+            _write_results(run_dir, config.logger, logits, setup, logbook.records)
+            display.result(test, _shown(run_dir))
+            return Result(logbook.records, test, setup.state.model, run_dir)
         finally:
             torch.set_num_threads(threads)  # the next job of a sweep has its own
 
 
-def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Display) -> Result:
+@dataclass(frozen=True)
+class _Setup:
+    """What a run trains, and with what."""
+
+    data: Dataset
+    fingerprint: int  # of the data
+    state: TrainState
+    augment: Callable[[Tensor], Tensor] | None
+    captured: CapturedStep | None
+    channels_last: bool
+    steps_per_epoch: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.train.images.device
+
+    @property
+    def validation(self) -> str:
+        """The split that chooses best.pt."""
+        data = self.data
+        return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
+
+
+def _set_up(config: schema.Config) -> _Setup:
+    """The machine, as PyTorch is told once, and all objects, freshly drawn from the seed."""
     if config.trainer.threads is not None:
         if config.trainer.threads > (cores := os.cpu_count() or 1):
             raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
@@ -85,110 +176,134 @@ def _run(config: schema.Config, run_dir: Path, summary: RunSummary, display: Dis
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
     torch.manual_seed(seeds[2])
     generator = Generator(device).manual_seed(seeds[1])
-    precision = config.trainer.precision
 
-    data = build.data(config.data).to(device)
+    data = build.data(config.data)
+    fingerprint = data.fingerprint()
+    data = data.to(device)
     model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
-    if config.init_from is not None:
-        checkpoint.load_weights(model, config.model.name, Path(os.path.expanduser(config.init_from)))
-    epochs = schema.run_length(config)
-    schedule = build.schedule(config.schedule, epochs)
     augment = build.augment(config.aug, generator)
     capture = build.cuda_graph(config, device)
-    state = TrainState(model, build.optimizer(config.optimizer, model, capturable=capture), generator)
-    captured, refusal = None, None
+    optimizer = build.optimizer(config.optimizer, model, capturable=capture)
+    captured = None
     if capture:
-        step = partial(train_step, model, state.optimizer, precision=precision)
-        captured = CapturedStep(step, state.optimizer, config.trainer.batch_size)
+        step = partial(train_step, model, optimizer, precision=config.trainer.precision)
+        captured = CapturedStep(step, optimizer, config.trainer.batch_size)
+    return _Setup(
+        data,
+        fingerprint,
+        TrainState(model, optimizer, generator),
+        augment,
+        captured,
+        channels_last,
+        steps_per_epoch=math.ceil(len(data.train) / config.trainer.batch_size),
+    )
 
-    validation = "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
-    summary.dataset = _describe(data, config.data.name, validation)
-    summary.parameters = sum(parameter.numel() for parameter in model.parameters())
+
+def _start(setup: _Setup, logbook: Logbook, config: schema.Config) -> bool:
+    """Bring the fresh state to where training goes on or begins; returns whether it goes on."""
+    state, epochs = setup.state, schema.run_length(config)
+    if logbook.last.exists():
+        logbook.records = checkpoint.restore(state, logbook.last, setup.fingerprint)
+        begun = state.epoch + (state.underway is not None)
+        if begun > epochs:
+            raise ConfigError(f"trainer.epochs={epochs}: the run has {begun} already; ask for as many or more")
+        return True
+    if config.init_from is not None:
+        source = Path(os.path.expanduser(config.init_from))
+        checkpoint.load_weights(state.model, config.model.name, source)
+    return False
+
+
+def _describe(summary: RunSummary, setup: _Setup, config: schema.Config) -> None:
+    """Into the summary: what was found when everything was built."""
+    data, device = setup.data, setup.device
+    summary.dataset = {
+        "name": data.name,
+        "asked_for": config.data.name,
+        "source": data.source,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "validation_on": setup.validation,
+        "test": len(data.test),
+        "classes": list(data.classes),
+        **data.notes,
+    }
+    summary.parameters = sum(parameter.numel() for parameter in setup.state.model.parameters())
     summary.device = {
         "type": device.type,
         "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
         "threads": torch.get_num_threads(),
-        "precision": precision,
-        "channels_last": channels_last,
+        "precision": config.trainer.precision,
+        "channels_last": setup.channels_last,
         "reuses_memory": machine.reuses_memory(),
         "cuda_graph": False,  # until a step has been recorded
     }
-    write_summary(run_dir / "summary.json", summary)
-    _introduce(display, config, data, validation, summary, epochs)
-
-    records: list[EpochRecord] = []
-    steps_per_epoch = math.ceil(len(data.train) / config.trainer.batch_size)
-    with display.progress(lambda: state.step, epochs * steps_per_epoch, steps_per_epoch):
-        for record in fit(
-            state,
-            data.train,
-            data.validation,
-            epochs=epochs,
-            batch_size=config.trainer.batch_size,
-            lr=config.optimizer.lr,
-            schedule=schedule,
-            augment=augment,
-            warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.Distort) else 0,
-            precision=precision,
-            step=captured,
-        ):
-            records.append(record)
-            display.epoch(record, epochs)
-            if captured is not None:
-                summary.device["cuda_graph"] = captured.recorded
-                if captured.refusal != refusal:  # once: in the first epoch, or after it if its batches are few
-                    refusal = captured.refusal
-                    display.line(f"warning: trainer.cuda_graph: no step can be recorded: {refusal}", "yellow")
-            _record_epoch(run_dir, summary, records, state, config, validation)
-            if augment is not None and config.logger.pictures and len(records) == 1:
-                _draw_samples(run_dir / "distorted.png", data, config, device)  # now: it would delay the first step
-
-    logits = predict(model, data.test.images, precision)
-    test = Evaluation.of(logits, data.test.labels.cpu())
-    summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
-    _write_results(run_dir, config.logger, logits, data, records, validation)
-    display.result(test, _shown(run_dir))
-    return Result(records, test, model, run_dir)
 
 
-def _record_epoch(
-    run_dir: Path,
-    summary: RunSummary,
-    records: list[EpochRecord],
-    state: TrainState,
-    config: schema.Config,
-    validation: str,
-) -> None:
-    """Metrics, checkpoints and the summary after an epoch. `best` is the highest val_acc, then the lowest val_loss."""
-    best = max(records, key=lambda record: (record.val_acc, -record.val_loss))
-    folder = run_dir / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    paths = [folder / "last.pt", folder / "best.pt"] if best is records[-1] else [folder / "last.pt"]
-    checkpoint.save(paths, state, config.model.name, config.model_dump())
-    write_metrics(run_dir / "metrics.csv", records)
-    summary.epochs = len(records)
-    summary.final = asdict(records[-1])
-    summary.best = {
-        "epoch": best.epoch,
-        "val_loss": best.val_loss,
-        "val_acc": best.val_acc,
-        "chosen_on": validation,
-    }
-    write_summary(run_dir / "summary.json", summary)
+def _train(config: schema.Config, setup: _Setup, logbook: Logbook, display: Display, stop: Stop) -> None:
+    """All epochs that are left. Raises KeyboardInterrupt, after a checkpoint, when a signal asked to stop."""
+    state, data, captured = setup.state, setup.data, setup.captured
+    epochs, refusal = schema.run_length(config), None
+    with display.progress(lambda: state.step, epochs * setup.steps_per_epoch, setup.steps_per_epoch), stop.deferred():
+        while state.epoch < epochs:
+            records = fit(
+                state,
+                data.train,
+                data.validation,
+                epochs=epochs,
+                batch_size=config.trainer.batch_size,
+                lr=config.optimizer.lr,
+                schedule=build.schedule(config.schedule, epochs),
+                augment=setup.augment,
+                warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.Distort) else 0,
+                precision=config.trainer.precision,
+                step=captured,
+                pause=lambda: stop.wanted is not None or logbook.is_due(),
+            )
+            for record in _with_memory(records, state.model, data.train, config.trainer):
+                display.epoch(record, epochs)
+                if captured is not None:
+                    logbook.summary.device["cuda_graph"] = captured.recorded
+                    if captured.refusal != refusal:  # once: in the first epoch, or after it if its batches are few
+                        refusal = captured.refusal
+                        display.warning(f"trainer.cuda_graph: no step can be recorded: {refusal}")
+                logbook.write_epoch(state, record, last=state.epoch == epochs)
+                for warning in notices.plateau(logbook.records, config, len(data.classes)):
+                    display.warning(warning)
+                if setup.augment is not None and config.logger.pictures and record.epoch == 1:
+                    _draw_samples(logbook.run_dir / "distorted.png", setup, config)  # now: the first step need not wait
+            if state.epoch < epochs:  # it paused
+                logbook.write_checkpoint(state)
+                if stop.wanted is not None:
+                    raise KeyboardInterrupt(stop.wanted)
+
+
+def _with_memory(
+    records: Iterator[EpochRecord], model: nn.Module, train: Split, trainer: schema.Trainer
+) -> Iterator[EpochRecord]:
+    """The records; where memory does not suffice, raises DigitnetError with what would fit."""
+    try:
+        yield from records
+        return
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+    # Here, where the exception and with it the activations of the step are gone.
+    fitting = largest_batch(model, train, trainer.batch_size, trainer.precision)
+    raise DigitnetError(
+        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {train.images.device.type} has; "
+        + (f"trainer.batch_size={fitting} fits" if fitting else "not even a batch of one image fits")
+    )
 
 
 def _write_results(
-    run_dir: Path,
-    logger: schema.Logger,
-    logits: Tensor,
-    data: Dataset,
-    records: list[EpochRecord],
-    validation: str,
+    run_dir: Path, logger: schema.Logger, logits: Tensor, setup: _Setup, records: list[EpochRecord]
 ) -> None:
     """predictions.csv and the pictures, from the test set's logits (N, classes)."""
+    data = setup.data
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
     if logger.predictions:
@@ -203,17 +318,18 @@ def _write_results(
 
         pictures.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
         pictures.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
-        pictures.draw_curves(run_dir / "curves.png", records, validation, chance=1 - 1 / len(data.classes))
+        pictures.draw_curves(run_dir / "curves.png", records, setup.validation, chance=1 - 1 / len(data.classes))
 
 
-def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torch.device) -> None:
+def _draw_samples(path: Path, setup: _Setup, config: schema.Config) -> None:
     """The sheet of distorted samples, one column a class, from a generator of its own: it changes nothing else."""
     from digitnet import pictures
 
-    labels = data.train.labels.cpu()
+    train = setup.data.train
+    labels = train.labels.cpu()
     firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:10]]
-    originals = data.train.images[firsts]
-    augment = build.augment(config.aug, Generator(device).manual_seed(config.seed))
+    originals = train.images[firsts]
+    augment = build.augment(config.aug, Generator(setup.device).manual_seed(config.seed))
     assert augment is not None
     rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
     pictures.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())
@@ -222,13 +338,13 @@ def _draw_samples(path: Path, data: Dataset, config: schema.Config, device: torc
 @contextlib.contextmanager
 def _recorded(run_dir: Path, summary: RunSummary) -> Iterator[None]:
     """Write down how the block ended: finished, failed, diverged or interrupted."""
-    start = time.perf_counter()
+    start = time.perf_counter() - summary.seconds
     try:
         yield
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            kept = f"checkpoints/last.pt is of epoch {summary.epochs}" if summary.epochs else "no epoch was finished"
-            error.args = (f"interrupted; {kept}; {_shown(run_dir)}",)
+            kept = f"checkpoints/last.pt is of step {summary.steps:,}" if summary.steps else "no checkpoint was written"
+            error.args = (f"interrupted; {kept}; to go on: digitnet resume {shlex.quote(str(_shown(run_dir)))}",)
         known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         summary.status = known.get(type(error), "failed")
         summary.error = str(error) or repr(error)
@@ -241,58 +357,6 @@ def _recorded(run_dir: Path, summary: RunSummary) -> Iterator[None]:
     summary.status = "finished"
     summary.seconds = time.perf_counter() - start
     write_summary(run_dir / "summary.json", summary)
-
-
-def _claim(run_dir: Path) -> None:
-    """Make the folder this run's own, or raise ConfigError if it is another's."""
-    try:
-        os.close(os.open(run_dir / "summary.json", os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        raise ConfigError(f"{run_dir}: {TAKEN}") from None
-
-
-def _introduce(
-    display: Display, config: schema.Config, data: Dataset, validation: str, summary: RunSummary, epochs: int
-) -> None:
-    """The lines before the epochs: the data first."""
-    source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
-    display.line(
-        f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
-        f"validation on the {validation}"
-    )
-    distorted = ""
-    if isinstance(config.aug, schema.Distort):
-        distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
-    display.line(f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}")
-    threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
-    display.line(
-        f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
-        f"{plural(epochs, 'epoch')} of batches of {config.trainer.batch_size}, {config.trainer.precision}, "
-        f"seed {config.seed}, on {summary.device['name']}{threads}"
-    )
-    doubts = [doubt for _, doubt in schema.doubts(config)]
-    if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not machine.has_bfloat16("cpu"):
-        doubts.append("trainer.precision=bf16: this processor has no such arithmetic; fp32 is faster on it")
-    if config.trainer.cuda_graph and summary.device["type"] != "cuda":
-        doubts.append(f"trainer.cuda_graph=true: there is none on {summary.device['name']}")
-    for doubt in doubts:
-        display.line(f"warning: {doubt}", "yellow")
-    if config.init_from is not None:
-        display.line(f"starting from the weights of {config.init_from}")
-
-
-def _describe(data: Dataset, asked_for: str, validation: str) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "asked_for": asked_for,
-        "source": data.source,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "validation_on": validation,
-        "test": len(data.test),
-        "classes": list(data.classes),
-        **data.notes,
-    }
 
 
 def _shown(path: Path) -> Path:

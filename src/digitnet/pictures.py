@@ -1,5 +1,6 @@
 """The pictures of a run, drawn by matplotlib without a screen. Images come as (N, 1, 28, 28) uint8 on the CPU."""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from digitnet.records import EpochRecord
+from digitnet.records import EpochRecord, write_atomically
 
 SIDE = 10  # images in a row
 
@@ -43,7 +44,7 @@ def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Te
         else:
             axes.text(0.1, 1.15, true, color="blue", fontsize=7, transform=axes.transAxes)
             axes.text(0.1, 1.02, guess, color="red", fontsize=7, transform=axes.transAxes)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def draw_confusion(path: Path, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
@@ -76,7 +77,7 @@ def draw_confusion(path: Path, labels: Tensor, predicted: Tensor, classes: Seque
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"Confusion matrix, {len(labels):,} test images")
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, chance: float) -> None:
@@ -105,7 +106,7 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def draw_distorted(path: Path, originals: Tensor, distorted: Tensor) -> None:
@@ -119,4 +120,10 @@ def draw_distorted(path: Path, originals: Tensor, distorted: Tensor) -> None:
         axes = figure.add_subplot(rows + 1, columns, place)
         axes.imshow(255 - image.numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())

@@ -1,5 +1,6 @@
 """What a run leaves on disk as figures: metrics.csv, a row an epoch, and summary.json with what made them."""
 
+import contextlib
 import csv
 import io
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from digitnet import __version__
+
+SCRATCH = ".unfinished-"  # what begins so, was being written when a process was killed
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,45 @@ class RunSummary:
     device: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
     epochs: int = 0  # finished ones
+    steps: int = 0  # that checkpoints/last.pt knows of
     final: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
-    seconds: float = 0.0
+    seconds: float = 0.0  # of all processes that worked on it, as far as they got to write it down
+    config: dict[str, Any] = field(default_factory=dict)  # resolved; what `digitnet resume` goes on with
+    process: dict[str, Any] = field(default_factory=dict)  # `pid` and `host` of the last that worked on it
+    resumed: list[str] = field(default_factory=list)  # the commands that went on with it
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` whole or not at all: a reader never sees half a file under this name, not even after a crash."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace `path` whole or not at all: a reader never sees half a file under this name, not even after a crash.
+
+    Raises OSError, which names `path`.
+    """
+    scratch = path.with_name(f"{SCRATCH}{path.name}")
     try:
         with scratch.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)  # on a full disk it would be in the way
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)  # on a full disk it would be in the way
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a renaming to the disk: the new name, too, is there after a loss of power."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
@@ -94,8 +118,18 @@ def write_summary(path: Path, summary: RunSummary) -> None:
 
 
 def read_summary(path: Path) -> RunSummary:
-    """The inverse of `write_summary`."""
-    return RunSummary(**json.loads(path.read_text()))
+    """The inverse of `write_summary`; keys that this version does not know are left out.
+
+    Raises OSError, or ValueError where it is something else.
+    """
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+        raise ValueError("not an object")
+    known = {f.name for f in fields(RunSummary)}
+    try:
+        return RunSummary(**{key: value for key, value in content.items() if key in known})
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def versions() -> dict[str, str]:

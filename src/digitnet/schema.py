@@ -16,7 +16,20 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
+# What `digitnet resume` may change: it does not make the epochs that are done another run's.
+CHANGEABLE = (
+    "trainer.epochs",
+    "trainer.threads",
+    "trainer.reuse_memory",
+    "trainer.cuda_graph",
+    "trainer.plateau_epochs",
+    "checkpoint",
+    "logger",
+    "data.root",
+    "device",
+)
 GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment")  # that have options
+SECTIONS = ("trainer", "checkpoint")  # that have keys only
 TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "auto": 60_000, "digits": 1437}
 
 
@@ -164,6 +177,13 @@ class Trainer(Group):
     channels_last: bool | None
     reuse_memory: bool
     cuda_graph: bool | None
+    plateau_epochs: Count | None
+
+
+class Checkpoint(Group):
+    every_epochs: Count
+    every_minutes: Positive | None
+    keep: Annotated[int, Field(ge=0)] | None
 
 
 class Config(Group):
@@ -179,6 +199,7 @@ class Config(Group):
     device: Device
     logger: Logger
     trainer: Trainer
+    checkpoint: Checkpoint
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     init_from: str | None
 

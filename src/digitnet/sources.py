@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
-from digitnet.schema import GROUPS
+from digitnet.schema import GROUPS, SECTIONS
 
 CONF_PACKAGE = "digitnet.conf"
 ROOT = "config"  # the file that names the default option of each group
@@ -233,7 +233,7 @@ class Tree:
     def lint(self, source: Source, defaults: Iterable[Default]) -> Iterator[Fault]:
         """What is wrong with a file for itself, apart from its values."""
         top = source.group.split("/")[0]
-        if top and top not in (*GROUPS, "trainer", "hydra"):
+        if top and top not in (*GROUPS, *SECTIONS, "hydra"):
             yield Fault(no_group(top, GROUPS), file=source.path)
             return
         if top in GROUPS and top not in (source.group, "experiment"):
@@ -257,7 +257,7 @@ class Tree:
         """In a file that sets any group: a group is a mapping, and its option is chosen in defaults."""
         for key, value in _items(source.root):
             name, line = key.value, key.start_mark.line + 1
-            if name not in (*GROUPS, "trainer", "hydra"):
+            if name not in (*GROUPS, *SECTIONS, "hydra"):
                 continue
             if not isinstance(value, yaml.MappingNode):
                 shown = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"

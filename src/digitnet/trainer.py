@@ -2,16 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from digitnet.capture import Step
-from digitnet.checkpoint import TrainState
+from digitnet.checkpoint import TrainState, Underway
 from digitnet.data import Split
 from digitnet.errors import DivergedError
 from digitnet.evaluate import evaluate
@@ -19,6 +20,7 @@ from digitnet.optim import Schedule
 from digitnet.records import EpochRecord
 
 CHUNK = 1024  # images gathered, scaled and distorted at once: many batches, so that the cost of each call is shared
+LOOK_SECONDS = 1.0  # between looks at the losses within an epoch, for which the processor waits for a GPU
 
 
 def train_step(model: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor, precision: str) -> Tensor:
@@ -54,46 +56,64 @@ def fit(
     warmup_epochs: int = 0,
     precision: str = "fp32",
     step: Step | None = None,
+    pause: Callable[[], bool] | None = None,
 ) -> Iterator[EpochRecord]:
     """Train `state` up to `epochs` epochs, each a permutation of `train`, and yield a record after each.
 
     The learning rate of every step is `lr * schedule(epochs done so far)`. `augment` maps images (B, 1, 28, 28)
     float32 to the same shape, and stays away in the first `warmup_epochs`. `step` stands in for `train_step`, for
-    instance captured. Raises DivergedError, before the record, when a loss is no longer a number.
+    instance captured. `pause` is asked after every chunk of batches: when it says so, `fit` returns, be it within an
+    epoch, and the next `fit` of the same state goes on there. Raises DivergedError, before the record, and before a
+    pause, when a loss or a weight is no longer a number.
     """
     device = train.images.device
     step = step or partial(train_step, state.model, state.optimizer, precision=precision)
+    parameters = list(state.model.parameters())
     steps_per_epoch = math.ceil(len(train) / batch_size)
     chunk_size = batch_size * max(1, CHUNK // batch_size)
+
+    def rate(step: int) -> float:
+        return lr * schedule(step / steps_per_epoch)
+
     while state.epoch < epochs:
-        start = time.perf_counter()
+        start = looked = time.perf_counter()
+        if state.underway is None:
+            state.underway = Underway(torch.randperm(len(train), generator=state.generator, device=device))
+        underway = state.underway
         distort = augment if state.epoch >= warmup_epochs else None
-        sums = []  # (loss, correct answers) of each chunk, on the device, read once at the end of the epoch
         state.model.train()
-        order = torch.randperm(len(train), generator=state.generator, device=device)
-        for chunk in order.split(chunk_size):
+        for first in range(underway.done, len(train), chunk_size):
+            chunk = underway.order[first : first + chunk_size]
             images = train.images[chunk].float().div_(255)
             labels = train.labels[chunk]
             if distort is not None:
                 images = distort(images)
             logits = []
             for batch, target in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-                set_lr(state.optimizer, lr * schedule(state.step / steps_per_epoch))
+                set_lr(state.optimizer, rate(state.step))
                 logits.append(step(batch, target))
                 state.step += 1
-            seen = torch.cat(logits).float()
-            sums.append(torch.stack([F.cross_entropy(seen, labels, reduction="sum"), (seen.argmax(1) == labels).sum()]))
-        train_loss, train_acc = (torch.stack(sums).cpu().double().sum(0) / len(train)).tolist()
-        train_seconds = time.perf_counter() - start
+            underway.sums.append(_measure(torch.cat(logits).float(), labels, parameters))
+            underway.done += len(chunk)
+            stop = pause is not None and pause()
+            if stop or time.perf_counter() - looked > LOOK_SECONDS:
+                _read(state, batch_size, chunk_size, rate)
+                looked = time.perf_counter()
+            if stop:
+                underway.seconds += time.perf_counter() - start
+                return
+        train_loss, train_acc = (_read(state, batch_size, chunk_size, rate)[:, :2].sum(0) / len(train)).tolist()
+        train_seconds = underway.seconds + time.perf_counter() - start
 
         found = evaluate(state.model, validation.images, validation.labels, precision)
-        first_lr = lr * schedule(float(state.epoch))
-        state.epoch += 1
-        if not (math.isfinite(train_loss) and math.isfinite(found.loss)):
+        first_lr = rate(state.step - steps_per_epoch)
+        if not math.isfinite(found.loss):
             raise DivergedError(
-                f"epoch {state.epoch}: the loss is {train_loss if not math.isfinite(train_loss) else found.loss}; "
-                f"lower optimizer.lr (it was {first_lr:g})"
+                f"epoch {state.epoch + 1}: the validation loss is {found.loss};\n"
+                f"lower optimizer.lr (it was {first_lr:g}), or begin with little: schedule=onecycle"
             )
+        state.epoch += 1
+        state.underway = None
         yield EpochRecord(
             epoch=state.epoch,
             lr=first_lr,
@@ -101,6 +121,56 @@ def fit(
             train_acc=train_acc,
             val_loss=found.loss,
             val_acc=found.accuracy,
-            epoch_seconds=time.perf_counter() - start,
+            epoch_seconds=underway.seconds + time.perf_counter() - start,
             images_per_second=len(train) / train_seconds,
         )
+
+
+@torch.no_grad()
+def _measure(logits: Tensor, labels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """What a chunk of batches gave, (4,) float32 on the device: the sum of the losses, correct answers, images before
+    the first whose loss is no number, and the norm of the weights afterwards.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    good = losses.isfinite().cumprod(0).sum()
+    return torch.stack([losses.sum(), (logits.argmax(1) == labels).sum(), good, get_total_norm(parameters)])
+
+
+def _read(state: TrainState, batch_size: int, chunk_size: int, rate: Callable[[int], float]) -> Tensor:
+    """The rows of the epoch so far, (chunks, 4) float64 on the CPU, for which the processor waits.
+
+    Raises DivergedError, with the step, at the first that holds something else than numbers.
+    """
+    assert state.underway is not None
+    rows = torch.stack(state.underway.sums).cpu().double()
+    for number, (loss, _, good, norm) in enumerate(rows.tolist()):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            first = number * chunk_size
+            image = min(first + int(good), state.underway.done - 1, first + chunk_size - 1)
+            step = image // batch_size  # of the epoch, from 0
+            steps_per_epoch = math.ceil(len(state.underway.order) / batch_size)
+            what = f"the loss is {loss}" if not math.isfinite(loss) else "a weight is no longer a number"
+            raise DivergedError(
+                f"epoch {state.epoch + 1}, step {step + 1:,} of {steps_per_epoch:,}: {what};\n"
+                f"lower optimizer.lr (it was {rate(state.epoch * steps_per_epoch + step):g}), "
+                "or begin with little: schedule=onecycle"
+            )
+    return rows
+
+
+def largest_batch(model: nn.Module, train: Split, batch_size: int, precision: str) -> int:
+    """The largest of `batch_size` / 2, / 4, … whose gradients there is memory for; 0 if not for one image."""
+    while batch_size > 1:
+        batch_size //= 2
+        model.zero_grad()
+        if train.images.device.type == "cuda":
+            torch.cuda.empty_cache()
+        images, labels = train.images[:batch_size].float().div_(255), train.labels[:batch_size]
+        try:
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            return batch_size
+        except RuntimeError:  # torch.OutOfMemoryError is one
+            continue
+    return 0

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from digitnet.errors import ConfigError, did_you_mean
 
-NAMES = ("completion", "help", "schema", "validate")
+NAMES = ("completion", "help", "resume", "schema", "validate")
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from digitnet.schema import GROUPS, Config, Group
+from digitnet.schema import GROUPS, SECTIONS, Config, Group
 from digitnet.sources import Tree
 
 
@@ -51,7 +51,7 @@ def _schema(name: str) -> dict[str, Any]:
     for option in packaged.names:
         source = packaged.read(option)
         for key, comment in source.comments.items():
-            comments.setdefault(f"{source.group or 'trainer'}.{key}", comment)
+            comments.setdefault(f"{source.group}.{key}", comment)
     return json_schema(name, comments)
 
 
@@ -83,12 +83,12 @@ def _object(kind: type[Group], group: str, comments: Mapping[str, str], definiti
     definitions |= {key: value for key, value in found.get("$defs", {}).items() if group}
     properties: dict[str, Any] = {}
     for key, shape in found["properties"].items():
-        if not group and (key in GROUPS or key == "trainer"):
+        if not group and key in (*GROUPS, *SECTIONS):
             properties[key] = _field(key, comments, definitions)
             continue
         shape.pop("title", None)
         properties[key] = {"anyOf": [*shape.pop("anyOf", [shape]), {"$ref": "#/$defs/open"}]}
-        if comment := comments.get(f"{group or 'trainer'}.{key}"):
+        if comment := comments.get(f"{group if group in GROUPS else ''}.{key}"):
             properties[key]["description"] = comment
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

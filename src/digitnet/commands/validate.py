@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
-from digitnet.schema import GROUPS, Config, doubts, run_length
+from digitnet.schema import GROUPS, SECTIONS, Config, doubts, run_length
 from digitnet.sources import ROOT, Tree, no_group
 
 
@@ -80,9 +80,9 @@ def _all(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
                 yield Tree(tree.directories, name), ()
         elif name not in chosen and group in GROUPS:
             yield tree, (f"{group}={option}",)
-        elif group in ("hydra", "trainer"):
+        elif group in ("hydra", *SECTIONS):
             group, _, option = name.rpartition("/")
-            yield tree, (f"{'+' if group == 'trainer' else ''}{group}={option}",)
+            yield tree, (f"{'+' if group in SECTIONS else ''}{group}={option}",)
 
 
 def _is_root(name: str, tree: Tree) -> bool:
@@ -149,7 +149,7 @@ def _strays(tree: Tree) -> Iterator[Finding]:
     for directory in tree.own:
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
-            if len(name.parts) > 1 and name.parts[0] in (*GROUPS, "trainer"):
+            if len(name.parts) > 1 and name.parts[0] in (*GROUPS, *SECTIONS):
                 if path.suffix == ".yml":
                     yield Finding("error", Fault("is not looked at: the ending is .yaml", file=path))
             elif len(name.parts) > 1 and name.parts[0] != "hydra" and path.suffix == ".yaml":

@@ -1,6 +1,7 @@
 """From the command line and YAML to a checked configuration. The only room that knows Hydra."""
 
 import contextlib
+import copy
 import os
 import re
 import secrets
@@ -28,7 +29,8 @@ from digitnet.compose.guard import check_form, check_harmless, check_root
 from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
-from digitnet.schema import GROUPS, Config
+from digitnet.lock import taken
+from digitnet.schema import CHANGEABLE, GROUPS, Config
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
 # Cached by the config, so that every look at the run's folder gives the same.
@@ -54,7 +56,7 @@ class Plan:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             if folder.is_dir():
-                raise ConfigError(f"{self.run_dir}: {TAKEN}") from error
+                raise ConfigError(taken(self.run_dir)) from error
             raise _no_folder(error, "run") from error
         except OSError as error:
             raise _no_folder(error, "run") from error
@@ -76,13 +78,52 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
             raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
         run_dir = _folder(composed, "run.dir")
         if any((run_dir / name).exists() for name in ("summary.json", ".hydra")):
-            raise ConfigError(f"{run_dir}: {TAKEN}")
+            raise ConfigError(taken(run_dir))
         return Plan(config, run_dir, _command(overrides, tree), composed)
 
 
 def load(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
     """The configuration that `overrides` ask for. Raises ConfigError with all that is wrong with it."""
     return plan(overrides, Tree.at(config_dir)).config
+
+
+def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Config:
+    """The configuration of a run, as its summary.json has it, with what may change when it is gone on with.
+
+    `run` names it in messages. Raises ConfigError where the configuration is none, or an override is of a key that
+    makes a run what it is.
+    """
+    content = copy.deepcopy(content)
+    for override in overrides:
+        check_form(override)
+        key, _, _ = override.partition("=")
+        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE):
+            known = list(checks.keys(content))
+            if key not in known:
+                raise ConfigError(checks.no_key(key, known))
+            raise ConfigError(
+                f"{override}: a run goes on as it began, but for {', '.join(CHANGEABLE)};\n"
+                f"for a new one from its weights: digitnet {override} init_from={run}"
+            )
+        try:
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+            value = parsed.value()
+        except Exception as error:
+            raise ConfigError(f"{override}: cannot be read ({first_line(error)})") from error
+        if parsed.is_sweep_override():
+            raise ConfigError(f"{override}: one value, not several")
+        group, _, leaf = key.rpartition(".")
+        if key == "device":
+            group, leaf = "device", "name"
+        if leaf not in content.get(group, {}):
+            raise ConfigError(checks.no_key(key, checks.keys(content)))
+        content[group][leaf] = value
+    try:
+        return checks.check(content)
+    except ConfigError as error:
+        if overrides:
+            raise
+        raise ConfigError(f"{run}/summary.json: {error}") from error
 
 
 def try_out(overrides: Sequence[str], tree: Tree) -> Config | None:

@@ -1,0 +1,85 @@
+"""Go on with a run that was killed, interrupted, or is to have more epochs.
+
+digitnet resume RUN_DIR                      from its last checkpoint, with its own configuration
+digitnet resume RUN_DIR trainer.epochs=30    beyond the epochs that it had
+
+On a CPU the figures and weights are to the last bit those of a run that was never interrupted. What makes a run what it
+is cannot be changed; trainer.epochs, checkpoint.*, logger.*, data.root and how the machine is used can.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from digitnet.errors import CheckpointError, ConfigError, one_line
+
+if TYPE_CHECKING:
+    from digitnet.experiment import Result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what is to be otherwise from here on"
+    )
+    parser.add_argument("--trust", action="store_true", help="import the network that the run names (model=custom)")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Resume it, or say that it is done. Raises a DigitnetError, or OSError, where that cannot be."""
+    if resume(options.run_dir, *options.overrides, trust=options.trust) is None:
+        print(f"{options.run_dir}: finished; trainer.epochs=N goes on up to N")
+
+
+def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result | None":
+    """Go on with the run in `run_dir`; None if it is finished and no more epochs are asked for.
+
+    >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
+
+    A network of the run's own (model=custom) is imported only if you `trust` its folder. Raises ConfigError,
+    CheckpointError and, as the run itself does, other DigitnetErrors; the text says what to do.
+    """
+    from digitnet.compose import changed  # Hydra's half a second, which --help need not wait for
+    from digitnet.records import read_summary
+    from digitnet.schema import run_length
+
+    folder = Path(run_dir)
+    try:
+        summary = read_summary(folder / "summary.json")
+    except FileNotFoundError:
+        hint = (
+            "it did not get as far as training; start it again" if (folder / ".hydra").is_dir() else "give one of a run"
+        )
+        raise ConfigError(f"{folder}: no summary.json there; {hint}") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{folder}: not a folder; give that of a run") from None
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'summary.json'}: not a run's summary ({one_line(error)})") from error
+    # A folder from somebody else could lead writes to any file of the user's.
+    if links := [path for path in [folder / "checkpoints", *folder.rglob("*")] if path.is_symlink()]:
+        raise CheckpointError(f"{links[0]}: a link, which no run makes; replace it by what it stands for")
+    if not summary.config:
+        raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
+    config = changed(summary.config, overrides, str(folder))
+    if config.model.name == "custom" and not trust:
+        raise ConfigError(
+            f"{folder}: its network is {config.model.target}, which would be imported and run;\n"
+            "if you trust whom the folder is from, add --trust"
+        )
+    if summary.status == "diverged":
+        raise ConfigError(
+            f"{folder}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
+            f"from its best weights if you like: init_from={folder / 'checkpoints' / 'best.pt'}"
+        )
+    if run_length(config) < summary.epochs:
+        raise ConfigError(
+            f"trainer.epochs={run_length(config)}: the run has {summary.epochs} already; ask for as many or more"
+        )
+    if summary.status == "finished" and run_length(config) == summary.epochs:
+        return None
+
+    from digitnet import experiment
+
+    command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
+    return experiment.resume(config, folder, command)

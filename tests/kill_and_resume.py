@@ -1,0 +1,61 @@
+"""A process that trains in forks of itself: `python kill_and_resume.py RUN_DIR OVERRIDE …`.
+
+For each line of standard input, a number STALL, a fork starts or goes on with the run in RUN_DIR. A STALL of
+N > 0 stops the fork inside its N-th call of fsync or replace, so that a test can kill it in the midst of a write. The
+fork's process id is printed, then `stalled` or, when it has ended, its exit code. Importing torch takes seconds, which
+thirty kills need not wait for.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from digitnet import experiment, resume
+from digitnet.compose import load
+
+
+def work(run_dir: Path, overrides: list[str], stall: int) -> None:
+    calls = 0
+
+    def stalling(original: object) -> object:
+        def call(*arguments: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == stall:
+                say("stalled")
+                time.sleep(600)
+            return original(*arguments)  # type: ignore[operator]
+
+        return call
+
+    if stall:
+        os.fsync = stalling(os.fsync)  # type: ignore[assignment]
+        os.replace = stalling(os.replace)  # type: ignore[assignment]
+        Path.replace = stalling(Path.replace)  # type: ignore[method-assign,assignment]
+    if (run_dir / "summary.json").exists():
+        resume(run_dir)
+    else:
+        experiment.run(load(overrides), run_dir)
+
+
+def say(word: object) -> None:
+    os.write(out, f"{word}\n".encode())
+
+
+out = os.dup(1)
+os.dup2(2, 1)  # what runs print is no answer
+run_dir, *overrides = sys.argv[1:]
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work(Path(run_dir), overrides, int(line))
+            code = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    say(child)
+    say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -1,0 +1,87 @@
+"""A run that is killed again and again, at any moment, and gone on with: every file whole, the result the same."""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from conftest import TINY
+from digitnet import checkpoint, run
+from digitnet.records import EpochRecord, read_metrics, read_summary
+
+OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=8", "trainer.threads=1", "optimizer=adam", "aug=distort"]
+OPTIONS += ["checkpoint.every_minutes=0.001", "checkpoint.keep=2", "schedule=cosine"]
+KILLS = 30
+
+
+def timeless(run_dir: Path) -> list[EpochRecord]:
+    return [replace(record, epoch_seconds=0, images_per_second=0) for record in read_metrics(run_dir / "metrics.csv")]
+
+
+def check_files(run_dir: Path) -> None:
+    """Every file that there is can be read, and they agree."""
+    if (run_dir / "summary.json").exists():
+        assert read_summary(run_dir / "summary.json").status in ("running", "finished")
+    if (run_dir / "metrics.csv").exists():
+        epochs = [record.epoch for record in read_metrics(run_dir / "metrics.csv")]
+        assert epochs == list(range(1, len(epochs) + 1))
+    for path in run_dir.glob("checkpoints/[!.]*"):
+        checkpoint.load(path)
+
+
+@contextmanager
+def nursery(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    script = Path(__file__).with_name("kill_and_resume.py")
+    process = subprocess.Popen(
+        [sys.executable, script, run_dir, *OPTIONS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_thirty_kills(tmp_path: Path) -> None:
+    run_dir, dice = tmp_path / "killed", random.Random(0)
+    killed: list[str] = []
+    with nursery(run_dir) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while True:
+            done = len(killed) == KILLS
+            stall = dice.randint(1, 40) if len(killed) % 3 == 2 and not done else 0  # every third inside a write
+            process.stdin.write(f"{stall}\n")
+            child = int(process.stdout.readline())
+            patience = 60 if stall or done else dice.uniform(0.02, 0.9)
+            answered, _, _ = select.select([process.stdout], [], [], patience)
+            answer = process.stdout.readline().strip() if answered else "running"
+            check_files(run_dir)
+            if answer not in ("running", "stalled"):
+                assert answer == "0"
+                break
+            os.kill(child, signal.SIGKILL)
+            killed.append(answer)
+            assert process.stdout.readline() == "-9\n"
+            check_files(run_dir)
+    assert len(killed) == KILLS, "done before it was killed as often as that"
+    assert killed.count("stalled") >= KILLS // 6
+
+    whole = run(*OPTIONS, run_dir=tmp_path / "whole").run_dir
+    assert timeless(run_dir) == timeless(whole)
+    ours, theirs = (read_summary(folder / "summary.json") for folder in (run_dir, whole))
+    assert (ours.status, ours.test, ours.steps) == ("finished", theirs.test, theirs.steps)
+    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) for folder in (run_dir, whole)]
+    assert names[0] == [name for name in names[1] if ".hydra" not in name]  # nor is anything unfinished left
+    for name in ("last.pt", "best.pt", "epoch_7.pt", "epoch_8.pt"):
+        ours_, theirs_ = (checkpoint.load(folder / "checkpoints" / name) for folder in (run_dir, whole))
+        assert all(torch.equal(ours_["model"][key], theirs_["model"][key]) for key in theirs_["model"])
+        assert torch.equal(ours_["generator"], theirs_["generator"])

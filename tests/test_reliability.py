@@ -1,0 +1,398 @@
+"""What can go wrong around a run: signals, a second process, a full or vanished disk, foreign folders."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import TINY, Command, run_folder, write
+from digitnet import checkpoint, resume, run
+from digitnet.errors import ConfigError
+from digitnet.records import read_metrics, read_summary
+
+LONG = [*TINY, "trainer.epochs=1000", "trainer.threads=1", "hydra.run.dir=here"]
+HERE = Path("here")
+
+
+def started(*overrides: str) -> subprocess.Popen[str]:
+    """A run in a process of its own, which has finished an epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitnet", *LONG, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (HERE / "metrics.csv").exists() or not figures(HERE):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def figures(run_dir: Path) -> list[tuple[Any, ...]]:
+    return [(r.epoch, r.lr, r.train_loss, r.val_loss) for r in read_metrics(run_dir / "metrics.csv")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_within_the_epoch(number: signal.Signals) -> None:
+    process = started("checkpoint.every_epochs=1000", "checkpoint.every_minutes=null", "data.enlarge_to=10000")
+    assert not (HERE / "checkpoints" / "last.pt").exists()
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    summary = read_summary(HERE / "summary.json")
+    assert summary.status == "interrupted"
+    last = checkpoint.load(HERE / "checkpoints" / "last.pt")
+    step = last["step"]
+    assert step == summary.steps
+    assert last["underway"] is not None
+    assert step % 313 % 32 == 0  # of an epoch's 313 batches; they are trained on in chunks of 32
+    assert len(figures(HERE)) == summary.epochs == last["epoch"] >= 1
+    assert err == f"error: interrupted; checkpoints/last.pt is of step {step:,}; to go on: digitnet resume here\n"
+    assert (HERE / "train.log").read_text().endswith(err)
+
+
+def test_a_second_process_is_refused_by_the_first_ones_name(command: Command) -> None:
+    process = started()
+    for arguments in (["resume", "here"], [*TINY, "hydra.run.dir=here"]):
+        done = command(*arguments)
+        assert done.code in (1, 2)
+        host = os.uname().nodename
+        assert done.err == (
+            f"error: here: process {process.pid} on {host} is at work there; wait for it, or stop it first\n"
+        )
+    process.kill()
+    process.communicate()
+    done = command("resume", "here", f"trainer.epochs={len(figures(HERE)) + 2}")  # the lock of the dead is nobody's
+    assert (done.code, done.err) == (0, "")
+
+
+def test_fifty_runs_of_one_second_have_fifty_folders() -> None:
+    """Forks of one process, so that they begin together; each claims a folder as a run does."""
+    code = """
+import os, sys
+from digitnet.compose import plan
+from digitnet.sources import Tree
+ready, go = os.pipe()
+for _ in range(50):
+    if os.fork() == 0:
+        os.close(go)
+        os.read(ready, 1)  # until the parent lets go
+        plan(sys.argv[1:], Tree.at(None)).write()
+        os._exit(0)
+os.close(go)
+sys.exit(any(os.wait()[1] for _ in range(50)))
+"""
+    assert subprocess.run([sys.executable, "-c", code, *TINY]).returncode == 0
+    assert len(list(Path("outputs").glob("*/*/.hydra/config.yaml"))) == 50
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of two megabytes, in memory."""
+    folder = Path("disk").resolve()
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+def test_a_full_disk(command: Command, small_disk: Path) -> None:
+    run_dir = small_disk / "run"
+    assert command(*TINY, "trainer.epochs=2", f"hydra.run.dir={run_dir}").code == 0
+    before = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    fill(small_disk)
+    done = command("resume", str(run_dir), "trainer.epochs=4")
+    assert done.code == 1
+    assert done.err.startswith(f"error: {run_dir}/")
+    assert done.err.endswith(": No space left on device\n")
+    assert checkpoint.load(run_dir / "checkpoints" / "last.pt")["step"] == before["step"]
+    assert [epoch for epoch, *_ in figures(run_dir)] == [1, 2]
+    (small_disk / "ballast").unlink()
+    assert command("resume", str(run_dir), "trainer.epochs=4").code == 0
+    assert [epoch for epoch, *_ in figures(run_dir)] == [1, 2, 3, 4]
+    assert read_summary(run_dir / "summary.json").status == "finished"
+
+
+def test_a_disk_that_fills_while_training(small_disk: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitnet", *LONG[:-1], f"hydra.run.dir={small_disk / 'run'}", "checkpoint.keep=null"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.startswith(f"error: {small_disk}/run/")
+    assert err.endswith(": No space left on device\n")
+    for path in (small_disk / "run" / "checkpoints").glob("[!.]*"):
+        checkpoint.load(path)
+
+
+def test_a_read_only_folder(command: Command, small_disk: Path) -> None:
+    run_dir = small_disk / "run"
+    assert command(*TINY, "trainer.epochs=1", f"hydra.run.dir={run_dir}").code == 0
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    done = command("resume", str(run_dir), "trainer.epochs=2")
+    assert (done.code, done.err) == (1, f"error: {run_dir}/.lock: Read-only file system\n")
+    done = command(*TINY, f"hydra.run.dir={small_disk / 'other'}")
+    assert done.code == 1
+    assert done.err.startswith("error: cannot make the run's folder (")
+    assert "Read-only file system); set hydra.run.dir=FOLDER to another" in done.err
+
+
+def test_a_folder_that_vanishes() -> None:
+    process = started()
+    shutil.rmtree(HERE)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("error: here/")
+    assert err.endswith(": No such file or directory\n")
+
+
+def test_a_network_of_a_foreign_run_is_imported_only_on_trust(command: Command) -> None:
+    write(
+        Path("mine.py"),
+        "from torch import nn\n"
+        "__import__('pathlib').Path('imported').touch()\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(784, 10))\n",
+    )
+    options = [*TINY, "model=custom", "model.target=mine:Net", "optimizer.lr=0.1", "hydra.run.dir=here"]
+    assert command(*options).code == 0
+    Path("imported").unlink()
+    sys.modules.pop("mine")
+    done = command("resume", "here", "trainer.epochs=3")
+    assert done.code == 2
+    assert done.err == (
+        "error: here: its network is mine:Net, which would be imported and run;\n"
+        "if you trust whom the folder is from, add --trust\n"
+    )
+    assert not Path("imported").exists()
+    assert command("resume", "here", "trainer.epochs=3", "--trust").code == 0
+    assert Path("imported").exists()
+    assert read_summary(HERE / "summary.json").resumed == ["digitnet resume here trainer.epochs=3 --trust"]
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+def test_nothing_in_a_foreign_checkpoint_runs(command: Command) -> None:
+    assert command(*TINY, "hydra.run.dir=here").code == 0
+    last = HERE / "checkpoints" / "last.pt"
+    torch.save({**checkpoint.load(last), "underway": Malicious()}, last)
+    done = command("resume", "here", "trainer.epochs=3")
+    assert done.code == 1
+    assert done.err.startswith("error: here/checkpoints/last.pt: not a readable checkpoint (UnpicklingError: ")
+    assert not Path("ran").exists()
+
+
+def test_a_foreign_folder_leads_no_write_elsewhere(command: Command) -> None:
+    assert command(*TINY, "hydra.run.dir=here").code == 0
+    write(Path("precious"), "mine")
+    (HERE / "train.log").unlink()
+    (HERE / "train.log").symlink_to(Path("precious").resolve())
+    done = command("resume", "here", "trainer.epochs=3")
+    assert done.code == 1
+    assert done.err == "error: here/train.log: a link, which no run makes; replace it by what it stands for\n"
+    assert Path("precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "message"),
+    [
+        (lambda: None, 2, "optimizer.lr=3: a run goes on as it began, but for trainer.epochs, "),
+        (lambda: shutil.rmtree(HERE), 2, "here: no summary.json there; give one of a run"),
+        (lambda: (HERE / "summary.json").unlink(), 2, "here: no summary.json there; it did not get as far as training"),
+        (lambda: write(HERE / "summary.json", "{"), 1, "here/summary.json: not a run's summary (JSONDecodeError"),
+        (
+            lambda: write(HERE / "summary.json", "[]"),
+            1,
+            "here/summary.json: not a run's summary (ValueError: not an obj",
+        ),
+        (lambda: edit(config={}), 1, "here/summary.json: of a version that could not resume; start the run anew"),
+        (lambda: edit(config={"seed": 1}), 2, "here/summary.json: "),
+        (lambda: edit(status="diverged"), 2, "here: diverged, and would again; start a new run"),
+    ],
+)
+def test_what_cannot_be_resumed(command: Command, spoil: Any, code: int, message: str) -> None:
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
+    spoil()
+    done = command("resume", "here", *(["optimizer.lr=3"] if "lr=3" in message else []))
+    assert done.err.startswith(f"error: {message}"), done.err
+    assert done.code == code
+    assert len(done.err.splitlines()) <= 4
+
+
+def edit(**changes: object) -> None:
+    content = json.loads((HERE / "summary.json").read_text())
+    write(HERE / "summary.json", json.dumps(content | changes))
+
+
+def test_other_mistakes_of_resume(command: Command) -> None:
+    assert command(*TINY, "trainer.epochs=2", "hydra.run.dir=here").code == 0
+    for arguments, message in (
+        ("trainer.epoch=3", "no key 'trainer.epoch' … did you mean 'trainer.epochs'?"),
+        ("trainer.epochs=three", "trainer.epochs=three: should be a valid integer"),
+        ("trainer.epochs=3,4", "trainer.epochs=3,4: one value, not several"),
+        ("trainer.epochs=1", "trainer.epochs=1: the run has 2 already; ask for as many or more"),
+        ("device=tpu", "device.name=tpu: should be 'auto', 'cpu', 'cuda' or 'mps'"),
+        ("checkpoint.kep=1", "no key 'checkpoint.kep' … did you mean 'checkpoint.keep'?"),
+        ("checkpoint=1", "no key 'checkpoint'"),
+    ):
+        done = command("resume", "here", arguments)
+        assert (done.code, done.err[: len(message) + 7]) == (2, f"error: {message}"), done.err
+    assert command("resume").err == "error: the following arguments are required: RUN_DIR; see digitnet resume --help\n"
+    done = command("resume", "here")
+    assert (done.code, done.out) == (0, "here: finished; trainer.epochs=N goes on up to N\n")
+
+
+def test_other_images_than_before(command: Command) -> None:
+    for name, grey in (("no", 10), ("yes", 240)):
+        for number in range(4):
+            picture(Path("images", name, f"{number}.png"), grey + number)
+    options = ["data=folder", "data.root=images", "trainer.epochs=1", "optimizer.lr=0.1", "logger=metrics"]
+    assert command(*options, "hydra.run.dir=here").code == 0
+    picture(Path("images/no/0.png"), 99)
+    done = command("resume", "here", "trainer.epochs=2")
+    assert done.code == 1
+    assert done.err == (
+        "error: here/checkpoints/last.pt: of a run on other images than those that are there now; "
+        "bring those back, or start a new run\n"
+    )
+
+
+def picture(path: Path, grey: int) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (28, 28), grey).save(path)
+
+
+def test_what_auto_found_stays(command: Command, small_mnist: Path) -> None:
+    hidden = small_mnist.rename(small_mnist.with_name("hidden"))
+    assert command("data.enlarge_to=1437", "trainer.epochs=1", "logger=metrics", "hydra.run.dir=here").code == 0
+    assert read_summary(HERE / "summary.json").dataset["name"] == "digits"
+    shutil.copytree(hidden, small_mnist, dirs_exist_ok=True)
+    assert command("resume", "here", "trainer.epochs=2").code == 0
+    assert read_summary(HERE / "summary.json").dataset["name"] == "digits"
+
+
+def test_a_length_that_the_schedule_depends_on(command: Command) -> None:
+    assert command(*TINY, "schedule=cosine", "hydra.run.dir=here").code == 0
+    done = command("resume", "here", "trainer.epochs=3")
+    assert (
+        "warning: schedule=cosine depends on the run's length: the epochs before were trained as of 2, from here on it "
+        "is as of 3\n"
+    ) in done.out
+
+
+def test_another_machine_is_said_aloud(command: Command) -> None:
+    assert command(*TINY, "trainer.threads=1", "hydra.run.dir=here").code == 0
+    content = json.loads((HERE / "summary.json").read_text())
+    edit(device={**content["device"], "threads": 64}, versions={**content["versions"], "torch": "1.0"})
+    done = command("resume", "here", "trainer.epochs=3")
+    assert "so neither are the figures (threads was 64, is 1; torch was 1.0, is 2" in done.out
+
+
+def test_from_python(command: Command) -> None:
+    done = run(*TINY, run_dir="here")
+    again = resume("here", "trainer.epochs=3")
+    assert again is not None
+    assert [record.epoch for record in again.records] == [1, 2, 3]
+    assert again.records[:2] == done.records
+    assert resume("here") is None
+    with pytest.raises(ConfigError, match="a run goes on as it began"):
+        resume("here", "seed=3")
+
+
+def test_checkpoints_that_are_kept(command: Command) -> None:
+    options = [*TINY, "trainer.epochs=5", "checkpoint.every_epochs=2"]
+    for name, keep, kept in (("none", "0", []), ("two", "2", [4, 5]), ("all", "null", [2, 4, 5])):
+        assert command(*options, f"checkpoint.keep={keep}", f"hydra.run.dir={name}").code == 0
+        found = {path.name for path in Path(name, "checkpoints").iterdir()}
+        assert found == {"best.pt", "last.pt", *(f"epoch_{number}.pt" for number in kept)}
+        assert checkpoint.load(Path(name, "checkpoints/last.pt"))["epoch"] == 5
+
+
+def test_an_epoch_without_a_checkpoint_is_trained_again(command: Command) -> None:
+    """metrics.csv may know of more epochs than last.pt: they are dropped, and no epoch is there twice."""
+    options = [*TINY, "trainer.epochs=6", "trainer.threads=1", "optimizer=adam"]
+    assert command(*options, "hydra.run.dir=whole").code == 0
+    process = started("checkpoint.every_epochs=2", "optimizer=adam", "trainer.epochs=6")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert command("resume", "here").code == 0
+    assert figures(HERE) == figures(Path("whole"))
+
+
+def test_a_plateau_is_said_aloud_once(command: Command) -> None:
+    done = command(*TINY, "trainer.epochs=4", "trainer.plateau_epochs=2", "optimizer.lr=0.001")
+    assert done.out.count("warning: for 2 epochs the loss has been at chance, ln 10 = 2.30. LeNet-5 with sigmoids") == 1
+    lines = done.out.splitlines()
+    assert lines[lines.index(next(line for line in lines if "at chance" in line)) - 1].startswith("  2/4")
+    done = command(*TINY, "trainer.epochs=2", "trainer.plateau_epochs=null", "optimizer.lr=0.001")
+    assert "at chance" not in done.out
+    options = ["data.enlarge_to=6000", "optimizer=adam", "optimizer.lr=0.003"]
+    done = command(*TINY, "trainer.epochs=2", "trainer.plateau_epochs=2", *options)
+    assert "at chance" not in done.out
+
+
+@pytest.mark.parametrize(("limit", "advice"), [(10, "trainer.batch_size=8 fits"), (0, "not even a batch of one image")])
+def test_what_would_fit_in_memory(command: Command, monkeypatch: pytest.MonkeyPatch, limit: int, advice: str) -> None:
+    forward = torch.nn.Sequential.forward
+
+    def hungry(layers: torch.nn.Sequential, images: torch.Tensor) -> torch.Tensor:
+        if layers.training and len(images) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB\nand more")
+        return forward(layers, images)
+
+    monkeypatch.setattr(torch.nn.Sequential, "forward", hungry)
+    done = command(*TINY, "device=cpu")
+    assert done.code == 1
+    assert done.err.startswith("error: trainer.batch_size=32: a step needs more memory than cpu has; " + advice)
+    assert read_summary(run_folder() / "summary.json").status == "failed"
+
+
+def test_three_hundred_epochs_take_no_more_than_ten() -> None:
+    """Memory, open files and threads of one process, looked at from outside."""
+    process = started("trainer.epochs=300")
+    proc = Path(f"/proc/{process.pid}")
+    if not proc.exists():
+        process.kill()
+        pytest.skip("there is no /proc")
+    seen: dict[int, tuple[int, int, int]] = {}
+    while process.poll() is None:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended
+            epochs = len(figures(HERE))
+            pages = int((proc / "statm").read_text().split()[1])
+            seen[epochs] = (pages, len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())))
+        time.sleep(0.02)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, ""), out
+    early = [seen[epochs] for epochs in seen if 10 <= epochs < 50]
+    late = [seen[epochs] for epochs in seen if 260 <= epochs <= 300]
+    assert early
+    assert late
+    # The lowest, as a look may meet an epoch's checkpoint in memory, and its file open.
+    for before, after, factor in zip(map(min, *early), map(min, *late), (1.05, 1, 1), strict=True):
+        assert after <= factor * before

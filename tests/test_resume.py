@@ -1,0 +1,93 @@
+"""A run that was interrupted and gone on with is, to the last bit, the run that never was."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator
+
+from digitnet import build, checkpoint, trainer
+from digitnet.checkpoint import TrainState
+from digitnet.compose import load
+from digitnet.data import load_digits
+from digitnet.records import EpochRecord
+from digitnet.schema import Config, run_length
+from digitnet.trainer import fit
+
+OPTIMIZERS = ["sgd optimizer.momentum=0.9", "rmsprop optimizer.momentum=0.5", "adam", "adamw"]
+SCHEDULES = ["step", "constant", "cosine", "onecycle"]
+AUGMENTATIONS = ["none", "distort", "distort aug.elastic_alpha=20"]
+
+
+def fresh(config: Config, noise: int) -> TrainState:
+    """As `experiment` builds it; with `noise` in torch's global generator, as a process that did something else."""
+    torch.manual_seed(noise)
+    model = build.model(config.model, 10, Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TrainState(model, build.optimizer(config.optimizer, model), Generator().manual_seed(noise))
+
+
+digits = functools.cache(load_digits)
+
+
+def go_on(config: Config, state: TrainState, pauses: Iterator[bool]) -> list[EpochRecord]:
+    epochs = run_length(config)
+    records = fit(
+        state,
+        digits(1437).train[:300],
+        digits(1437).test[:50],
+        epochs=epochs,
+        batch_size=32,
+        lr=config.optimizer.lr,
+        schedule=build.schedule(config.schedule, epochs),
+        augment=build.augment(config.aug, state.generator),
+        warmup_epochs=1,
+        pause=lambda: next(pauses),
+    )
+    return list(records)
+
+
+def timeless(records: list[EpochRecord]) -> list[EpochRecord]:
+    return [replace(record, epoch_seconds=0, images_per_second=0) for record in records]
+
+
+@pytest.mark.parametrize("aug", AUGMENTATIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optimizer: str, schedule: str, aug: str
+) -> None:
+    monkeypatch.setattr(trainer, "CHUNK", 64)  # five chunks an epoch
+    overrides = f"trainer.epochs=3 optimizer={optimizer} schedule={schedule} aug={aug} optimizer.lr=0.003"
+    config = load(overrides.split())
+    whole = fresh(config, 1)
+    records = go_on(config, whole, iter(lambda: False, None))
+    dice = torch.rand(3)
+
+    path = tmp_path / "last.pt"
+    state, found = fresh(config, 1), []
+    for sitting in range(100):
+        # After the second chunk, so in every second sitting between two epochs too.
+        found += go_on(config, state, iter([False, True, True]))
+        if state.epoch == 3:
+            break
+        checkpoint.save([path], state, "lenet5", {}, found, data=7)
+        state = fresh(config, 100 + sitting)
+        found = checkpoint.restore(state, path, data=7)
+    assert sitting == 7
+    assert timeless(found) == timeless(records)
+    assert state.step == whole.step
+    assert torch.equal(torch.rand(3), dice)
+    assert torch.equal(state.generator.get_state(), whole.generator.get_state())
+    for ours, theirs in zip(tensors_of(state), tensors_of(whole), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.stride() == theirs.stride()  # the layout in memory decides how sums are rounded
+
+
+def tensors_of(state: TrainState) -> list[torch.Tensor]:
+    found = list(state.model.state_dict().values())
+    for values in state.optimizer.state.values():
+        found += [value for value in values.values() if isinstance(value, torch.Tensor)]
+    return found

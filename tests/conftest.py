@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import os
 import shutil
 import struct
@@ -41,7 +42,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         monkeypatch.setenv(f"{protocol}_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
+    root.handlers = handlers  # Hydra's write to where stdout went in the test
+    root.setLevel(level)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]

@@ -28,6 +28,8 @@ def test_commands(line: list[str], command: Command, tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))  # where completion is installed
     monkeypatch.setenv("SHELL", "/bin/bash")
     arguments = line[1:]
+    if arguments[:2] == ["resume", "RUN_DIR"]:
+        assert command(*TINY, "hydra.run.dir=RUN_DIR").code == 0
     if arguments[:1] and (arguments[0] in commands.NAMES or arguments[0].startswith("--")):
         assert command(*arguments).code == 0
     else:  # of a sweep, the first job
@@ -40,7 +42,7 @@ def test_python(command: Command) -> None:
     for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
         exec(block, names)
     assert names["logits"].shape == (1, 10)
-    assert len(names["result"].records) == 3
+    assert len(names["result"].records) == 4
 
 
 def test_yaml(command: Command) -> None:
@@ -61,3 +63,10 @@ def test_two_commands_lead_to_the_script() -> None:
 def test_pictures_and_links_are_there() -> None:
     for target in re.findall(r"\]\(((?!http|#)[^)]+)\)", README):
         assert (CHECKOUT / target).exists(), target
+
+
+def test_the_tests_that_it_names_are_there() -> None:
+    names = re.findall(r"`(test_\w+)`", README)
+    assert len(names) >= 20
+    sources = "\n".join(path.read_text() for path in (CHECKOUT / "tests").rglob("test_*.py"))
+    assert [name for name in names if f"\ndef {name}(" not in sources] == []

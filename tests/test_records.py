@@ -1,7 +1,10 @@
 """metrics.csv and summary.json: the contract's names, and what is written is read back."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +52,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomically(path, b"new and only half")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]  # no half file in the way
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content, name, folder: in another order a loss of power could leave an empty file, or none, under the name."""
+    seen: list[str] = []
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            of = Path(f"/proc/self/fd/{arguments[0]}").readlink() if name == "fsync" else arguments[1]
+            seen.append(f"{name} {of.name}")
+            return function(*arguments)
+
+        return call
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("there is no /proc")
+    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
+    write_atomically(tmp_path / "last.pt", b"new")
+    assert seen == [f"fsync {records.SCRATCH}last.pt", "replace last.pt", f"fsync {tmp_path.name}"]

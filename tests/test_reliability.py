@@ -157,6 +157,34 @@ def test_a_read_only_folder(command: Command, small_disk: Path) -> None:
     assert "Read-only file system); set hydra.run.dir=FOLDER to another" in done.err
 
 
+def unprivileged(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """digitnet in a process that permissions hold for, even root's."""
+    code = (
+        "import ctypes, os, sys\n"
+        "if os.geteuid() == 0:\n"
+        "    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'digitnet', *sys.argv[1:]])\n"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are dropped as Linux has it")
+def test_a_folder_without_permission(command: Command) -> None:
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
+    before = (HERE / "summary.json").read_bytes()
+    HERE.chmod(0o500)
+    try:
+        done = unprivileged("resume", "here", "trainer.epochs=2")
+        assert (done.returncode, done.stderr) == (1, "error: here/summary.json: Permission denied\n")
+        done = unprivileged(*TINY, "hydra.run.dir=here/another")
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: cannot make the run's folder (here/another")
+        assert done.stderr.endswith("Permission denied); set hydra.run.dir=FOLDER to another\n")
+    finally:
+        HERE.chmod(0o700)
+    assert (HERE / "summary.json").read_bytes() == before
+
+
 def test_a_folder_that_vanishes() -> None:
     process = started()
     shutil.rmtree(HERE)
@@ -255,7 +283,8 @@ def test_other_mistakes_of_resume(command: Command) -> None:
         ("trainer.epochs=three", "trainer.epochs=three: should be a valid integer"),
         ("trainer.epochs=3,4", "trainer.epochs=3,4: one value, not several"),
         ("trainer.epochs=1", "trainer.epochs=1: the run has 2 already; ask for as many or more"),
-        ("device=tpu", "device.name=tpu: should be 'auto', 'cpu', 'cuda' or 'mps'"),
+        ("device=tpu", "device=tpu: no such option … did you mean 'cpu'? There are auto, cpu"),
+        ("logger=metric", "logger=metric: no such option … did you mean 'metrics'?"),
         ("checkpoint.kep=1", "no key 'checkpoint.kep' … did you mean 'checkpoint.keep'?"),
         ("checkpoint=1", "no key 'checkpoint'"),
     ):

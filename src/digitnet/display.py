@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -99,11 +100,11 @@ class Display:
         )
         task = bar.add_task("", total=steps, completed=steps_done(), epoch="")
 
-        def look() -> Progress:
+        def look() -> Constrain:
             done = steps_done()
             current = min(done // steps_per_epoch + 1, steps // steps_per_epoch)
             bar.update(task, completed=done, epoch=f"{current}/{steps // steps_per_epoch}")
-            return bar
+            return Constrain(bar, self._console.width - len("^C"))  # which the terminal shows there, and Live erases
 
         with Live(get_renderable=look, console=self._console, refresh_per_second=4, transient=True):
             yield

@@ -50,6 +50,11 @@ BIN = str(Path(sys.executable).parent)
         ("digitnet optimizer=nope seed=x trainer.b", ["trainer.batch_size="]),
         ("digitnet +se", ["+seed="]),
         ("digitnet completion ", ["bash", "fish", "install", "zsh"]),
+        ("digitnet resume co", ["conf/"]),
+        ("digitnet resume --trust more/", ["more/optimizer/"]),
+        ("digitnet resume here tr", ["trainer."]),
+        ("digitnet resume here trainer.e", ["trainer.epochs="]),
+        ("digitnet resume here optimizer.l", []),  # a run goes on as it began
         ("digitnet modle=", []),
         ("digitnet 'broken mod", ["model.", "model="]),
         ("digitnet", []),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from digitnet import commands
 from digitnet.errors import ConfigError
-from digitnet.schema import GROUPS, choices
+from digitnet.schema import CHANGEABLE, GROUPS, choices
 from digitnet.sources import Tree
 
 PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # keys whose value is a path
@@ -126,7 +126,14 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
             yield from action.choices or ()
     if not before:
         yield from commands.NAMES
-    if command in (None, "validate") and positionals and not current.startswith("-"):
+    if current.startswith("-"):
+        return
+    if command == "resume":
+        if all(word.startswith("-") for word in before[1:]):
+            yield from (path for path in _paths(current) if path.endswith("/"))
+        else:
+            yield from (word for word in _overrides((), current) if word.startswith(CHANGEABLE) or word == "trainer.")
+    elif command in (None, "validate") and positionals:
         yield from _overrides(before, current)
 
 

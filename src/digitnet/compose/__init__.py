@@ -105,6 +105,9 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
                 f"{override}: a run goes on as it began, but for {', '.join(CHANGEABLE)};\n"
                 f"for a new one from its weights: digitnet {override} init_from={run}"
             )
+        if key in GROUPS:
+            content[key] = values([override], Tree.at(None))[key]
+            continue
         try:
             (parsed,) = OverridesParser.create().parse_overrides([override])
             value = parsed.value()
@@ -113,8 +116,6 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
         if parsed.is_sweep_override():
             raise ConfigError(f"{override}: one value, not several")
         group, _, leaf = key.rpartition(".")
-        if key == "device":
-            group, leaf = "device", "name"
         if leaf not in content.get(group, {}):
             raise ConfigError(checks.no_key(key, checks.keys(content)))
         content[group][leaf] = value

@@ -35,6 +35,30 @@ def test_everything_that_resuming_needs(run_dir: Path) -> None:
     assert len(optimizer.state) == len(list(LeNet5().parameters()))
 
 
+def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
+    """A captured step reads it from a tensor, whatever the run before had."""
+    model = LeNet5()
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=torch.tensor(0.5), capturable=True)
+    rate = optimizer.param_groups[0]["lr"]
+    state = TrainState(model, optimizer, torch.Generator())
+    checkpoint.restore(state, run_dir / "checkpoints" / "last.pt", data=0)
+    assert (state.epoch, state.step) == (3, 42)
+    (group,) = optimizer.param_groups
+    assert isinstance(group["lr"], torch.Tensor)
+    assert group["lr"] == rate == 0.5
+    assert group["capturable"]
+    assert len(optimizer.state) == len(list(model.parameters()))
+
+
+def test_another_optimizer_is_named(run_dir: Path) -> None:
+    model = LeNet5()
+    state = TrainState(model, torch.optim.SGD(list(model.parameters())[:1]), torch.Generator())
+    with pytest.raises(
+        CheckpointError, match=r"last\.pt: does not fit the run \(ValueError: loaded state dict contains"
+    ):
+        checkpoint.restore(state, run_dir / "checkpoints" / "last.pt", data=0)
+
+
 def test_load_weights(run_dir: Path) -> None:
     model = LeNet5()
     checkpoint.load_weights(model, "lenet5", run_dir)

@@ -44,6 +44,7 @@ def go_on(config: Config, state: TrainState, pauses: Iterator[bool]) -> list[Epo
         schedule=build.schedule(config.schedule, epochs),
         augment=build.augment(config.aug, state.generator),
         warmup_epochs=1,
+        precision=config.trainer.precision,
         pause=lambda: next(pauses),
     )
     return list(records)
@@ -61,12 +62,22 @@ def test_to_the_last_bit(
 ) -> None:
     monkeypatch.setattr(trainer, "CHUNK", 64)  # five chunks an epoch
     overrides = f"trainer.epochs=3 optimizer={optimizer} schedule={schedule} aug={aug} optimizer.lr=0.003"
-    config = load(overrides.split())
+    check(load(overrides.split()), tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("overrides", ["model=fastnet", "model=allconv", "model=lenet5 trainer.precision=bf16"])
+def test_other_networks_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str) -> None:
+    """Running means of batch normalization are state, too."""
+    monkeypatch.setattr(trainer, "CHUNK", 64)
+    check(load([*overrides.split(), "trainer.epochs=3", "optimizer=adam"]), tmp_path / "last.pt")
+
+
+def check(config: Config, path: Path) -> None:
+    """Trained in one go, and in eight sittings."""
     whole = fresh(config, 1)
     records = go_on(config, whole, iter(lambda: False, None))
     dice = torch.rand(3)
 
-    path = tmp_path / "last.pt"
     state, found = fresh(config, 1), []
     for sitting in range(100):
         # After the second chunk, so in every second sitting between two epochs too.

@@ -278,7 +278,7 @@ def _train(config: schema.Config, setup: _Setup, logbook: Logbook, display: Disp
             if state.epoch < epochs:  # it paused
                 logbook.write_checkpoint(state)
                 if stop.wanted is not None:
-                    raise KeyboardInterrupt(stop.wanted)
+                    return
 
 
 def _with_memory(

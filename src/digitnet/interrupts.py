@@ -16,12 +16,17 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """In this block whoever trains looks at `wanted` and stops where it is well to go on from."""
+        """In this block whoever trains looks at `wanted` and stops where it is well to go on from.
+
+        Raises KeyboardInterrupt at its end if a signal came.
+        """
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
+        if self.wanted is not None:
+            raise KeyboardInterrupt(self.wanted)
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -1,0 +1,65 @@
+"""Signals while a run lasts."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from digitnet.interrupts import Stop, listening
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        assert signal.getsignal(number) is handler
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_at_once_unless_deferred(number: signal.Signals) -> None:
+    with listening() as stop:
+        with pytest.raises(KeyboardInterrupt, match=number.name):
+            os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt, match="the second"), stop.deferred():
+            twice(number, stop)
+
+
+def twice(number: int, stop: Stop) -> None:
+    os.kill(os.getpid(), number)
+    assert stop.wanted == signal.Signals(number).name
+    try:
+        os.kill(os.getpid(), number)
+    except KeyboardInterrupt:  # the second time somebody means it
+        raise KeyboardInterrupt("the second") from None
+
+
+def test_what_came_at_the_end_of_the_deferral_is_not_lost() -> None:
+    with listening() as stop, pytest.raises(KeyboardInterrupt, match="SIGTERM"), stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_is_ignored_stays_so() -> None:
+    """As for a job in the background of a script."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with listening():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_in_a_thread_signals_are_the_main_one_s() -> None:
+    found: list[object] = []
+
+    def listen() -> None:
+        with listening() as stop:
+            found.append(stop.wanted)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert found == [None]

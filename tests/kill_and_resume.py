@@ -1,11 +1,13 @@
 """A process that trains in forks of itself: `python kill_and_resume.py RUN_DIR OVERRIDE …`.
 
 For each line of standard input, a number STALL, a fork starts or goes on with the run in RUN_DIR. A STALL of
-N > 0 stops the fork inside its N-th call of fsync or replace, so that a test can kill it in the midst of a write. The
+N > 0 stops the fork inside its N-th call of write (after half of it), fsync or replace, so that a test can kill it in
+the midst of a write. The
 fork's process id is printed, then `stalled` or, when it has ended, its exit code. Importing torch takes seconds, which
 thirty kills need not wait for.
 """
 
+import io
 import os
 import sys
 import time
@@ -18,18 +20,39 @@ from digitnet.compose import load
 def work(run_dir: Path, overrides: list[str], stall: int) -> None:
     calls = 0
 
+    def count() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == stall
+
+    def stop() -> None:
+        say("stalled")
+        time.sleep(600)
+
     def stalling(original: object) -> object:
         def call(*arguments: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == stall:
-                say("stalled")
-                time.sleep(600)
+            if count():
+                stop()
             return original(*arguments)  # type: ignore[operator]
 
         return call
 
+    class Halfway(io.FileIO):
+        """A file whose write stops after half of it."""
+
+        def write(self, content: bytes) -> int:  # type: ignore[override]
+            if count():
+                super().write(content[: len(content) // 2])
+                stop()
+            return super().write(content)
+
+    opened = Path.open
+
+    def open_halfway(path: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        return Halfway(path, mode) if mode == "wb" else opened(path, mode, *arguments, **options)  # type: ignore
+
     if stall:
+        Path.open = open_halfway  # type: ignore[method-assign,assignment]
         os.fsync = stalling(os.fsync)  # type: ignore[assignment]
         os.replace = stalling(os.replace)  # type: ignore[assignment]
         Path.replace = stalling(Path.replace)  # type: ignore[method-assign,assignment]

@@ -41,7 +41,7 @@ def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
     optimizer = torch.optim.RMSprop(model.parameters(), lr=torch.tensor(0.5), capturable=True)
     rate = optimizer.param_groups[0]["lr"]
     state = TrainState(model, optimizer, torch.Generator())
-    checkpoint.restore(state, run_dir / "checkpoints" / "last.pt", data=0)
+    checkpoint.restore(state, checkpoint.load(run_dir / "checkpoints" / "last.pt"), images=1)
     assert (state.epoch, state.step) == (3, 42)
     (group,) = optimizer.param_groups
     assert isinstance(group["lr"], torch.Tensor)
@@ -50,13 +50,35 @@ def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
     assert len(optimizer.state) == len(list(model.parameters()))
 
 
-def test_another_optimizer_is_named(run_dir: Path) -> None:
+def test_another_optimizer_does_not_fit(run_dir: Path) -> None:
     model = LeNet5()
     state = TrainState(model, torch.optim.SGD(list(model.parameters())[:1]), torch.Generator())
-    with pytest.raises(
-        CheckpointError, match=r"last\.pt: does not fit the run \(ValueError: loaded state dict contains"
-    ):
-        checkpoint.restore(state, run_dir / "checkpoints" / "last.pt", data=0)
+    with pytest.raises(ValueError, match="loaded state dict contains"):
+        checkpoint.restore(state, checkpoint.load(run_dir / "checkpoints" / "last.pt"), images=1)
+
+
+def test_on_another_device_no_draw_comes_again(run_dir: Path) -> None:
+    content = checkpoint.load(run_dir / "checkpoints" / "last.pt") | {"device": "cuda"}
+    model = LeNet5()
+    state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator().manual_seed(7))
+    torch.manual_seed(8)
+    checkpoint.restore(state, content, images=1)
+    drawn = torch.rand(3, generator=state.generator), torch.rand(3)
+    torch.manual_seed(8)
+    assert not torch.equal(drawn[0], torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    assert not torch.equal(drawn[1], torch.rand(3))
+    checkpoint.restore(state, content, images=1)
+    assert torch.equal(drawn[1], torch.rand(3))  # and the same each time
+
+
+@pytest.mark.parametrize("order", [torch.tensor([0, 1]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 3])])
+def test_a_permutation_that_is_none(run_dir: Path, order: torch.Tensor) -> None:
+    content = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    content["underway"] = {"order": order, "done": 1, "sums": [], "seconds": 0.0}
+    model = LeNet5()
+    state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator())
+    with pytest.raises(ValueError, match="its permutation is not one of 3 images"):
+        checkpoint.restore(state, content, images=3)
 
 
 def test_load_weights(run_dir: Path) -> None:

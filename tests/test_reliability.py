@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,40 @@ import torch
 from conftest import TINY, Command, run_folder, write
 from digitnet import checkpoint, resume, run
 from digitnet.errors import ConfigError
+from digitnet.logbook import Logbook
 from digitnet.records import read_metrics, read_summary
 
 LONG = [*TINY, "trainer.epochs=1000", "trainer.threads=1", "hydra.run.dir=here"]
 HERE = Path("here")
 
 
-def started(*overrides: str) -> subprocess.Popen[str]:
-    """A run in a process of its own, which has finished an epoch."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *LONG, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not (HERE / "metrics.csv").exists() or not figures(HERE):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
+Started = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def started() -> Iterator[Started]:
+    """`started(*overrides)`: a run in a process of its own, which has finished an epoch."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*overrides: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "digitnet", *LONG, *overrides],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        deadline = time.monotonic() + 120
+        while not (HERE / "metrics.csv").exists() or not figures(HERE):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def figures(run_dir: Path) -> list[tuple[Any, ...]]:
@@ -42,9 +59,8 @@ def figures(run_dir: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_writes_a_checkpoint_within_the_epoch(number: signal.Signals) -> None:
-    process = started("checkpoint.every_epochs=1000", "checkpoint.every_minutes=null", "data.enlarge_to=10000")
-    assert not (HERE / "checkpoints" / "last.pt").exists()
+def test_a_signal_writes_a_checkpoint_within_the_epoch(started: Started, number: signal.Signals) -> None:
+    process = started("checkpoint.every_minutes=null", "data.enlarge_to=10000")
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -60,7 +76,7 @@ def test_a_signal_writes_a_checkpoint_within_the_epoch(number: signal.Signals) -
     assert (HERE / "train.log").read_text().endswith(err)
 
 
-def test_a_second_process_is_refused_by_the_first_ones_name(command: Command) -> None:
+def test_a_second_process_is_refused_by_the_first_ones_name(command: Command, started: Started) -> None:
     process = started()
     for arguments in (["resume", "here"], [*TINY, "hydra.run.dir=here"]):
         done = command(*arguments)
@@ -97,52 +113,55 @@ sys.exit(any(os.wait()[1] for _ in range(50)))
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of two megabytes, in memory."""
+    """A file system of four megabytes, in memory."""
     folder = Path("disk").resolve()
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("only root can mount a file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def fill(disk: Path) -> None:
-    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while True:
-            ballast.write(bytes(4096))
+def fill(disk: Path, but: int = 0) -> None:
+    """Leave `but` bytes, about."""
+    with (disk / "ballast").open("wb", buffering=0) as ballast:
+        with contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+        ballast.truncate(max(0, (disk / "ballast").stat().st_size - but))
 
 
-def test_a_full_disk(command: Command, small_disk: Path) -> None:
+@pytest.mark.parametrize(("left", "file"), [(0, "summary.json"), (300_000, "checkpoints/best.pt")])
+def test_a_full_disk(command: Command, small_disk: Path, left: int, file: str) -> None:
     run_dir = small_disk / "run"
-    assert command(*TINY, "trainer.epochs=2", f"hydra.run.dir={run_dir}").code == 0
-    before = checkpoint.load(run_dir / "checkpoints" / "last.pt")
-    fill(small_disk)
-    done = command("resume", str(run_dir), "trainer.epochs=4")
-    assert done.code == 1
-    assert done.err.startswith(f"error: {run_dir}/")
-    assert done.err.endswith(": No space left on device\n")
-    assert checkpoint.load(run_dir / "checkpoints" / "last.pt")["step"] == before["step"]
-    assert [epoch for epoch, *_ in figures(run_dir)] == [1, 2]
+    assert command(*TINY, "trainer.epochs=1", f"hydra.run.dir={run_dir}").code == 0
+    before = (run_dir / "checkpoints" / "last.pt").read_bytes()
+    fill(small_disk, left)
+    done = command("resume", str(run_dir), "trainer.epochs=3")
+    assert (done.code, done.err) == (1, f"error: {run_dir}/{file}: No space left on device\n")
+    assert (run_dir / "checkpoints" / "last.pt").read_bytes() == before
+    assert [epoch for epoch, *_ in figures(run_dir)] == [1]
+    assert read_summary(run_dir / "summary.json").status == ("failed" if left else "finished")
     (small_disk / "ballast").unlink()
-    assert command("resume", str(run_dir), "trainer.epochs=4").code == 0
-    assert [epoch for epoch, *_ in figures(run_dir)] == [1, 2, 3, 4]
+    assert command("resume", str(run_dir), "trainer.epochs=3").code == 0
+    assert [epoch for epoch, *_ in figures(run_dir)] == [1, 2, 3]
     assert read_summary(run_dir / "summary.json").status == "finished"
 
 
-def test_a_disk_that_fills_while_training(small_disk: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *LONG[:-1], f"hydra.run.dir={small_disk / 'run'}", "checkpoint.keep=null"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert err.startswith(f"error: {small_disk}/run/")
-    assert err.endswith(": No space left on device\n")
-    for path in (small_disk / "run" / "checkpoints").glob("[!.]*"):
+def test_a_disk_that_fills_while_training(command: Command, small_disk: Path) -> None:
+    run_dir = small_disk / "run"
+    done = command(*LONG[:-1], f"hydra.run.dir={run_dir}", "checkpoint.keep=null", "trainer.epochs=30")
+    assert done.code == 1
+    assert done.err.startswith(f"error: {run_dir}/checkpoints/")
+    assert done.err.endswith(": No space left on device\n")
+    summary = read_summary(run_dir / "summary.json")
+    assert summary.status == "failed"
+    assert summary.steps == checkpoint.load(run_dir / "checkpoints" / "last.pt")["step"] > 0
+    for path in (run_dir / "checkpoints").glob("[!.]*"):
         checkpoint.load(path)
+    done = command("resume", str(run_dir), "checkpoint.keep=1", f"trainer.epochs={summary.epochs + 3}")
+    assert (done.code, done.err) == (0, "")  # with room again, as keep=1 has removed the others
 
 
 def test_a_read_only_folder(command: Command, small_disk: Path) -> None:
@@ -185,7 +204,7 @@ def test_a_folder_without_permission(command: Command) -> None:
     assert (HERE / "summary.json").read_bytes() == before
 
 
-def test_a_folder_that_vanishes() -> None:
+def test_a_folder_that_vanishes(started: Started) -> None:
     process = started()
     shutil.rmtree(HERE)
     _, err = process.communicate(timeout=60)
@@ -251,12 +270,32 @@ def test_a_foreign_folder_leads_no_write_elsewhere(command: Command) -> None:
         (lambda: None, 2, "optimizer.lr=3: a run goes on as it began, but for trainer.epochs, "),
         (lambda: shutil.rmtree(HERE), 2, "here: no summary.json there; give one of a run"),
         (lambda: (HERE / "summary.json").unlink(), 2, "here: no summary.json there; it did not get as far as training"),
-        (lambda: write(HERE / "summary.json", "{"), 1, "here/summary.json: not a run's summary (JSONDecodeError"),
+        (lambda: write(HERE / "summary.json", "{"), 1, "here/summary.json: not a run's summary (Invalid JSON: "),
         (
             lambda: write(HERE / "summary.json", "[]"),
             1,
-            "here/summary.json: not a run's summary (ValueError: not an obj",
+            "here/summary.json: not a run's summary (Input should be",
         ),
+        (
+            lambda: edit(resumed=None),
+            1,
+            "here/summary.json: not a run's summary (resumed: Input should be a valid arr",
+        ),
+        (lambda: edit(epochs="many"), 1, "here/summary.json: not a run's summary (epochs: Input should be a valid int"),
+        (lambda: edit(device=None), 1, "here/summary.json: not a run's summary (device: Input should be an obj"),
+        (
+            lambda: (HERE / "checkpoints/last.pt").unlink(),
+            1,
+            "here/checkpoints/last.pt: is not there, and was of step 45",
+        ),
+        (lambda: write(HERE / "checkpoints/last.pt", "PK"), 1, "here/checkpoints/last.pt: not a readable checkpoint ("),
+        (
+            lambda: another(seed=7),
+            1,
+            "here/checkpoints/last.pt: does not fit the run (ValueError: it is of another run: ",
+        ),
+        (lambda: another(model={"name": 1}), 1, "here/checkpoints/last.pt: does not fit the run (ValidationError: "),
+        (lambda: os.mkfifo(HERE / "notes"), 1, "here/notes: neither a file nor a folder; remove it"),
         (lambda: edit(config={}), 1, "here/summary.json: of a version that could not resume; start the run anew"),
         (lambda: edit(config={"seed": 1}), 2, "here/summary.json: "),
         (lambda: edit(status="diverged"), 2, "here: diverged, and would again; start a new run"),
@@ -265,10 +304,27 @@ def test_a_foreign_folder_leads_no_write_elsewhere(command: Command) -> None:
 def test_what_cannot_be_resumed(command: Command, spoil: Any, code: int, message: str) -> None:
     assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
     spoil()
-    done = command("resume", "here", *(["optimizer.lr=3"] if "lr=3" in message else []))
+    before = result()
+    done = command("resume", "here", "optimizer.lr=3" if "lr=3" in message else "trainer.epochs=2")
+    assert result() == before
     assert done.err.startswith(f"error: {message}"), done.err
     assert done.code == code
     assert len(done.err.splitlines()) <= 4
+
+
+def result() -> list[object]:
+    """What a resume that is refused must not touch."""
+    try:
+        summary = read_summary(HERE / "summary.json")
+    except (OSError, ValueError):
+        return []
+    return [summary.status, summary.test, summary.epochs, summary.config, (HERE / "metrics.csv").read_bytes()]
+
+
+def another(**changes: Any) -> None:
+    last = HERE / "checkpoints" / "last.pt"
+    content = checkpoint.load(last)
+    torch.save({**content, "config": content["config"] | changes}, last)
 
 
 def edit(**changes: object) -> None:
@@ -363,14 +419,21 @@ def test_checkpoints_that_are_kept(command: Command) -> None:
         assert checkpoint.load(Path(name, "checkpoints/last.pt"))["epoch"] == 5
 
 
-def test_an_epoch_without_a_checkpoint_is_trained_again(command: Command) -> None:
+def test_an_epoch_without_a_checkpoint_is_trained_again(command: Command, started: Started) -> None:
     """metrics.csv may know of more epochs than last.pt: they are dropped, and no epoch is there twice."""
-    options = [*TINY, "trainer.epochs=6", "trainer.threads=1", "optimizer=adam"]
-    assert command(*options, "hydra.run.dir=whole").code == 0
-    process = started("checkpoint.every_epochs=2", "optimizer=adam", "trainer.epochs=6")
-    process.send_signal(signal.SIGKILL)
+    # A network that learns nothing: its best epoch, of which there is a checkpoint, is the first.
+    options = ["checkpoint.every_epochs=1000", "optimizer.lr=1e-30"]
+    process = started(*options)
+    while len(figures(HERE)) < 3:
+        time.sleep(0.05)
+    process.kill()
     process.communicate()
-    assert command("resume", "here").code == 0
+    known = len(figures(HERE))
+    assert checkpoint.load(HERE / "checkpoints" / "last.pt")["epoch"] == 1
+    assert command("resume", "here", f"trainer.epochs={known}").code == 0
+    assert [epoch for epoch, *_ in figures(HERE)] == list(range(1, known + 1))
+    whole = [*TINY, *options, "trainer.threads=1", "hydra.run.dir=whole"]
+    assert command(*whole, f"trainer.epochs={known}").code == 0
     assert figures(HERE) == figures(Path("whole"))
 
 
@@ -402,12 +465,11 @@ def test_what_would_fit_in_memory(command: Command, monkeypatch: pytest.MonkeyPa
     assert read_summary(run_folder() / "summary.json").status == "failed"
 
 
-def test_three_hundred_epochs_take_no_more_than_ten() -> None:
+def test_three_hundred_epochs_take_no_more_than_ten(started: Started) -> None:
     """Memory, open files and threads of one process, looked at from outside."""
     process = started("trainer.epochs=300")
     proc = Path(f"/proc/{process.pid}")
     if not proc.exists():
-        process.kill()
         pytest.skip("there is no /proc")
     seen: dict[int, tuple[int, int, int]] = {}
     while process.poll() is None:
@@ -425,3 +487,122 @@ def test_three_hundred_epochs_take_no_more_than_ten() -> None:
     # The lowest, as a look may meet an epoch's checkpoint in memory, and its file open.
     for before, after, factor in zip(map(min, *early), map(min, *late), (1.05, 1, 1), strict=True):
         assert after <= factor * before
+
+
+class Died(BaseException):
+    """A process that was killed, for who cannot catch it."""
+
+
+@pytest.mark.parametrize(
+    ("dying", "call"),
+    [("checkpoint.write_atomically", "best.pt"), ("logbook.write_metrics", "metrics.csv")],
+)
+def test_killed_between_two_files(command: Command, monkeypatch: pytest.MonkeyPatch, dying: str, call: str) -> None:
+    """After the last epoch's last.pt and before best.pt, or before metrics.csv: both are brought to what it knows."""
+    assert command(*TINY, "trainer.epochs=3", "trainer.threads=1", "hydra.run.dir=whole").code == 0
+    room, name = dying.split(".")
+    original = getattr(sys.modules[f"digitnet.{room}"], name)
+    seen = 0
+
+    def die(path: Path, *arguments: Any) -> None:
+        nonlocal seen
+        seen += path.name == call and ("metrics" not in call or len(arguments[0]) > 0)
+        if seen == 3:
+            raise Died
+        original(path, *arguments)
+
+    # Each epoch is a best one.
+    monkeypatch.setattr(Logbook, "best", property(lambda book: book.records[-1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"digitnet.{dying}", die)
+        patch.setattr(Logbook, "write_summary", lambda book: None if seen == 3 else write_summary(book))
+        with pytest.raises(Died):
+            command(*TINY, "trainer.epochs=3", "trainer.threads=1", "hydra.run.dir=here")
+    assert read_summary(HERE / "summary.json").status == "running"
+    assert command("resume", "here").code == 0
+    assert figures(HERE) == figures(Path("whole"))
+    summary = read_summary(HERE / "summary.json")
+    assert (summary.steps, summary.epochs, summary.best and summary.best["epoch"]) == (135, 3, 3)
+    assert checkpoint.load(HERE / "checkpoints" / "best.pt")["epoch"] == 3
+
+
+write_summary = Logbook.write_summary
+
+
+def test_a_folder_that_another_run_has_taken(started: Started, command: Command) -> None:
+    """A lock is on a file; if that is removed, and made anew, two could have one."""
+    process = started("trainer.threads=1")
+    process.send_signal(signal.SIGSTOP)
+    shutil.rmtree(HERE)
+    assert command(*TINY, "hydra.run.dir=here", "seed=1").code == 0
+    before = {path: path.read_bytes() for path in HERE.rglob("*") if path.is_file()}
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "error: here: was removed, and another run is in its place\n")
+    assert {path: path.read_bytes() for path in HERE.rglob("*") if path.is_file()} == before
+
+
+def test_a_resumed_run_downloads_nothing_unasked(command: Command, small_mnist: Path) -> None:
+    """A foreign folder's data.root could be any folder of the user's."""
+    options = ["data=mnist", "trainer.epochs=1", "logger=metrics", "hydra.run.dir=here"]
+    assert command(*options).code == 0
+    raw = small_mnist / "MNIST" / "raw"
+    shutil.rmtree(raw)
+    write(raw / ".unfinished" / "x", "precious")
+    done = command("resume", "here", "trainer.epochs=2")
+    assert done.code == 1
+    assert done.err.startswith(
+        f"error: data=mnist: {raw}/train-images-idx3-ubyte.gz is not there and cannot be had "
+        "(a run that goes on downloads only to a data.root that you name);\n"
+    )
+    assert [str(path.relative_to(raw)) for path in raw.rglob("*")] == [".unfinished", ".unfinished/x"]
+    done = command("resume", "here", "trainer.epochs=2", f"data.root={small_mnist}")
+    assert "urlopen error" in done.err
+    assert read_summary(HERE / "summary.json").status == "finished"
+
+
+def test_only_the_run_s_own_files_are_looked_at(command: Command) -> None:
+    """Whoever trains in a folder with other things in it finds them as they were."""
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=.", "checkpoint.keep=1").code == 0
+    Path("venv").mkdir()
+    Path("venv/python").symlink_to(sys.executable)
+    others = [
+        Path("other/checkpoints/.unfinished-last.pt"),
+        Path("checkpoints/epoch_1_good.pt"),
+        Path("checkpoints/epoch_best.pt"),
+    ]
+    for path in others:
+        write(path, "mine")
+    left = Path("checkpoints/.unfinished-last.pt")
+    write(left, "half")
+    assert command("resume", ".", "trainer.epochs=3").code == 0
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert not left.exists()
+    assert sorted(path.name for path in Path("checkpoints").glob("epoch_?.pt")) == ["epoch_3.pt"]
+
+
+def test_a_signal_at_the_very_end(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the last summary is written, for instance: it is not left with the run running."""
+
+    def write(book: Logbook) -> None:
+        if book.summary.status == "finished":
+            os.kill(os.getpid(), signal.SIGTERM)
+        write_summary(book)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logbook, "write_summary", write)
+        done = command(*TINY, "hydra.run.dir=here")
+    assert done.code == 130
+    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90; to go on: digitnet resume here\n"
+    assert read_summary(HERE / "summary.json").status == "interrupted"
+    assert command("resume", "here").code == 0
+
+
+def test_the_distorted_images_are_drawn_if_they_are_not_there(command: Command) -> None:
+    options = [*TINY, "aug=distort", "aug.warmup_epochs=1", "logger=full", "logger.predictions=false"]
+    assert command(*options, "hydra.run.dir=here").code == 0
+    before = (HERE / "distorted.png").read_bytes()
+    (HERE / "distorted.png").unlink()
+    edit(status="running")
+    assert command("resume", "here").code == 0
+    assert (HERE / "distorted.png").read_bytes() == before

@@ -84,9 +84,9 @@ def check(config: Config, path: Path) -> None:
         found += go_on(config, state, iter([False, True, True]))
         if state.epoch == 3:
             break
-        checkpoint.save([path], state, "lenet5", {}, found, data=7)
+        checkpoint.save([path], state, "lenet5", {}, found)
         state = fresh(config, 100 + sitting)
-        found = checkpoint.restore(state, path, data=7)
+        found = checkpoint.restore(state, checkpoint.load(path), images=300)
     assert sitting == 7
     assert timeless(found) == timeless(records)
     assert state.step == whole.step

@@ -27,17 +27,18 @@ def device(name: str, precision: str) -> torch.device:
     return torch.device(name)
 
 
-def data(config: "AnyData") -> Dataset:
+def data(config: "AnyData", download: bool = True) -> Dataset:
+    """The data set, from the disk or, if it may, by `download`."""
     match config:
         case schema.IdxData():
-            return load_idx(config.name, config.root, config.validation)
+            return load_idx(config.name, config.root, config.validation, download)
         case schema.DigitsData():
             return load_digits(config.enlarge_to, config.validation)
         case schema.FolderData():
             return load_folder(config.root, config.test_fraction, config.invert, config.validation, config.bad_files)
         case schema.AutoData():
             try:
-                return load_idx("mnist", config.root, config.validation)
+                return load_idx("mnist", config.root, config.validation, download)
             except DataMissingError:
                 why = f"MNIST is not in {config.root}, see data.root, and cannot be downloaded"
                 try:
@@ -51,9 +52,9 @@ def data(config: "AnyData") -> Dataset:
 AnyData = schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderData
 
 
-def settled(config: AnyData, name: str | None) -> AnyData:
-    """The data that a run goes on with: what data=auto found when it began, whose name is `name`."""
-    if isinstance(config, schema.AutoData) and name is not None:
+def settled(config: AnyData, name: str) -> AnyData:
+    """With what data=auto found, whose name is `name`: a run goes on with the data that it began with."""
+    if isinstance(config, schema.AutoData):
         kind = schema.DigitsData if name == "digits" else schema.IdxData
         keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
         return kind.model_validate({**keys, "name": name})

@@ -44,12 +44,11 @@ def save(
     model_name: str,
     config: dict[str, Any],
     records: Sequence[EpochRecord] = (),
-    data: int = 0,
 ) -> None:
     """Write a checkpoint to each of `paths` in turn, atomically: all that it takes to go on to the last bit.
 
-    `records` are those of the finished epochs, `data` the fingerprint of the data set. It holds tensors, numbers and
-    strings only, so that it loads with `weights_only=True`. Raises OSError.
+    `records` are those of the finished epochs. It holds tensors, numbers and strings only, so that it loads with
+    `weights_only=True`. Raises OSError.
     """
     underway = state.underway
     device = state.generator.device
@@ -62,9 +61,8 @@ def save(
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.step,
-            "underway": underway and {**vars(underway), "sums": list(underway.sums)},
+            "underway": underway and vars(underway),
             "records": [asdict(record) for record in records],
-            "data": data,
             "device": device.type,
             "generator": state.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
@@ -86,43 +84,38 @@ def _device_rng(device: torch.device) -> Tensor | None:
     return None
 
 
-def restore(state: TrainState, path: Path, data: int) -> list[EpochRecord]:
-    """Bring `state`, freshly built, and torch's generators to where the checkpoint at `path` left them.
+def restore(state: TrainState, content: dict[str, Any], images: int) -> list[EpochRecord]:
+    """Bring `state`, freshly built, and torch's generators to where a checkpoint, as `load` reads it, left them.
 
-    Returns the records of the finished epochs. On a device of another kind than the checkpoint's the generators stay
-    as they are: their states mean nothing there. Raises CheckpointError if it is damaged, or of other data or another
-    network or optimizer.
+    `images` is the size of the training set. Returns the records of the finished epochs. On a device of another kind
+    than the checkpoint's the generators, whose states mean nothing there, are seeded anew. Raises ValueError, or
+    whatever else a foreign file's content leads to, if it is of another network or optimizer, or makes no sense.
     """
-    content = load(path)
-    try:
-        if content["data"] != data:
-            raise CheckpointError(
-                f"{path}: of a run on other images than those that are there now; bring those back, or start a new run"
-            )
-        records = [EpochRecord(**record) for record in content["records"]]
-        state.model.load_state_dict(content["model"])
-        saved = content["optimizer"]
-        # How this device has them, not the checkpoint's: a captured step reads the learning rate from the device.
-        for theirs, ours in zip(saved["param_groups"], state.optimizer.param_groups, strict=True):
-            theirs |= {key: value for key, value in ours.items() if key != "params"}
-        state.optimizer.load_state_dict(saved)
-        state.epoch, state.step = int(content["epoch"]), int(content["step"])
-        device = state.generator.device
-        if (underway := content["underway"]) is not None:
-            state.underway = Underway(**underway)
-            state.underway.order = state.underway.order.to(device)
-            state.underway.sums = [row.to(device) for row in state.underway.sums]
-        if content["device"] == device.type:
-            state.generator.set_state(content["generator"])
-            torch.set_rng_state(content["torch_rng"])
-            if device.type == "cuda":
-                torch.cuda.set_rng_state(content["device_rng"], device)
-            elif device.type == "mps":
-                torch.mps.set_rng_state(content["device_rng"])
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a foreign file's content leads to
-        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
+    records = [EpochRecord.of(record) for record in content["records"]]
+    state.model.load_state_dict(content["model"])
+    saved = content["optimizer"]
+    # How this device has them, not the checkpoint's: a captured step reads the learning rate from the device.
+    for theirs, ours in zip(saved["param_groups"], state.optimizer.param_groups, strict=True):
+        theirs |= {key: value for key, value in ours.items() if key != "params"}
+    state.optimizer.load_state_dict(saved)
+    state.epoch, state.step = int(content["epoch"]), int(content["step"])
+    device = state.generator.device
+    if (underway := content["underway"]) is not None:
+        state.underway = Underway(**underway)
+        if not torch.equal(state.underway.order.sort().values, torch.arange(images)):
+            raise ValueError(f"its permutation is not one of {images:,} images")
+        state.underway.order = state.underway.order.to(device)
+        state.underway.sums = [row.to(device) for row in state.underway.sums]
+    if content["device"] == device.type:
+        state.generator.set_state(content["generator"])
+        torch.set_rng_state(content["torch_rng"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(content["device_rng"], device)
+        elif device.type == "mps":
+            torch.mps.set_rng_state(content["device_rng"])
+    else:  # not as they were seeded when the run began: the first epochs' draws would come again
+        state.generator.manual_seed(state.generator.initial_seed() ^ state.step)
+        torch.manual_seed(torch.initial_seed() ^ state.step)
     return records
 
 

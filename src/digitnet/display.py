@@ -52,6 +52,7 @@ class Display:
 
     def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
         """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
+        text = printable(text)
         self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
         try:
             self._file.write(text + "\n")
@@ -129,8 +130,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def printable(text: str) -> str:
+    """`text` as it can be shown and written: names of files may hold what is no character, or what moves the cursor."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def show_error(message: str) -> None:
     """`error: …` on stderr, red on a terminal."""
     console = _Terminal(stderr=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(message, soft_wrap=True)
+    console.print(printable(message), soft_wrap=True)

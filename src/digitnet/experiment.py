@@ -5,8 +5,6 @@ import csv
 import io
 import math
 import os
-import shlex
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,23 +17,21 @@ from torch import Generator, Tensor, nn
 from digitnet import build, checkpoint, machine, notices, schema
 from digitnet.capture import CapturedStep
 from digitnet.checkpoint import TrainState
-from digitnet.data import Dataset, Split
+from digitnet.data import Dataset
 from digitnet.display import Display, plural
-from digitnet.errors import TAKEN, ConfigError, DigitnetError, DivergedError
+from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
 from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import locked, myself
-from digitnet.logbook import Logbook
+from digitnet.logbook import Logbook, shown
 from digitnet.models import check_output
 from digitnet.records import (
     SCRATCH,
     EpochRecord,
     RunSummary,
     git_state,
-    read_summary,
     versions,
     write_atomically,
-    write_summary,
 )
 from digitnet.trainer import fit, largest_batch, train_step
 
@@ -50,110 +46,17 @@ class Result:
     run_dir: Path
 
 
-def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
-    """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
-
-    `command` is written down as what makes the run again. Raises a DigitnetError for what the user can mend, OSError
-    where a file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what was finished before stays
-    on disk, and summary.json says how the run ended.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir):
-        if (run_dir / "summary.json").exists():
-            raise ConfigError(f"{run_dir}: {TAKEN}")
-        summary = RunSummary(
-            status="running",
-            command=command,
-            seed=config.seed,
-            versions=versions(),
-            git=git_state(),
-            model=config.model.name,
-            init_from=config.init_from,
-            config=config.model_dump(mode="json"),
-            process=myself(),
-        )
-        return _work(config, run_dir, summary)
-
-
-def resume(config: schema.Config, run_dir: Path, command: str = "") -> Result:
-    """Go on with the run in `run_dir` from its last checkpoint, or from the start if it has none.
-
-    `config` is the run's own, but for what `schema.CHANGEABLE` lets change. On a CPU, with as many threads, all figures
-    and weights are to the last bit those of a run that was never interrupted. Raises as `run` does, and CheckpointError
-    where the checkpoint is damaged or does not fit.
-    """
-    with locked(run_dir):
-        for path in run_dir.rglob(f"{SCRATCH}*"):  # what a killed process was writing
-            path.unlink()
-        summary = read_summary(run_dir / "summary.json")
-        before = {**summary.device, **summary.versions}
-        warnings = notices.other_length(summary.config, config)
-        config = config.model_copy(update={"data": build.settled(config.data, summary.dataset.get("name"))})
-        summary.status, summary.error, summary.test = "running", None, None
-        summary.config, summary.process = config.model_dump(mode="json"), myself()
-        summary.versions, summary.git = versions(), git_state()
-        summary.resumed.append(command)
-        return _work(config, run_dir, summary, before, warnings)
-
-
-def _work(
-    config: schema.Config,
-    run_dir: Path,
-    summary: RunSummary,
-    before: dict[str, Any] | None = None,
-    warnings: Sequence[str] = (),
-) -> Result:
-    """Run, and write down how it ends. `before` are device and versions of a run that is gone on with."""
-    write_summary(run_dir / "summary.json", summary)
-    threads = torch.get_num_threads()
-    with (
-        listening() as stop,
-        _recorded(run_dir, summary),
-        Display(run_dir / "train.log", append=before is not None) as display,
-    ):
-        try:
-            setup = _set_up(config)
-            logbook = Logbook(run_dir, summary, config, setup.validation, setup.fingerprint)
-            went_on = _start(setup, logbook, config)
-            _describe(summary, setup, config)
-            for line in notices.introduction(config, setup.data, setup.validation, summary):
-                display.line(line)
-            for warning in [*notices.doubts(config, setup.data, summary), *warnings]:
-                display.warning(warning)
-            if went_on:
-                for warning in notices.differences(before or {}, {**summary.device, **summary.versions}):
-                    display.warning(warning)
-                display.line(f"going on from {notices.position(setup.state, setup.steps_per_epoch)}")
-            elif config.init_from is not None:
-                display.line(f"starting from the weights of {config.init_from}")
-            logbook.write_figures()  # a killed process may have written more than its checkpoint knows, or less
-            _train(config, setup, logbook, display, stop)
-
-            logits = predict(setup.state.model, setup.data.test.images, config.trainer.precision)
-            test = Evaluation.of(logits, setup.data.test.labels.cpu())
-            summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
-            _write_results(run_dir, config.logger, logits, setup, logbook.records)
-            display.result(test, _shown(run_dir))
-            return Result(logbook.records, test, setup.state.model, run_dir)
-        finally:
-            torch.set_num_threads(threads)  # the next job of a sweep has its own
-
-
 @dataclass(frozen=True)
 class _Setup:
     """What a run trains, and with what."""
 
+    config: schema.Config
     data: Dataset
-    fingerprint: int  # of the data
     state: TrainState
     augment: Callable[[Tensor], Tensor] | None
     captured: CapturedStep | None
     channels_last: bool
     steps_per_epoch: int
-
-    @property
-    def device(self) -> torch.device:
-        return self.data.train.images.device
 
     @property
     def validation(self) -> str:
@@ -162,7 +65,7 @@ class _Setup:
         return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
 
 
-def _set_up(config: schema.Config) -> _Setup:
+def _set_up(config: schema.Config, download: bool = True) -> _Setup:
     """The machine, as PyTorch is told once, and all objects, freshly drawn from the seed."""
     if config.trainer.threads is not None:
         if config.trainer.threads > (cores := os.cpu_count() or 1):
@@ -177,9 +80,7 @@ def _set_up(config: schema.Config) -> _Setup:
     torch.manual_seed(seeds[2])
     generator = Generator(device).manual_seed(seeds[1])
 
-    data = build.data(config.data)
-    fingerprint = data.fingerprint()
-    data = data.to(device)
+    data = build.data(config.data, download).to(device)
     model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
@@ -192,8 +93,8 @@ def _set_up(config: schema.Config) -> _Setup:
         step = partial(train_step, model, optimizer, precision=config.trainer.precision)
         captured = CapturedStep(step, optimizer, config.trainer.batch_size)
     return _Setup(
+        config.model_copy(update={"data": build.settled(config.data, data.name)}),
         data,
-        fingerprint,
         TrainState(model, optimizer, generator),
         augment,
         captured,
@@ -202,27 +103,143 @@ def _set_up(config: schema.Config) -> _Setup:
     )
 
 
-def _start(setup: _Setup, logbook: Logbook, config: schema.Config) -> bool:
-    """Bring the fresh state to where training goes on or begins; returns whether it goes on."""
-    state, epochs = setup.state, schema.run_length(config)
-    if logbook.last.exists():
-        logbook.records = checkpoint.restore(state, logbook.last, setup.fingerprint)
-        begun = state.epoch + (state.underway is not None)
-        if begun > epochs:
-            raise ConfigError(f"trainer.epochs={epochs}: the run has {begun} already; ask for as many or more")
-        return True
+def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
+    """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
+
+    `command` is written down as what makes the run again. Raises a DigitnetError for what the user can mend, OSError
+    where a file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what was finished before stays
+    on disk, and summary.json says how the run ended.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir) as check, listening() as stop, _own_threads():
+        if (run_dir / "summary.json").exists():
+            raise ConfigError(f"{run_dir}: {TAKEN}")
+        summary = RunSummary(
+            status="running",
+            command=command,
+            seed=config.seed,
+            versions=versions(),
+            model=config.model.name,
+            init_from=config.init_from,
+            config=config.model_dump(mode="json"),
+            process=myself(),
+        )
+        logbook = Logbook(run_dir, summary, config, check)
+        with logbook.open():
+            setup = _set_up(config)
+            _begin(setup)
+            return _work(setup, logbook, stop)
+
+
+def resume(
+    config: schema.Config, run_dir: Path, summary: RunSummary, check: Callable[[], None], command: str, download: bool
+) -> Result:
+    """Go on with the run in `run_dir` from its last checkpoint, or from the start if none was written.
+
+    The caller has it `locked`, with `check`, and has read its `summary`. `config` is the run's own, but for what
+    `schema.CHANGEABLE` lets change. On a CPU, with as many threads, all figures and weights are to the last bit those
+    of a run that was never interrupted. Raises as `run` does, and CheckpointError where the checkpoint is missing,
+    damaged or of another run; until training goes on, nothing in the folder is changed
+    but who works there.
+    """
+    with listening() as stop, _own_threads():
+        logbook = Logbook(run_dir, summary, config, check)
+        summary.process = myself()
+        logbook.write_summary()
+        setup = _set_up(config, download)
+        warnings = _restore(setup, logbook)
+        for folder in (run_dir, logbook.last.parent):
+            for path in folder.glob(f"{SCRATCH}*"):  # what a killed process was writing
+                path.unlink()
+        summary.error, summary.test = None, None
+        summary.resumed.append(command)
+        with logbook.open():
+            return _work(setup, logbook, stop, warnings)
+
+
+def _work(setup: _Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = ()) -> Result:
+    """Say what is trained, train, evaluate, picture."""
+    config, state, summary, run_dir = setup.config, setup.state, logbook.summary, logbook.run_dir
+    logbook.config, summary.config = config, config.model_dump(mode="json")
+    summary.dataset, summary.device = _dataset(setup, summary), _device(setup)
+    summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    summary.versions, summary.git = versions(), git_state()
+    with Display(run_dir / "train.log", append=bool(summary.resumed)) as display:
+        for line in notices.introduction(config, setup.data, setup.validation, summary):
+            display.line(line)
+        for warning in [*notices.doubts(config, setup.data, summary), *warnings]:
+            display.warning(warning)
+        if state.step:
+            display.line(f"going on from {notices.position(state, setup.steps_per_epoch)}")
+        elif config.init_from is not None:
+            display.line(f"starting from the weights of {config.init_from}")
+        logbook.write_start(state)
+        _train(setup, logbook, display, stop)
+
+        logits = predict(state.model, setup.data.test.images, config.trainer.precision)
+        test = Evaluation.of(logits, setup.data.test.labels.cpu())
+        summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
+        logbook.check()
+        _write_results(run_dir, logits, setup, logbook.records)
+        display.result(test, shown(run_dir))
+        return Result(logbook.records, test, state.model, run_dir)
+
+
+@contextlib.contextmanager
+def _own_threads() -> Iterator[None]:
+    """What a run sets holds for it alone: the next job of a sweep has its own."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _begin(setup: _Setup) -> None:
+    """With weights of another run, if they are asked for."""
+    config = setup.config
     if config.init_from is not None:
         source = Path(os.path.expanduser(config.init_from))
-        checkpoint.load_weights(state.model, config.model.name, source)
-    return False
+        checkpoint.load_weights(setup.state.model, config.model.name, source)
 
 
-def _describe(summary: RunSummary, setup: _Setup, config: schema.Config) -> None:
-    """Into the summary: what was found when everything was built."""
-    data, device = setup.data, setup.device
-    summary.dataset = {
+def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
+    """Bring the fresh state to where the checkpoint left it; returns what one should know of going on from there."""
+    config, summary, path = setup.config, logbook.summary, logbook.last
+    if not path.exists():
+        if summary.steps:
+            raise CheckpointError(
+                f"{path}: is not there, and was of step {summary.steps:,};\n"
+                f"bring it back, or start a new run: {summary.command}"
+            )
+        _begin(setup)
+        return []
+    content = checkpoint.load(path)
+    try:
+        before = schema.Config.model_validate(content["config"])
+        if others := notices.differences(schema.fixed(before), schema.fixed(config)):
+            raise ValueError(f"it is of another run: {'; '.join(others)}")
+        logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
+    except Exception as error:  # whatever a foreign file's content leads to
+        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
+    if notices.differences(
+        summary.dataset, _dataset(setup, summary), ("train", "validation", "test", "classes", "crc32")
+    ):
+        raise CheckpointError(
+            f"{path}: of a run on other images than those that are there now; bring those back, or start a new run"
+        )
+    epochs, begun = schema.run_length(config), setup.state.epoch + (setup.state.underway is not None)
+    if begun > epochs:
+        raise ConfigError(f"trainer.epochs={epochs}: the run has {begun} already; ask for as many or more")
+    machines = {**summary.device, **summary.versions}, {**_device(setup), **versions()}
+    return notices.other_length(before, config) + notices.other_machine(*machines)
+
+
+def _dataset(setup: _Setup, summary: RunSummary) -> dict[str, Any]:
+    data = setup.data
+    return {
         "name": data.name,
-        "asked_for": config.data.name,
+        "asked_for": summary.dataset.get("asked_for") or summary.config["data"]["name"],
         "source": data.source,
         "train": len(data.train),
         "validation": len(data.validation),
@@ -231,21 +248,25 @@ def _describe(summary: RunSummary, setup: _Setup, config: schema.Config) -> None
         "classes": list(data.classes),
         **data.notes,
     }
-    summary.parameters = sum(parameter.numel() for parameter in setup.state.model.parameters())
-    summary.device = {
+
+
+def _device(setup: _Setup) -> dict[str, Any]:
+    device = setup.data.train.images.device
+    return {
         "type": device.type,
         "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "precision": config.trainer.precision,
+        "precision": setup.config.trainer.precision,
         "channels_last": setup.channels_last,
         "reuses_memory": machine.reuses_memory(),
         "cuda_graph": False,  # until a step has been recorded
     }
 
 
-def _train(config: schema.Config, setup: _Setup, logbook: Logbook, display: Display, stop: Stop) -> None:
+def _train(setup: _Setup, logbook: Logbook, display: Display, stop: Stop) -> None:
     """All epochs that are left. Raises KeyboardInterrupt, after a checkpoint, when a signal asked to stop."""
-    state, data, captured = setup.state, setup.data, setup.captured
+    config, state, data, captured = setup.config, setup.state, setup.data, setup.captured
     epochs, refusal = schema.run_length(config), None
     with display.progress(lambda: state.step, epochs * setup.steps_per_epoch, setup.steps_per_epoch), stop.deferred():
         while state.epoch < epochs:
@@ -263,7 +284,7 @@ def _train(config: schema.Config, setup: _Setup, logbook: Logbook, display: Disp
                 step=captured,
                 pause=lambda: stop.wanted is not None or logbook.is_due(),
             )
-            for record in _with_memory(records, state.model, data.train, config.trainer):
+            for record in _with_memory(records, setup):
                 display.epoch(record, epochs)
                 if captured is not None:
                     logbook.summary.device["cuda_graph"] = captured.recorded
@@ -273,37 +294,38 @@ def _train(config: schema.Config, setup: _Setup, logbook: Logbook, display: Disp
                 logbook.write_epoch(state, record, last=state.epoch == epochs)
                 for warning in notices.plateau(logbook.records, config, len(data.classes)):
                     display.warning(warning)
-                if setup.augment is not None and config.logger.pictures and record.epoch == 1:
-                    _draw_samples(logbook.run_dir / "distorted.png", setup, config)  # now: the first step need not wait
+                _draw_samples(logbook.run_dir / "distorted.png", setup)  # now: the first step need not wait
             if state.epoch < epochs:  # it paused
                 logbook.write_checkpoint(state)
                 if stop.wanted is not None:
                     return
 
 
-def _with_memory(
-    records: Iterator[EpochRecord], model: nn.Module, train: Split, trainer: schema.Trainer
-) -> Iterator[EpochRecord]:
+def _with_memory(records: Iterator[EpochRecord], setup: _Setup) -> Iterator[EpochRecord]:
     """The records; where memory does not suffice, raises DigitnetError with what would fit."""
     try:
         yield from records
         return
     except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        known = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+        if not (isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in known)):
             raise
     # Here, where the exception and with it the activations of the step are gone.
-    fitting = largest_batch(model, train, trainer.batch_size, trainer.precision)
+    model, trainer, train = setup.state.model, setup.config.trainer, setup.data.train
+    device = train.images.device.type
+    if not model.training:
+        raise DigitnetError(f"the validation needs more memory than {device} has left, whatever trainer.batch_size is")
+    step = partial(train_step, model, setup.state.optimizer, precision=trainer.precision)
+    fitting = largest_batch(step, train, trainer.batch_size)
     raise DigitnetError(
-        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {train.images.device.type} has; "
+        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; "
         + (f"trainer.batch_size={fitting} fits" if fitting else "not even a batch of one image fits")
     )
 
 
-def _write_results(
-    run_dir: Path, logger: schema.Logger, logits: Tensor, setup: _Setup, records: list[EpochRecord]
-) -> None:
+def _write_results(run_dir: Path, logits: Tensor, setup: _Setup, records: list[EpochRecord]) -> None:
     """predictions.csv and the pictures, from the test set's logits (N, classes)."""
-    data = setup.data
+    data, logger = setup.data, setup.config.logger
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
     if logger.predictions:
@@ -313,6 +335,7 @@ def _write_results(
         rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
         writer.writerows((index, label, guess, f"{sure:.6f}") for index, (label, guess, sure) in enumerate(rows))
         write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+    _draw_samples(run_dir / "distorted.png", setup)
     if logger.pictures:
         from digitnet import pictures  # matplotlib takes half a second, which training need not wait for
 
@@ -321,46 +344,21 @@ def _write_results(
         pictures.draw_curves(run_dir / "curves.png", records, setup.validation, chance=1 - 1 / len(data.classes))
 
 
-def _draw_samples(path: Path, setup: _Setup, config: schema.Config) -> None:
-    """The sheet of distorted samples, one column a class, from a generator of its own: it changes nothing else."""
+def _draw_samples(path: Path, setup: _Setup) -> None:
+    """The sheet of distorted samples, if it is asked for and not there yet: one column a class.
+
+    A generator of its own draws it: it changes nothing else.
+    """
+    config = setup.config
+    if setup.augment is None or not config.logger.pictures or path.exists():
+        return
     from digitnet import pictures
 
     train = setup.data.train
     labels = train.labels.cpu()
     firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:10]]
     originals = train.images[firsts]
-    augment = build.augment(config.aug, Generator(setup.device).manual_seed(config.seed))
+    augment = build.augment(config.aug, Generator(train.images.device).manual_seed(config.seed))
     assert augment is not None
     rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
     pictures.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())
-
-
-@contextlib.contextmanager
-def _recorded(run_dir: Path, summary: RunSummary) -> Iterator[None]:
-    """Write down how the block ended: finished, failed, diverged or interrupted."""
-    start = time.perf_counter() - summary.seconds
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            kept = f"checkpoints/last.pt is of step {summary.steps:,}" if summary.steps else "no checkpoint was written"
-            error.args = (f"interrupted; {kept}; to go on: digitnet resume {shlex.quote(str(_shown(run_dir)))}",)
-        known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
-        summary.status = known.get(type(error), "failed")
-        summary.error = str(error) or repr(error)
-        summary.seconds = time.perf_counter() - start
-        with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
-            write_summary(run_dir / "summary.json", summary)
-            with (run_dir / "train.log").open("a") as log:
-                log.write(f"error: {summary.error}\n")
-        raise
-    summary.status = "finished"
-    summary.seconds = time.perf_counter() - start
-    write_summary(run_dir / "summary.json", summary)
-
-
-def _shown(path: Path) -> Path:
-    """`path` as short as it can be said from here."""
-    with contextlib.suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd())
-    return path

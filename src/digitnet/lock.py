@@ -1,9 +1,10 @@
 """One process at a time works in a run's folder."""
 
 import contextlib
+import errno
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,44 @@ from filelock import FileLock, Timeout
 from digitnet.errors import TAKEN, DigitnetError
 from digitnet.records import read_summary
 
+PATIENCE_SECONDS = 0.5  # whoever only looks whether the folder is taken lets go at once
+
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path) -> Iterator[Callable[[], None]]:
     """Work in `run_dir` alone. The system gives the lock back when the process ends, however it does.
 
-    Raises DigitnetError, with its process id and host, if another process is at work there, OSError if there can be
-    no lock.
+    What it yields raises FileNotFoundError once the folder is no longer the one that was locked: somebody may have
+    removed it, and another run have begun in its place. Raises DigitnetError, with its process id and host, if another
+    process is at work there, OSError if there can be no lock.
     """
-    lock = FileLock(run_dir / ".lock")
+    path = run_dir / ".lock"
+    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=PATIENCE_SECONDS)
     except Timeout:
         raise DigitnetError(_in_use(run_dir)) from None
     try:
-        yield
+        ours = path.stat()
+
+        def check() -> None:
+            if not os.path.samestat(path.stat(), ours):
+                raise FileNotFoundError(errno.ENOENT, "was removed, and another run is in its place", str(run_dir))
+
+        yield check
     finally:
         lock.release()
 
 
 def taken(run_dir: Path) -> str:
     """Why no new run can have the folder: a process is at work there, or was."""
-    with contextlib.suppress(OSError):
-        try:
-            with locked(run_dir):
-                pass
-        except DigitnetError as error:
-            return str(error)
+    if (run_dir / ".lock").exists():
+        with contextlib.suppress(OSError):
+            try:
+                with locked(run_dir):
+                    pass
+            except DigitnetError as error:
+                return str(error)
     return f"{run_dir}: {TAKEN}"
 
 

@@ -1,33 +1,74 @@
-"""What a run writes down while it trains: metrics.csv, summary.json and checkpoints."""
+"""What a run writes down: figures and checkpoints while it trains, and how it ends."""
 
+import contextlib
+import re
+import shlex
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from digitnet import checkpoint
 from digitnet.checkpoint import TrainState
+from digitnet.display import printable
+from digitnet.errors import DivergedError
 from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
 from digitnet.schema import Config
 
 
 class Logbook:
-    """The files of the run in `run_dir`. `chosen_on` is the split that chooses best.pt, `data` its fingerprint.
+    """metrics.csv, summary.json and checkpoints of the run in `run_dir`; before each write `check` may object.
 
     A checkpoint holds the records, so that a run that is killed between two of these writes loses none, and has none
-    twice: what goes on with it writes the others anew. Methods raise OSError.
+    twice: what goes on with it writes the others anew. Methods raise OSError, and what `check` raises.
     """
 
-    def __init__(self, run_dir: Path, summary: RunSummary, config: Config, chosen_on: str, data: int) -> None:
-        self.run_dir, self.summary, self.config, self.chosen_on, self.data = run_dir, summary, config, chosen_on, data
+    def __init__(self, run_dir: Path, summary: RunSummary, config: Config, check: Callable[[], None]) -> None:
+        self.run_dir, self.summary, self.config, self.check = run_dir, summary, config, check
         self.records: list[EpochRecord] = []
-        self._folder = run_dir / "checkpoints"
-        self.last = self._folder / "last.pt"
-        self._started, self._saved = time.perf_counter() - summary.seconds, time.perf_counter()
+        self.last = run_dir / "checkpoints" / "last.pt"
+        self._best, self._saved = self.last.with_name("best.pt"), time.perf_counter()
+        self._started = self._saved - summary.seconds
 
     @property
     def best(self) -> EpochRecord:
         """That of the highest val_acc, then of the lowest val_loss."""
         return max(self.records, key=lambda record: (record.val_acc, -record.val_loss))
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """In this block the run is running; how the block ends is how the run ended."""
+        self.summary.status = "running"
+        self.write_summary()
+        try:
+            yield
+            self.summary.status = "finished"
+            self.write_summary()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                error.args = (self._how_to_go_on(),)
+            known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
+            self.summary.status = known.get(type(error), "failed")
+            self.summary.error = str(error) or repr(error)
+            with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
+                self.write_summary()
+                with (self.run_dir / "train.log").open("a", encoding="utf-8") as log:
+                    log.write(f"error: {printable(self.summary.error)}\n")
+            raise
+
+    def _how_to_go_on(self) -> str:
+        steps = self.summary.steps
+        kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
+        trust = " --trust" if self.config.model.name == "custom" else ""
+        return f"interrupted; {kept}; to go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
+
+    def write_start(self, state: TrainState) -> None:
+        """All files as of `state`: a killed process may have written more than its checkpoint knows, or less."""
+        self.summary.steps = state.step
+        self._prune()
+        if self.records and state.underway is None and self.best.epoch == state.epoch:
+            self._save([self._best], state)
+        self.write_figures()
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint, be it within an epoch."""
@@ -38,15 +79,13 @@ class Logbook:
         """After an epoch, maybe the `last`: the checkpoints that are due, then the figures."""
         self.records.append(record)
         number, knobs = record.epoch, self.config.checkpoint
-        # last.pt after best.pt: whoever goes on from it finds the best of all the epochs that it knows.
-        paths = [self._folder / "best.pt"] if self.best is record else []
-        if last or number % knobs.every_epochs == 0:
-            paths += [self._folder / f"epoch_{number}.pt"] if knobs.keep != 0 else []
-            paths.append(self.last)
+        is_best, is_due = self.best is record, last or number % knobs.every_epochs == 0
+        # best.pt after last.pt: whoever goes on from that one can make up for it, and never has one of the future.
+        paths = [self.last] if is_best or is_due else []
+        paths += [self._best] if is_best else []
+        paths += [self.last.with_name(f"epoch_{number}.pt")] if is_due and knobs.keep != 0 else []
         self._save(paths, state)
-        if knobs.keep is not None:
-            for path in self._numbered()[knobs.keep :]:
-                path.unlink()
+        self._prune()
         self.write_figures()
 
     def write_checkpoint(self, state: TrainState) -> None:
@@ -56,10 +95,10 @@ class Logbook:
 
     def write_figures(self) -> None:
         """metrics.csv and summary.json, of the records so far."""
+        self.check()
         write_metrics(self.run_dir / "metrics.csv", self.records)
         summary = self.summary
         summary.epochs, summary.final, summary.best = len(self.records), None, None
-        summary.seconds = time.perf_counter() - self._started
         if self.records:
             best = self.best
             summary.final = asdict(self.records[-1])
@@ -67,18 +106,34 @@ class Logbook:
                 "epoch": best.epoch,
                 "val_loss": best.val_loss,
                 "val_acc": best.val_acc,
-                "chosen_on": self.chosen_on,
+                "chosen_on": summary.dataset["validation_on"],
             }
-        write_summary(self.run_dir / "summary.json", summary)
+        self.write_summary()
+
+    def write_summary(self) -> None:
+        self.check()
+        self.summary.seconds = time.perf_counter() - self._started
+        write_summary(self.run_dir / "summary.json", self.summary)
 
     def _save(self, paths: list[Path], state: TrainState) -> None:
         if paths:
-            self._folder.mkdir(exist_ok=True)
-            config = self.config.model_dump()
-            checkpoint.save(paths, state, self.config.model.name, config, self.records, self.data)
+            self.check()
+            self.last.parent.mkdir(exist_ok=True)
+            checkpoint.save(paths, state, self.config.model.name, self.config.model_dump(), self.records)
         if self.last in paths:
             self._saved, self.summary.steps = time.perf_counter(), state.step
 
-    def _numbered(self) -> list[Path]:
-        """The checkpoints that are kept, newest first."""
-        return sorted(self._folder.glob("epoch_*.pt"), key=lambda path: int(path.stem.split("_")[1]), reverse=True)
+    def _prune(self) -> None:
+        """Of the checkpoints that are kept besides, leave the newest ones."""
+        numbers = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.last.parent.glob("epoch_*.pt")}
+        kept = sorted((int(found[1]), path) for path, found in numbers.items() if found)
+        if count := self.config.checkpoint.keep:
+            for _, path in kept[:-count]:
+                path.unlink()
+
+
+def shown(path: Path) -> Path:
+    """`path` as short as it can be said from here."""
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd())
+    return path

@@ -1,7 +1,7 @@
 """What a run says besides its figures: what it is, and what one should know about it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from digitnet import machine, schema
@@ -43,9 +43,18 @@ def doubts(config: schema.Config, data: Dataset, summary: RunSummary) -> list[st
     return found
 
 
-def other_length(before: Mapping[str, Any], config: schema.Config) -> list[str]:
-    """Where a run with the configuration `before`, as summary.json has it, goes on with `config`."""
-    was, now = schema.run_length(schema.Config.model_validate(before)), schema.run_length(config)
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] = ()) -> list[str]:
+    """`seed was 7, is 0`, for those of the keys, by default all of `now`, that both have."""
+    return [
+        f"{key} was {before[key]}, is {now[key]}"
+        for key in keys or now
+        if key in before and key in now and before[key] != now[key]
+    ]
+
+
+def other_length(before: schema.Config, config: schema.Config) -> list[str]:
+    """Where a run goes on to another length than it had in mind before."""
+    was, now = schema.run_length(before), schema.run_length(config)
     if was == now or config.schedule.name not in ("cosine", "onecycle"):
         return []
     return [
@@ -54,12 +63,10 @@ def other_length(before: Mapping[str, Any], config: schema.Config) -> list[str]:
     ]
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where a run goes on elsewhere: its figures differ in the last digits or, on another device, altogether."""
-    kinds = ("type", "name", "threads", "channels_last", "digitnet", "torch", "numpy")
-    others = [
-        f"{kind} was {before[kind]}, is {now[kind]}" for kind in kinds if before.get(kind, now[kind]) != now[kind]
-    ]
+    keys = ("type", "name", "capability", "threads", "channels_last", "digitnet", "torch", "numpy")
+    others = differences(before, now, keys)
     if not others:
         return []
     return [f"not the same machine or versions as before, so neither are the figures ({'; '.join(others)})"]

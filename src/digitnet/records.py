@@ -2,16 +2,19 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from digitnet import __version__
 
@@ -36,6 +39,11 @@ class EpochRecord:
     epoch_seconds: float
     images_per_second: float
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "EpochRecord":
+        """From what was written. Raises ValueError, KeyError or TypeError where it is something else."""
+        return cls(int(fields["epoch"]), **{key: float(value) for key, value in fields.items() if key != "epoch"})
+
 
 @dataclass
 class RunSummary:
@@ -45,7 +53,7 @@ class RunSummary:
     command: str
     seed: int
     versions: dict[str, str]
-    git: dict[str, Any] | None
+    git: dict[str, Any] | None = None
     error: str | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     model: str = ""
@@ -90,6 +98,9 @@ def _sync_folder(folder: Path) -> None:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+                raise
         finally:
             os.close(handle)
 
@@ -106,10 +117,7 @@ def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
 def read_metrics(path: Path) -> list[EpochRecord]:
     """The inverse of `write_metrics`."""
     with path.open(newline="") as file:
-        return [
-            EpochRecord(epoch=int(row.pop("epoch")), **{key: float(value) for key, value in row.items()})
-            for row in csv.DictReader(file)
-        ]
+        return [EpochRecord.of(row) for row in csv.DictReader(file)]
 
 
 def write_summary(path: Path, summary: RunSummary) -> None:
@@ -122,14 +130,11 @@ def read_summary(path: Path) -> RunSummary:
 
     Raises OSError, or ValueError where it is something else.
     """
-    content = json.loads(path.read_text())
-    if not isinstance(content, dict):
-        raise ValueError("not an object")
-    known = {f.name for f in fields(RunSummary)}
     try:
-        return RunSummary(**{key: value for key, value in content.items() if key in known})
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+        return TypeAdapter(RunSummary).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from error
 
 
 def versions() -> dict[str, str]:

@@ -259,6 +259,19 @@ def run_length(config: Config) -> int:
     return config.schedule.epochs
 
 
+def is_changeable(key: str) -> bool:
+    """Whether `digitnet resume` may change what is below the dotted key."""
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE)
+
+
+def fixed(config: Config) -> dict[str, Any]:
+    """All other keys, with their values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.model_dump().items():
+        flat |= {f"{key}.{leaf}": of for leaf, of in value.items()} if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in flat.items() if not is_changeable(key)}
+
+
 def group_keys(group: str) -> dict[str, list[str]]:
     """The keys of each option of a group that comes in several kinds: {"none": ["name"], "distort": [...]}."""
     field = Config.model_fields.get(group)

@@ -130,12 +130,17 @@ class Tree:
         self._read: dict[str, Source] = {}
 
     @classmethod
+    def packaged(cls) -> "Tree":
+        """The packaged conf/ alone."""
+        return cls([Path(str(files(CONF_PACKAGE))).resolve()])
+
+    @classmethod
     def at(cls, config_dir: str | Path | None = None, root: str = ROOT) -> "Tree":
         """`config_dir`, ./conf and the packaged conf/: a file of one goes before one of the same name in the next.
 
         Raises ConfigError if there is no such folder, or no such root.
         """
-        packaged = Path(str(files(CONF_PACKAGE))).resolve()
+        (packaged,) = cls.packaged().directories
         own = [path for path in [Path("conf")] if path.is_dir()]
         if config_dir is not None:
             given = Path(config_dir).expanduser()

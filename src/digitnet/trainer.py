@@ -158,18 +158,14 @@ def _read(state: TrainState, batch_size: int, chunk_size: int, rate: Callable[[i
     return rows
 
 
-def largest_batch(model: nn.Module, train: Split, batch_size: int, precision: str) -> int:
-    """The largest of `batch_size` / 2, / 4, … whose gradients there is memory for; 0 if not for one image."""
+def largest_batch(step: Step, train: Split, batch_size: int) -> int:
+    """The largest of `batch_size` / 2, / 4, … for which there is memory to `step`; 0 if not for one image."""
     while batch_size > 1:
         batch_size //= 2
-        model.zero_grad()
         if train.images.device.type == "cuda":
             torch.cuda.empty_cache()
-        images, labels = train.images[:batch_size].float().div_(255), train.labels[:batch_size]
         try:
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = F.cross_entropy(model(images), labels)
-            loss.backward()
+            step(train.images[:batch_size].float().div_(255), train.labels[:batch_size])
             return batch_size
         except RuntimeError:  # torch.OutOfMemoryError is one
             continue

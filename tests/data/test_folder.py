@@ -3,6 +3,7 @@
 import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import Command, write
 from digitnet.data import load_folder
 from digitnet.errors import DataError
 
@@ -125,11 +127,11 @@ def test_one_class(images: Path) -> None:
         load_folder(str(images), test_fraction=0.2)
 
 
-def bomb(path: Path) -> None:
-    """A PNG of 30,000 x 30,000 pixels in a few bytes: its header says so, and more nobody reads."""
+def bomb(path: Path, side: int) -> None:
+    """A PNG of many pixels in a few bytes: its header says so, and more nobody reads."""
     Image.new("L", (1, 1)).save(path)
     content = bytearray(path.read_bytes())
-    content[16:24] = (30_000).to_bytes(4) * 2
+    content[16:24] = side.to_bytes(4) * 2
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
     path.write_bytes(content)
 
@@ -138,17 +140,32 @@ BAD = {
     "no picture": (lambda path: path.write_bytes(b"not a picture"), "not a readable image (UnidentifiedImageError: "),
     "half a picture": (lambda path: path.write_bytes(path.read_bytes()[:60]), "not a readable image ("),
     "empty": (lambda path: path.write_bytes(b""), "empty"),
-    "a bomb": (bomb, "unpacked beyond all size: more than 89,478,485 pixels"),
-    "a link elsewhere": (lambda path: relink(path, Path(__file__)), "a link out of its class's folder"),
-    "a link to another class": (lambda path: relink(path, path.parents[1] / "no/0.png"), "a link out of its class's"),
-    "a dead link": (lambda path: relink(path, path.with_name("nowhere")), "not a regular file"),
+    "a bomb": (lambda path: bomb(path, 30_000), "unpacked beyond all size: more than 33,554,432 pixels"),
+    "a small bomb": (lambda path: bomb(path, 6_000), "unpacked beyond all size: more than 33,554,432 pixels"),
+    "a link elsewhere": (lambda path: relink(path, Path(__file__)), "a link"),
+    "a link to another class": (lambda path: relink(path, path.parents[1] / "no/0.png"), "a link"),
+    "a dead link": (lambda path: relink(path, path.with_name("nowhere")), "a link"),
+    "a link in a circle": (lambda path: relink(path, path), "a link"),
     "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+    "a program": (lambda path: path.write_bytes(POSTSCRIPT), "not a readable image (UnidentifiedImageError: "),
+    "larger than memory": (lambda path: os.truncate(path, 2**40), "beyond all size: 1,099,511,627,776 bytes"),
 }
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
 
 
 def relink(path: Path, target: Path) -> None:
     path.unlink()
     path.symlink_to(target)
+
+
+@pytest.fixture(autouse=True)
+def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A program that Pillow would start for PostScript, whatever the name of the file."""
+    write(tmp_path / ".bin" / "gs", "#!/bin/sh\ntouch ran\nexit 1\n")
+    (tmp_path / ".bin" / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / ".bin"), prepend=os.pathsep)
+    yield
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -174,3 +191,36 @@ def test_nothing_but_bad_files(images: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"images: none of its 20 files can be trained on \(no/0\.png: empty\)"):
         load_folder(str(images), test_fraction=0.2, bad_files="skip")
+
+
+def test_links_between_folders_lead_nowhere(images: Path) -> None:
+    """Not in a circle, and not out of the folder; what is below them would be there twice."""
+    (images / "yes" / "loop").symlink_to(images / "yes")
+    (images / "other").symlink_to(images / "no")
+    with pytest.raises(
+        DataError, match=r"images: 2 of 22 files cannot be trained on \(other: a link; yes/loop: a link\)"
+    ):
+        load_folder(str(images), test_fraction=0.2)
+    (images / "other").unlink()
+    found = load_folder(str(images), test_fraction=0.2, bad_files="skip")
+    assert len(found.train) + len(found.test) == 20
+
+
+def test_hidden_folders_are_no_classes(images: Path) -> None:
+    (images / ".thumbnails").mkdir()
+    assert load_folder(str(images), test_fraction=0.2).classes == ("no", "yes")
+
+
+def test_names_that_are_no_text(images: Path, command: Command) -> None:
+    """Neither a byte that is no UTF-8 nor an escape sequence reaches a terminal."""
+    for name in (b"\xff.png", b"\x1b[2K.png"):
+        Path(os.fsdecode(os.fsencode(images / "no") + b"/" + name)).touch()
+    options = ["data=folder", f"data.root={images}", "trainer.epochs=1", "logger=metrics", "hydra.run.dir=here"]
+    done = command(*options)
+    assert done.code == 1
+    assert r"2 of 22 files cannot be trained on (no/\x1b[2K.png: empty; no/\udcff.png: empty)" in done.err
+    shutil.rmtree("here")
+    done = command(*options, "data.bad_files=skip")
+    assert done.code == 0
+    assert r"no/\x1b[2K.png: empty; no/\udcff.png: empty" in done.out
+    assert done.out == Path("here/train.log").read_text()

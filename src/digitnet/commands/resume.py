@@ -12,7 +12,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitnet.errors import CheckpointError, ConfigError, one_line
+from digitnet.errors import CheckpointError, ConfigError
+from digitnet.lock import locked
+from digitnet.records import RunSummary, read_summary
 
 if TYPE_CHECKING:
     from digitnet.experiment import Result
@@ -41,12 +43,44 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
     CheckpointError and, as the run itself does, other DigitnetErrors; the text says what to do.
     """
     from digitnet.compose import changed  # Hydra's half a second, which --help need not wait for
-    from digitnet.records import read_summary
     from digitnet.schema import run_length
 
     folder = Path(run_dir)
+    summary = _summary(folder)  # first: no lock is to be made where no run is
+    _check_harmless(folder)
+    with locked(folder) as check:
+        summary = _summary(folder)
+        if not summary.config:
+            raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
+        config = changed(summary.config, overrides, str(folder))
+        if config.model.name == "custom" and not trust:
+            raise ConfigError(
+                f"{folder}: its network is {config.model.target}, which would be imported and run;\n"
+                "if you trust whom the folder is from, add --trust"
+            )
+        if summary.status == "diverged":
+            raise ConfigError(
+                f"{folder}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
+                f"from its best weights if you like: init_from={folder / 'checkpoints' / 'best.pt'}"
+            )
+        if run_length(config) < summary.epochs:
+            raise ConfigError(
+                f"trainer.epochs={run_length(config)}: the run has {summary.epochs} already; ask for as many or more"
+            )
+        if summary.status == "finished" and run_length(config) == summary.epochs:
+            return None
+
+        from digitnet import experiment
+
+        command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
+        download = trust or any(override.startswith("data.root=") for override in overrides)
+        return experiment.resume(config, folder, summary, check, command, download)
+
+
+def _summary(folder: Path) -> RunSummary:
+    path = folder / "summary.json"
     try:
-        summary = read_summary(folder / "summary.json")
+        return read_summary(path)
     except FileNotFoundError:
         hint = (
             "it did not get as far as training; start it again" if (folder / ".hydra").is_dir() else "give one of a run"
@@ -55,31 +89,13 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
     except NotADirectoryError:
         raise ConfigError(f"{folder}: not a folder; give that of a run") from None
     except ValueError as error:
-        raise CheckpointError(f"{folder / 'summary.json'}: not a run's summary ({one_line(error)})") from error
-    # A folder from somebody else could lead writes to any file of the user's.
-    if links := [path for path in [folder / "checkpoints", *folder.rglob("*")] if path.is_symlink()]:
-        raise CheckpointError(f"{links[0]}: a link, which no run makes; replace it by what it stands for")
-    if not summary.config:
-        raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
-    config = changed(summary.config, overrides, str(folder))
-    if config.model.name == "custom" and not trust:
-        raise ConfigError(
-            f"{folder}: its network is {config.model.target}, which would be imported and run;\n"
-            "if you trust whom the folder is from, add --trust"
-        )
-    if summary.status == "diverged":
-        raise ConfigError(
-            f"{folder}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
-            f"from its best weights if you like: init_from={folder / 'checkpoints' / 'best.pt'}"
-        )
-    if run_length(config) < summary.epochs:
-        raise ConfigError(
-            f"trainer.epochs={run_length(config)}: the run has {summary.epochs} already; ask for as many or more"
-        )
-    if summary.status == "finished" and run_length(config) == summary.epochs:
-        return None
+        raise CheckpointError(f"{path}: not a run's summary ({error})") from error
 
-    from digitnet import experiment
 
-    command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
-    return experiment.resume(config, folder, command)
+def _check_harmless(folder: Path) -> None:
+    """A folder from somebody else could lead writes to any file of the user's, or have them wait for ever."""
+    for path in [*folder.iterdir(), *folder.glob("checkpoints/*")]:
+        if path.is_symlink():
+            raise CheckpointError(f"{path}: a link, which no run makes; replace it by what it stands for")
+        if not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path}: neither a file nor a folder; remove it")

@@ -30,7 +30,7 @@ from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
 from digitnet.lock import taken
-from digitnet.schema import CHANGEABLE, GROUPS, Config
+from digitnet.schema import CHANGEABLE, GROUPS, Config, is_changeable
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
 # Cached by the config, so that every look at the run's folder gives the same.
@@ -93,11 +93,15 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
     `run` names it in messages. Raises ConfigError where the configuration is none, or an override is of a key that
     makes a run what it is.
     """
+    try:
+        checks.check(content)
+    except ConfigError as error:
+        raise ConfigError(f"{run}/summary.json: {error}") from error
     content = copy.deepcopy(content)
     for override in overrides:
         check_form(override)
         key, _, _ = override.partition("=")
-        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE):
+        if not is_changeable(key):
             known = list(checks.keys(content))
             if key not in known:
                 raise ConfigError(checks.no_key(key, known))
@@ -106,7 +110,7 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
                 f"for a new one from its weights: digitnet {override} init_from={run}"
             )
         if key in GROUPS:
-            content[key] = values([override], Tree.at(None))[key]
+            content[key] = values([override], Tree.packaged())[key]
             continue
         try:
             (parsed,) = OverridesParser.create().parse_overrides([override])
@@ -119,12 +123,7 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
         if leaf not in content.get(group, {}):
             raise ConfigError(checks.no_key(key, checks.keys(content)))
         content[group][leaf] = value
-    try:
-        return checks.check(content)
-    except ConfigError as error:
-        if overrides:
-            raise
-        raise ConfigError(f"{run}/summary.json: {error}") from error
+    return checks.check(content)
 
 
 def try_out(overrides: Sequence[str], tree: Tree) -> Config | None:

@@ -1,6 +1,5 @@
 """A data set as tensors: images uint8, so that MNIST takes 47 MB and lives wherever training happens."""
 
-import zlib
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -41,14 +40,6 @@ class Dataset:
     @property
     def validates_on_test(self) -> bool:
         return self.validation is self.test
-
-    def fingerprint(self) -> int:
-        """CRC-32 of all images and labels, which are on the CPU: whether a run goes on with the data it began with."""
-        splits = [self.train, self.test] if self.validates_on_test else [self.train, self.test, self.validation]
-        found = 0
-        for tensor in (tensor for split in splits for tensor in (split.images, split.labels)):
-            found = zlib.crc32(tensor.contiguous().numpy().data, found)
-        return found
 
     def to(self, device: torch.device) -> "Dataset":
         test = self.test.to(device)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
+from digitnet.records import write_atomically
 
 TIMEOUT_SECONDS = 10.0  # of silence, before a download is given up
 MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
@@ -65,22 +66,22 @@ SOURCES = {
 }
 
 
-def load_idx(name: str, root: str, validation: str | int = "test") -> Dataset:
-    """Load `mnist`, `fashion_mnist` or `kmnist` from `root`, laid out as torchvision does, or download it there.
+def load_idx(name: str, root: str, validation: str | int = "test", download: bool = True) -> Dataset:
+    """Load `mnist`, `fashion_mnist` or `kmnist` from `root`, laid out as torchvision does, or `download` it there.
 
     Raises DataError if an archive is damaged, DataMissingError if there is none and none can be had.
     """
     source = SOURCES[name]
     folder = Path(os.path.expanduser(root)) / source.torchvision_class / "raw"
-    train = _read_split(name, folder, "train", source.train_images, source.train_labels)
-    test = _read_split(name, folder, "t10k", source.test_images, source.test_labels)
+    train = _read_split(name, folder, "train", source.train_images, source.train_labels, download)
+    test = _read_split(name, folder, "t10k", source.test_images, source.test_labels, download)
     train, held_out = split_validation(train, test, validation)
     return Dataset(name, train, test, held_out, source.classes, str(folder.parent))
 
 
-def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5: str) -> Split:
-    images = _read(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5, dimensions=3)
-    labels = _read(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5, dimensions=1)
+def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5: str, download: bool) -> Split:
+    images = _read(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5, download, dimensions=3)
+    labels = _read(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5, download, dimensions=1)
     if len(images) != len(labels):
         raise DataError(
             f"{folder}: {len(images)} images and {len(labels)} labels in {part}-*; delete them and run again"
@@ -88,11 +89,13 @@ def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5:
     return Split(images.unsqueeze(1), labels.long())
 
 
-def _read(name: str, folder: Path, file: str, md5: str, dimensions: int) -> Tensor:
-    """The content of an archive whose checksum is right, downloaded if it is not there."""
+def _read(name: str, folder: Path, file: str, md5: str, download: bool, dimensions: int) -> Tensor:
+    """The content of an archive whose checksum is right, downloaded, if it may be, where it is not there."""
     path = folder / file
     if not path.exists():
         try:
+            if not download:
+                raise RuntimeError("a run that goes on downloads only to a data.root that you name")
             _download(name, folder, file, md5)
         except (OSError, RuntimeError) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
             root = folder.parent.parent
@@ -106,12 +109,11 @@ def _read(name: str, folder: Path, file: str, md5: str, dimensions: int) -> Tens
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     try:
         values = parse_idx(content, dimensions, len(SOURCES[name].classes))
     except ValueError as error:
         raise DataError(f"{path}: damaged: {error};\ndelete it and run again") from error
-    if found != md5:
+    if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         raise DataError(f"{path}: damaged (its MD5 sum is {found}, should be {md5});\ndelete it and run again")
     return values
 
@@ -126,23 +128,22 @@ def _download(name: str, folder: Path, file: str, md5: str) -> None:
     scratch = folder / ".unfinished"
     # Its progress bar is for people only; without a timeout a silent network would hold the run up for ever.
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        # Another process may be at it: then this one waits, and takes what that got.
-        with FileLock(folder / ".lock"), quiet:
-            shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    # Another process may be at it: then this one waits, and takes what that got.
+    with FileLock(folder / ".lock"), quiet:
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT_SECONDS)
+        try:
             for number, mirror in enumerate(mirrors if not (folder / file).exists() else [], start=1):
                 try:
                     download_url(mirror + file, str(scratch), md5=md5)
-                    (scratch / file).replace(folder / file)
+                    write_atomically(folder / file, (scratch / file).read_bytes())
                     break
                 except (OSError, RuntimeError):
                     if number == len(mirrors):
                         raise
+        finally:
+            socket.setdefaulttimeout(patience)
             shutil.rmtree(scratch, ignore_errors=True)
-    finally:
-        socket.setdefaulttimeout(patience)
 
 
 def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
@@ -159,13 +160,17 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
     try:
         start = gzip.decompress(content, header)
         kinds = {1: "labels", 3: "images"}
-        if start[:3] != bytes([0, 0, 8]):
+        if not bytes([0, 0, 8]).startswith(start[:3]):
             raise ValueError(f"it holds no IDX file (it begins with {start[:4].hex(' ')})")
-        if start[3] != dimensions:
+        if len(start) > 3 and start[3] != dimensions:
             found = kinds.get(start[3], f"values of {start[3]} dimensions")
             raise ValueError(f"it holds {found} where {kinds[dimensions]} belong")
-        shape = struct.unpack(f">{dimensions}I", start[4:].ljust(header - 4, b"\0"))
+        if len(start) < header:
+            raise ValueError("it is cut off in its header")
+        shape = struct.unpack(f">{dimensions}I", start[4:])
         size = math.prod(shape)
+        if size == 0:
+            raise ValueError("it holds nothing")
         if size > MAX_BYTES:
             raise ValueError(f"its header says {shape}, which is more than any set of this format has")
         values = gzip.decompress(gzip.unconsumed_tail, size + 1)
@@ -181,9 +186,7 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
         raise ValueError("it is no whole gzip archive (its end is missing)")
     if dimensions == 3 and shape[1:] != (28, 28):
         raise ValueError(f"its images are {shape[1]}x{shape[2]}, not 28x28")
-    tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
-    if size == 0:
-        raise ValueError("it holds nothing")
+    tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8)
     if dimensions == 1 and (highest := int(tensor.max())) >= classes:
         raise ValueError(f"it holds the label {highest}; there are {classes} classes, from 0 on")
     return tensor.view(shape)

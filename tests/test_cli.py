@@ -249,7 +249,7 @@ def test_a_folder_taken_meanwhile_is_not_shared(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_there_from_the_start(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def data(_: object) -> None:
+    def data(*_: object) -> None:
         assert summary_of(run_folder())["status"] == "running"
         raise DataError("seen")
 

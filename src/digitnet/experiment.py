@@ -119,6 +119,7 @@ def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
             command=command,
             seed=config.seed,
             versions=versions(),
+            dataset={"asked_for": config.data.name},
             model=config.model.name,
             init_from=config.init_from,
             config=config.model_dump(mode="json"),
@@ -139,8 +140,8 @@ def resume(
     The caller has it `locked`, with `check`, and has read its `summary`. `config` is the run's own, but for what
     `schema.CHANGEABLE` lets change. On a CPU, with as many threads, all figures and weights are to the last bit those
     of a run that was never interrupted. Raises as `run` does, and CheckpointError where the checkpoint is missing,
-    damaged or of another run; until training goes on, nothing in the folder is changed
-    but who works there.
+    damaged or of another run; until training goes on, nothing in the folder is changed but who
+    works there.
     """
     with listening() as stop, _own_threads():
         logbook = Logbook(run_dir, summary, config, check)
@@ -161,7 +162,7 @@ def _work(setup: _Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] =
     """Say what is trained, train, evaluate, picture."""
     config, state, summary, run_dir = setup.config, setup.state, logbook.summary, logbook.run_dir
     logbook.config, summary.config = config, config.model_dump(mode="json")
-    summary.dataset, summary.device = _dataset(setup, summary), _device(setup)
+    summary.dataset, summary.device = summary.dataset | _dataset(setup), _device(setup)
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
     with Display(run_dir / "train.log", append=bool(summary.resumed)) as display:
@@ -222,9 +223,8 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
         logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
     except Exception as error:  # whatever a foreign file's content leads to
         raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
-    if notices.differences(
-        summary.dataset, _dataset(setup, summary), ("train", "validation", "test", "classes", "crc32")
-    ):
+    keys = ("train", "validation", "test", "classes", "crc32")
+    if notices.differences(summary.dataset, _dataset(setup), keys):
         raise CheckpointError(
             f"{path}: of a run on other images than those that are there now; bring those back, or start a new run"
         )
@@ -235,11 +235,10 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
     return notices.other_length(before, config) + notices.other_machine(*machines)
 
 
-def _dataset(setup: _Setup, summary: RunSummary) -> dict[str, Any]:
+def _dataset(setup: _Setup) -> dict[str, Any]:
     data = setup.data
     return {
         "name": data.name,
-        "asked_for": summary.dataset.get("asked_for") or summary.config["data"]["name"],
         "source": data.source,
         "train": len(data.train),
         "validation": len(data.validation),

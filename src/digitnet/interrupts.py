@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class Stop:
-    """Both signals raise KeyboardInterrupt, with the signal's name; while `deferred`, the first is `wanted` instead."""
+    """Both signals raise KeyboardInterrupt; while `deferred`, the first is `wanted` instead."""
 
     def __init__(self) -> None:
         self.wanted: str | None = None
@@ -26,12 +26,12 @@ class Stop:
         finally:
             self._deferred = False
         if self.wanted is not None:
-            raise KeyboardInterrupt(self.wanted)
+            raise KeyboardInterrupt(f"interrupted by {self.wanted}")
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name
         if not self._deferred or self.wanted is not None:  # the second time somebody means it
-            raise KeyboardInterrupt(name)
+            raise KeyboardInterrupt(f"interrupted by {name}")
         self.wanted = name
 
 

@@ -47,12 +47,17 @@ def check_files(run_dir: Path) -> None:
 def nursery(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
     script = Path(__file__).with_name("kill_and_resume.py")
     process = subprocess.Popen(
-        [sys.executable, script, run_dir, *OPTIONS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, script, run_dir, *OPTIONS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # the fork, too, which may stall
         process.communicate()
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from digitnet.errors import TAKEN, DigitnetError
 from digitnet.records import read_summary
 
@@ -24,6 +22,8 @@ def locked(run_dir: Path) -> Iterator[Callable[[], None]]:
     removed it, and another run have begun in its place. Raises DigitnetError, with its process id and host, if another
     process is at work there, OSError if there can be no lock.
     """
+    from filelock import FileLock, Timeout  # 20 ms, which --help and mistakes need not wait for
+
     path = run_dir / ".lock"
     lock = FileLock(path)
     try:

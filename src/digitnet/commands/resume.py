@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what is to be otherwise from here on"
     )
-    parser.add_argument("--trust", action="store_true", help="import the network that the run names (model=custom)")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="whom the folder is from: import the network that it names (model=custom), download its data",
+    )
 
 
 def main(options: argparse.Namespace) -> None:

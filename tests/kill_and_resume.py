@@ -13,8 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from digitnet import experiment, resume
-from digitnet.compose import load
+from digitnet import resume, run
 
 
 def work(run_dir: Path, overrides: list[str], stall: int) -> None:
@@ -59,7 +58,7 @@ def work(run_dir: Path, overrides: list[str], stall: int) -> None:
     if (run_dir / "summary.json").exists():
         resume(run_dir)
     else:
-        experiment.run(load(overrides), run_dir)
+        run(*overrides, run_dir=run_dir)
 
 
 def say(word: object) -> None:

@@ -244,7 +244,7 @@ def test_a_folder_taken_meanwhile_is_not_shared(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "summary.json").write_text("another run's")
     with pytest.raises(ConfigError, match="here: holds a run already"):
-        experiment.run(config, tmp_path / "here")
+        experiment.run(config, tmp_path / "here", lambda: None)
     assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
 
 
@@ -327,6 +327,7 @@ MISTAKES = [
         2,
         "no key 'schedule.phases.0.epoch' … did you mean 'schedule.phases.0.epochs'?",
     ),
+    ("trainer.threads=1 hydra.run.dir=k=v", 2, "hydra.run.dir=k=v: cannot be read (mismatched input '='"),
     ("=3", 2, "'=3' has no key; it is KEY=VALUE"),
     ("foo=3", 2, "no key 'foo'; there are aug, checkpoint, data, device"),
     ("~sede", 2, "no key 'sede' to delete … did you mean 'seed'"),

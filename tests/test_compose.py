@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import CHECKOUT, TINY, Command, run_folder, write
 from digitnet import experiment
 from digitnet.compose import load, plan, try_out
-from digitnet.errors import ConfigError
+from digitnet.errors import ConfigError, DigitnetError
 from digitnet.schema import GROUPS
 from digitnet.sources import Tree
 
@@ -645,13 +645,18 @@ def test_a_sweep_over_all_that_a_pattern_names(command: Command) -> None:
     assert len(list(Path("outputs/sweeps").glob("*/*/summary.json"))) == 2
 
 
-def test_a_folder_that_another_run_has_just_taken(command: Command) -> None:
+def test_a_folder_that_another_run_has_just_taken() -> None:
     """It may not have got beyond writing down its configuration."""
     ready = plan([*TINY, "hydra.run.dir=here"], Tree.at())
-    plan([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).write()
-    with pytest.raises(ConfigError, match="here: holds a run already"):
-        ready.write()
-    assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
+    with plan([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).claimed():
+        with pytest.raises(DigitnetError, match="here: another process is at work there; wait for it"), ready.claimed():
+            pass
+        assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
+    with ready.claimed():  # that one has left nothing but its configuration: it was stopped before it began
+        assert "seed: 0" in Path("here/.hydra/config.yaml").read_text()
+        write(Path("here/summary.json"), "{}")
+    with pytest.raises(ConfigError, match="here: holds a run already"), ready.claimed():
+        pass
 
 
 def test_lists_in_place_of_strings() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from digitnet import interrupts
 from digitnet.interrupts import Stop, listening
 
 
@@ -19,22 +20,30 @@ def _as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_at_once_unless_deferred(number: signal.Signals) -> None:
-    with listening() as stop:
-        with pytest.raises(KeyboardInterrupt, match=number.name):
-            os.kill(os.getpid(), number)
-        with pytest.raises(KeyboardInterrupt, match="the second"), stop.deferred():
-            twice(number, stop)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_at_once_unless_deferred(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    with listening() as stop, pytest.raises(KeyboardInterrupt, match=number.name):
+        os.kill(os.getpid(), number)
+    assert stop.wanted == number.name
+    with listening() as stop, pytest.raises(KeyboardInterrupt, match="the third"), stop.deferred():
+        thrice(monkeypatch, number, stop)
 
 
-def twice(number: int, stop: Stop) -> None:
+def thrice(monkeypatch: pytest.MonkeyPatch, number: int, stop: Stop) -> None:
     os.kill(os.getpid(), number)
     assert stop.wanted == signal.Signals(number).name
+    os.kill(os.getpid(), number)  # at once: the first one over
+    monkeypatch.setattr(interrupts, "AGAIN_SECONDS", 0.0)
     try:
         os.kill(os.getpid(), number)
-    except KeyboardInterrupt:  # the second time somebody means it
-        raise KeyboardInterrupt("the second") from None
+    except KeyboardInterrupt:  # later: somebody means it
+        raise KeyboardInterrupt("the third") from None
+
+
+def test_the_end_is_not_cut_off() -> None:
+    with listening() as stop:
+        stop.end()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_what_came_at_the_end_of_the_deferral_is_not_lost() -> None:

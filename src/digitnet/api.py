@@ -21,8 +21,8 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     """
     where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
     ready = plan([*overrides, *where], Tree.at(config_dir))
-    ready.write()
-    return experiment.run(ready.config, ready.run_dir, ready.command)
+    with ready.claimed() as check:
+        return experiment.run(ready.config, ready.run_dir, check, ready.command)
 
 
 def _quoted(path: str | Path) -> str:

@@ -1,7 +1,9 @@
 """Builders: a group of the configuration becomes plain arguments, and these an object."""
 
+import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
@@ -53,11 +55,16 @@ AnyData = schema.IdxData | schema.DigitsData | schema.AutoData | schema.FolderDa
 
 
 def settled(config: AnyData, name: str) -> AnyData:
-    """With what data=auto found, whose name is `name`: a run goes on with the data that it began with."""
+    """Where it is from any working directory, and what data=auto found, whose name is `name`.
+
+    A run goes on with the data that it began with.
+    """
     if isinstance(config, schema.AutoData):
         kind = schema.DigitsData if name == "digits" else schema.IdxData
         keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
-        return kind.model_validate({**keys, "name": name})
+        config = kind.model_validate({**keys, "name": name})
+    if isinstance(config, schema.IdxData | schema.FolderData):
+        config = config.model_copy(update={"root": str(Path(os.path.expanduser(config.root)).absolute())})
     return config
 
 

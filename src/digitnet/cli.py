@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
 from digitnet.errors import ConfigError, DigitnetError, one_line, reason
+from digitnet.interrupts import Stop, listening
 
 if TYPE_CHECKING:
     from digitnet.schema import Config
@@ -20,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with listening() as stop:
+        return _main(sys.argv[1:] if arguments is None else list(arguments), stop)
+
+
+def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         errors = _dispatch(arguments)
@@ -36,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
+        if stop.wanted is not None:  # within the import of compiled code a signal comes out as an ImportError
+            _show(DigitnetError(f"interrupted by {stop.wanted}"))
+            return 130
         _show(error)
         return _known(error).exit_code
     except KeyboardInterrupt as interrupt:
@@ -61,6 +69,7 @@ def _dispatch(arguments: Sequence[str]) -> Sequence[Exception]:
 def _train(options: argparse.Namespace) -> Sequence[Exception]:
     """One run, or a sweep, or what is shown instead; returns how runs failed, whose messages were shown."""
     from digitnet.compose import plan, show, sweep
+    from digitnet.lock import locked
     from digitnet.sources import Tree
 
     tree = Tree.at(options.config_dir, options.config_name)
@@ -81,21 +90,25 @@ def _train(options: argparse.Namespace) -> Sequence[Exception]:
         _show(error)
         errors.append(error)
 
-    def train(config: "Config", run_dir: Path, command: str) -> None:
-        try:
-            from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
+    def train(config: "Config", run_dir: Path, check: Callable[[], None], command: str) -> None:
+        from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
 
-            run(config, run_dir, command)
+        run(config, run_dir, check, command)
+
+    def job(config: "Config", run_dir: Path, command: str) -> None:
+        try:
+            with locked(run_dir) as check:
+                train(config, run_dir, check, command)
         except Exception as error:
             failed(error)
 
     if options.multirun:
-        sweep(options.overrides, tree, train, failed)
-    else:
-        ready = plan(options.overrides, tree)
-        ready.write()
-        train(ready.config, ready.run_dir, ready.command)
-    return errors
+        sweep(options.overrides, tree, job, failed)
+        return errors
+    ready = plan(options.overrides, tree)
+    with ready.claimed() as check:
+        train(ready.config, ready.run_dir, check, ready.command)
+    return []
 
 
 def _known(error: Exception) -> DigitnetError:

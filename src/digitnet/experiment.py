@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from digitnet.display import Display, plural
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
 from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
-from digitnet.lock import locked, myself
+from digitnet.lock import myself
 from digitnet.logbook import Logbook, shown
 from digitnet.models import check_output
 from digitnet.records import (
@@ -103,33 +104,31 @@ def _set_up(config: schema.Config, download: bool = True) -> _Setup:
     )
 
 
-def run(config: schema.Config, run_dir: Path, command: str = "") -> Result:
+def run(config: schema.Config, run_dir: Path, check: Callable[[], None], command: str = "") -> Result:
     """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
 
-    `command` is written down as what makes the run again. Raises a DigitnetError for what the user can mend, OSError
-    where a file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what was finished before stays
-    on disk, and summary.json says how the run ended.
+    The caller has it `locked`, with `check`. `command` is written down as what makes the run again. Raises a
+    DigitnetError for what the user can mend, OSError where a file cannot be written, KeyboardInterrupt when
+    interrupted, by SIGTERM too; what was finished before stays on disk, and summary.json says how the run ended.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir) as check, listening() as stop, _own_threads():
-        if (run_dir / "summary.json").exists():
-            raise ConfigError(f"{run_dir}: {TAKEN}")
-        summary = RunSummary(
-            status="running",
-            command=command,
-            seed=config.seed,
-            versions=versions(),
-            dataset={"asked_for": config.data.name},
-            model=config.model.name,
-            init_from=config.init_from,
-            config=config.model_dump(mode="json"),
-            process=myself(),
-        )
-        logbook = Logbook(run_dir, summary, config, check)
-        with logbook.open():
-            setup = _set_up(config)
-            _begin(setup)
-            return _work(setup, logbook, stop)
+    if (run_dir / "summary.json").exists():
+        raise ConfigError(f"{run_dir}: {TAKEN}")
+    summary = RunSummary(
+        status="running",
+        command=command,
+        seed=config.seed,
+        versions=versions(),
+        dataset={"asked_for": config.data.name},
+        model=config.model.name,
+        init_from=config.init_from,
+        config=config.model_dump(mode="json"),
+        process=myself(),
+    )
+    logbook = Logbook(run_dir, summary, config, check)
+    with listening() as stop, _own_threads(), logbook.open(stop):
+        setup = _set_up(config)
+        _begin(setup)
+        return _work(setup, logbook, stop)
 
 
 def resume(
@@ -154,7 +153,7 @@ def resume(
                 path.unlink()
         summary.error, summary.test = None, None
         summary.resumed.append(command)
-        with logbook.open():
+        with logbook.open(stop):
             return _work(setup, logbook, stop, warnings)
 
 
@@ -209,13 +208,13 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
     config, summary, path = setup.config, logbook.summary, logbook.last
     if not path.exists():
         if summary.steps:
-            raise CheckpointError(
-                f"{path}: is not there, and was of step {summary.steps:,};\n"
-                f"bring it back, or start a new run: {summary.command}"
-            )
+            raise CheckpointError(f"{path}: is not there, and was of step {summary.steps:,};\n{_way_out(path)}")
         _begin(setup)
         return []
-    content = checkpoint.load(path)
+    try:
+        content = checkpoint.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error};\n{_way_out(path)}") from error
     try:
         before = schema.Config.model_validate(content["config"])
         if others := notices.differences(schema.fixed(before), schema.fixed(config)):
@@ -223,16 +222,27 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
         logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
     except Exception as error:  # whatever a foreign file's content leads to
         raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
-    keys = ("train", "validation", "test", "classes", "crc32")
-    if notices.differences(summary.dataset, _dataset(setup), keys):
+    if notices.differences(summary.dataset, now := _dataset(setup), ("train", "test", "classes", "crc32")):
+        counts = [f"{n['train'] + n['test']:,} images" for n in (summary.dataset, now)]
+        found = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
         raise CheckpointError(
-            f"{path}: of a run on other images than those that are there now; bring those back, or start a new run"
+            f"{path}: of a run on other images than those in {setup.data.source} now ({found});\n"
+            "bring those back, or start a new run"
         )
     epochs, begun = schema.run_length(config), setup.state.epoch + (setup.state.underway is not None)
     if begun > epochs:
-        raise ConfigError(f"trainer.epochs={epochs}: the run has {begun} already; ask for as many or more")
+        raise ConfigError(f"trainer.epochs={epochs}: the run has begun its epoch {begun}; ask for at least {begun}")
     machines = {**summary.device, **summary.versions}, {**_device(setup), **versions()}
     return notices.other_length(before, config) + notices.other_machine(*machines)
+
+
+def _way_out(last: Path) -> str:
+    """What to do without last.pt."""
+    kept = sorted(last.parent.glob("epoch_*.pt"), key=lambda path: path.stat().st_mtime)
+    others = [path for path in [*kept[-1:], last.with_name("best.pt")] if path.is_file()]
+    if not others:
+        return "bring it back, or start a new run"
+    return f"bring it back, or go on from another one: cp {shlex.quote(str(others[0]))} {shlex.quote(str(last))}"
 
 
 def _dataset(setup: _Setup) -> dict[str, Any]:

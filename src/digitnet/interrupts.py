@@ -1,18 +1,22 @@
-"""SIGINT (Ctrl-C) and SIGTERM (what Slurm, Kubernetes and `kill` send) while a run lasts."""
+"""SIGINT (Ctrl-C), SIGTERM (what Slurm, Kubernetes and `kill` send) and SIGHUP (a terminal was closed)."""
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
+AGAIN_SECONDS = 1.0  # sooner, a second signal is the first one over: `timeout` and wrappers send it twice
+
 
 class Stop:
-    """Both signals raise KeyboardInterrupt; while `deferred`, the first is `wanted` instead."""
+    """Signals raise KeyboardInterrupt; while `deferred`, the first is only `wanted`, until somebody insists."""
 
     def __init__(self) -> None:
-        self.wanted: str | None = None
-        self._deferred = False
+        self.wanted: str | None = None  # the signal's name
+        self._since = 0.0
+        self._deferred = self._ended = False
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -28,18 +32,29 @@ class Stop:
         if self.wanted is not None:
             raise KeyboardInterrupt(f"interrupted by {self.wanted}")
 
+    def end(self) -> None:
+        """From now on signals do nothing: what is left to do takes milliseconds, and is not to be cut off."""
+        self._ended = True
+
     def __call__(self, number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if not self._deferred or self.wanted is not None:  # the second time somebody means it
-            raise KeyboardInterrupt(f"interrupted by {name}")
-        self.wanted = name
+        now = time.monotonic()
+        if self._ended:
+            return
+        if self.wanted is None:
+            self._since = now
+        again = self.wanted is not None and now - self._since >= AGAIN_SECONDS
+        self.wanted = signal.Signals(number).name
+        if again or not self._deferred:
+            raise KeyboardInterrupt(f"interrupted by {self.wanted}")
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[Stop]:
     """In this block the signals go to a `Stop`, but those that the process was told to ignore, as nohup does."""
     stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
     before = {number: signal.getsignal(number) for number in numbers}
     heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in heard:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from digitnet.errors import TAKEN, DigitnetError
+from digitnet.errors import TAKEN, ConfigError, DigitnetError
 from digitnet.records import read_summary
 
 PATIENCE_SECONDS = 0.5  # whoever only looks whether the folder is taken lets go at once
@@ -42,16 +42,15 @@ def locked(run_dir: Path) -> Iterator[Callable[[], None]]:
         lock.release()
 
 
-def taken(run_dir: Path) -> str:
+def taken(run_dir: Path) -> DigitnetError:
     """Why no new run can have the folder: a process is at work there, or was."""
     if (run_dir / ".lock").exists():
-        with contextlib.suppress(OSError):
-            try:
-                with locked(run_dir):
-                    pass
-            except DigitnetError as error:
-                return str(error)
-    return f"{run_dir}: {TAKEN}"
+        try:
+            with contextlib.suppress(OSError), locked(run_dir):
+                pass
+        except DigitnetError as error:
+            return error
+    return ConfigError(f"{run_dir}: {TAKEN}")
 
 
 def myself() -> dict[str, Any]:

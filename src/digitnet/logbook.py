@@ -12,6 +12,7 @@ from digitnet import checkpoint
 from digitnet.checkpoint import TrainState
 from digitnet.display import printable
 from digitnet.errors import DivergedError
+from digitnet.interrupts import Stop
 from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
 from digitnet.schema import Config
 
@@ -36,7 +37,7 @@ class Logbook:
         return max(self.records, key=lambda record: (record.val_acc, -record.val_loss))
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self, stop: Stop) -> Iterator[None]:
         """In this block the run is running; how the block ends is how the run ended."""
         self.summary.status = "running"
         self.write_summary()
@@ -45,22 +46,27 @@ class Logbook:
             self.summary.status = "finished"
             self.write_summary()
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                error.args = (self._how_to_go_on(),)
+            stop.end()
+            ending = error
+            # A signal within the import of compiled code comes out of it as an ImportError.
+            if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and stop.wanted is not None):
+                ending = KeyboardInterrupt(self._how_to_go_on())
             known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
-            self.summary.status = known.get(type(error), "failed")
-            self.summary.error = str(error) or repr(error)
+            self.summary.status = known.get(type(ending), "failed")
+            self.summary.error = str(ending) or repr(ending)
             with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
                 self.write_summary()
                 with (self.run_dir / "train.log").open("a", encoding="utf-8") as log:
                     log.write(f"error: {printable(self.summary.error)}\n")
-            raise
+            if ending is error:
+                raise
+            raise ending from error
 
     def _how_to_go_on(self) -> str:
         steps = self.summary.steps
         kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
         trust = " --trust" if self.config.model.name == "custom" else ""
-        return f"interrupted; {kept}; to go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
+        return f"interrupted; {kept};\nto go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
 
     def write_start(self, state: TrainState) -> None:
         """All files as of `state`: a killed process may have written more than its checkpoint knows, or less."""

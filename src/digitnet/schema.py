@@ -26,6 +26,7 @@ CHANGEABLE = (
     "checkpoint",
     "logger",
     "data.root",
+    "data.bad_files",
     "device",
 )
 GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment")  # that have options

@@ -130,9 +130,10 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         return
     if command == "resume":
         if all(word.startswith("-") for word in before[1:]):
-            yield from (path for path in _paths(current) if path.endswith("/"))
+            yield from (path for path in _paths(current) if path.endswith("/") and not _is_of_a_run(Path(path)))
         else:
-            yield from (word for word in _overrides((), current) if word.startswith(CHANGEABLE) or word == "trainer.")
+            words = {*_overrides((), current)} - {"device."}
+            yield from (word for word in words if word.startswith(CHANGEABLE) or word == "trainer.")
     elif command in (None, "validate") and positionals:
         yield from _overrides(before, current)
 
@@ -171,6 +172,11 @@ def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
     for name in names:
         if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen
             yield f"{name}." if name in groups else f"{name}="
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Hidden, or a part of a run's own."""
+    return folder.name.startswith(".") or (folder.parent / "summary.json").exists()
 
 
 def _paths(start: str) -> Iterable[str]:

@@ -4,7 +4,8 @@ digitnet resume RUN_DIR                      from its last checkpoint, with its 
 digitnet resume RUN_DIR trainer.epochs=30    beyond the epochs that it had
 
 On a CPU the figures and weights are to the last bit those of a run that was never interrupted. What makes a run what it
-is cannot be changed; trainer.epochs, checkpoint.*, logger.*, data.root and how the machine is used can.
+is cannot be changed. What can: trainer.epochs, trainer.threads, trainer.reuse_memory, trainer.cuda_graph,
+trainer.plateau_epochs, checkpoint.*, logger, data.root, data.bad_files, device.
 """
 
 import argparse
@@ -35,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Resume it, or say that it is done. Raises a DigitnetError, or OSError, where that cannot be."""
     if resume(options.run_dir, *options.overrides, trust=options.trust) is None:
-        print(f"{options.run_dir}: finished; trainer.epochs=N goes on up to N")
+        print(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")
 
 
 def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result | None":
-    """Go on with the run in `run_dir`; None if it is finished and no more epochs are asked for.
+    """Go on with the run in `run_dir`; None if it is finished and nothing else is asked for.
 
     >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
 
@@ -50,13 +51,14 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
     from digitnet.schema import run_length
 
     folder = Path(run_dir)
-    summary = _summary(folder)  # first: no lock is to be made where no run is
+    _summary(folder)  # first: no lock is to be made where no run is
     _check_harmless(folder)
     with locked(folder) as check:
         summary = _summary(folder)
         if not summary.config:
             raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
         config = changed(summary.config, overrides, str(folder))
+        epochs, had = run_length(config), summary.epochs
         if config.model.name == "custom" and not trust:
             raise ConfigError(
                 f"{folder}: its network is {config.model.target}, which would be imported and run;\n"
@@ -67,11 +69,9 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
                 f"{folder}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
                 f"from its best weights if you like: init_from={folder / 'checkpoints' / 'best.pt'}"
             )
-        if run_length(config) < summary.epochs:
-            raise ConfigError(
-                f"trainer.epochs={run_length(config)}: the run has {summary.epochs} already; ask for as many or more"
-            )
-        if summary.status == "finished" and run_length(config) == summary.epochs:
+        if epochs < had:
+            raise ConfigError(f"trainer.epochs={epochs}: the run has {had} already; ask for at least {had}")
+        if summary.status == "finished" and epochs == had and not overrides:
             return None
 
         from digitnet import experiment
@@ -83,17 +83,30 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
 
 def _summary(folder: Path) -> RunSummary:
     path = folder / "summary.json"
+    if not folder.is_dir():
+        if "=" in folder.name:
+            raise ConfigError(f"{folder}: no such folder; RUN_DIR comes first: digitnet resume RUN_DIR {folder}")
+        raise ConfigError(f"{folder}: not a folder; give that of a run")
     try:
         return read_summary(path)
     except FileNotFoundError:
-        hint = (
-            "it did not get as far as training; start it again" if (folder / ".hydra").is_dir() else "give one of a run"
-        )
+        runs = sorted(folder.glob("*/summary.json")) or sorted(folder.glob("*/*/summary.json"))
+        if runs:
+            hint = f"give one of the runs in it, {runs[-1].parent} for instance"
+        elif (folder.parent / "summary.json").exists():
+            hint = f"give {folder.parent}"
+        elif (folder / "checkpoints").is_dir():
+            hint = "bring it back; without, the weights serve a new run: init_from=RUN_DIR"
+        elif (folder / ".hydra").is_dir():
+            hint = "it did not get as far as training; start it again"
+        else:
+            hint = "give the folder of a run"
         raise ConfigError(f"{folder}: no summary.json there; {hint}") from None
-    except NotADirectoryError:
-        raise ConfigError(f"{folder}: not a folder; give that of a run") from None
     except ValueError as error:
-        raise CheckpointError(f"{path}: not a run's summary ({error})") from error
+        raise CheckpointError(
+            f"{path}: not a run's summary ({error});\n"
+            "bring it back; without, the weights serve a new run: init_from=RUN_DIR"
+        ) from error
 
 
 def _check_harmless(folder: Path) -> None:

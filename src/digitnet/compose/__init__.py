@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,12 +29,12 @@ from digitnet.compose.guard import check_form, check_harmless, check_root
 from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
-from digitnet.lock import taken
-from digitnet.schema import CHANGEABLE, GROUPS, Config, is_changeable
+from digitnet.lock import locked, taken
+from digitnet.schema import GROUPS, SECTIONS, Config, is_changeable
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
 # Cached by the config, so that every look at the run's folder gives the same.
-OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,27 @@ class Plan:
     command: str
     _composed: DictConfig
 
-    def write(self) -> None:
-        """Write down how the configuration came about, as Hydra does: `.hydra/` in the run's folder.
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[Callable[[], None]]:
+        """Have the run's folder for this block, with `.hydra/` in it as Hydra writes it; yields as `lock.locked` does.
 
-        Raises ConfigError if another run has done so, DigitnetError if it cannot be written.
+        Raises a DigitnetError if another run has it, or it cannot be written.
         """
         folder = self.run_dir / ".hydra"
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError as error:
-            if folder.is_dir():
-                raise ConfigError(taken(self.run_dir)) from error
-            raise _no_folder(error, "run") from error
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _no_folder(error, "run") from error
-        OmegaConf.save(_task(self._composed), folder / "config.yaml")
-        hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
-        OmegaConf.set_readonly(hydra_node.hydra, False)
-        hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
-        OmegaConf.save(hydra_node, folder / "hydra.yaml")
-        OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
+        with locked(self.run_dir) as check:
+            if (self.run_dir / "summary.json").exists():
+                raise ConfigError(f"{self.run_dir}: {TAKEN}")
+            OmegaConf.save(_task(self._composed), folder / "config.yaml")
+            hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
+            OmegaConf.set_readonly(hydra_node.hydra, False)
+            hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
+            OmegaConf.save(hydra_node, folder / "hydra.yaml")
+            OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
+            yield check
 
 
 def plan(overrides: Sequence[str], tree: Tree) -> Plan:
@@ -77,8 +78,8 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
         if composed.hydra.mode == RunMode.MULTIRUN:
             raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
         run_dir = _folder(composed, "run.dir")
-        if any((run_dir / name).exists() for name in ("summary.json", ".hydra")):
-            raise ConfigError(taken(run_dir))
+        if (run_dir / "summary.json").exists():
+            raise taken(run_dir)
         return Plan(config, run_dir, _command(overrides, tree), composed)
 
 
@@ -99,15 +100,18 @@ def changed(content: dict[str, Any], overrides: Sequence[str], run: str) -> Conf
         raise ConfigError(f"{run}/summary.json: {error}") from error
     content = copy.deepcopy(content)
     for override in overrides:
-        check_form(override)
+        if not re.match(r"[\w.]+=", override):
+            raise ConfigError(f"'{override}': is not KEY=VALUE; see digitnet resume --help")
         key, _, _ = override.partition("=")
+        if key in SECTIONS:
+            raise ConfigError(f"{override}: has no options; set one of {', '.join(f'{key}.{k}' for k in content[key])}")
         if not is_changeable(key):
             known = list(checks.keys(content))
             if key not in known:
                 raise ConfigError(checks.no_key(key, known))
             raise ConfigError(
-                f"{override}: a run goes on as it began, but for {', '.join(CHANGEABLE)};\n"
-                f"for a new one from its weights: digitnet {override} init_from={run}"
+                f"{override}: cannot be changed in a run that has begun; what can: digitnet resume --help;\n"
+                "a new run can start from its weights: init_from=RUN_DIR"
             )
         if key in GROUPS:
             content[key] = values([override], Tree.packaged())[key]

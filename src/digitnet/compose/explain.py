@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 from hydra import compose
-from hydra.errors import MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
 from digitnet import checks
@@ -57,9 +58,7 @@ def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigErr
         return ConfigError(f"{found[1]} is chosen already; leave out the '+': {found[1]}=OPTION")
     if "See https://hydra.cc" in text:
         reason = first_line(error)
-        # The whole override is in the text, or only what could be read of its value.
-        named = [o for o in overrides if o in text] or [o for o in overrides if o.partition("=")[2] in text]
-        wrong = max(named or overrides, key=len)
+        wrong = next((override for override in overrides if not _is_readable(override)), " ".join(overrides))
         key, _, value = wrong.partition("=")
         if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
             return ConfigError(f"{wrong}: cannot be read; a bracket is not closed")
@@ -78,6 +77,15 @@ def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigErr
     reason = first_line(error).partition(" : Override(")[0]
     typed = [] if any(override in reason for override in overrides) else [" ".join(overrides)][: len(overrides)]
     return ConfigError(": ".join([*typed, reason]))
+
+
+def _is_readable(override: str) -> bool:
+    """By Hydra's grammar."""
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _in_file(message: str, name: str, tree: Tree, key: str) -> Fault:

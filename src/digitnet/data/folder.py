@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, one_line
@@ -139,6 +139,8 @@ def _image(content: bytes, invert: bool) -> torch.Tensor:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
             if image.width * image.height <= MAX_PIXELS:
                 return torch.from_numpy(np.array(_square(image, invert))).unsqueeze(0)
+    except UnidentifiedImageError:
+        raise ValueError(f"none of {', '.join(_formats())}") from None
     except Image.DecompressionBombError:  # Pillow's own limit, for what is larger still
         pass
     except Exception as error:  # decoders raise whatever a broken file leads them to

@@ -57,7 +57,7 @@ def test_a_run_leaves_every_file_and_they_agree(shell: Command) -> None:
     done = shell(*TINY, "logger=full", "aug=distort", "aug.warmup_epochs=1", "optimizer=adam")
     assert (done.code, done.err) == (0, "")
     run_dir = run_folder()
-    assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-[0-9a-f]{6}", str(run_dir))
+    assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-[0-9a-f]{8}", str(run_dir))
     assert files_of(run_dir) == CONTRACT | {"distorted.png"}
 
     summary = summary_of(run_dir)

@@ -3,29 +3,23 @@
 import contextlib
 import csv
 import io
-import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from digitnet import build, checkpoint, machine, notices, schema
-from digitnet.capture import CapturedStep
-from digitnet.checkpoint import TrainState
-from digitnet.data import Dataset
-from digitnet.display import Display, plural
+from digitnet import build, checkpoint, notices, schema
+from digitnet.display import Display
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
 from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import myself
 from digitnet.logbook import Logbook, shown
-from digitnet.models import check_output
 from digitnet.records import (
     SCRATCH,
     EpochRecord,
@@ -34,6 +28,7 @@ from digitnet.records import (
     versions,
     write_atomically,
 )
+from digitnet.setup import Setup, set_up
 from digitnet.trainer import fit, largest_batch, train_step
 
 
@@ -45,63 +40,6 @@ class Result:
     test: Evaluation
     model: nn.Module
     run_dir: Path
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What a run trains, and with what."""
-
-    config: schema.Config
-    data: Dataset
-    state: TrainState
-    augment: Callable[[Tensor], Tensor] | None
-    captured: CapturedStep | None
-    channels_last: bool
-    steps_per_epoch: int
-
-    @property
-    def validation(self) -> str:
-        """The split that chooses best.pt."""
-        data = self.data
-        return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
-
-
-def _set_up(config: schema.Config, download: bool = True) -> _Setup:
-    """The machine, as PyTorch is told once, and all objects, freshly drawn from the seed."""
-    if config.trainer.threads is not None:
-        if config.trainer.threads > (cores := os.cpu_count() or 1):
-            raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
-        torch.set_num_threads(config.trainer.threads)
-    device = build.device(config.device.name, config.trainer.precision)
-    machine.make_deterministic(device)
-    if config.trainer.reuse_memory:
-        machine.reuse_memory()
-    # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
-    seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
-    torch.manual_seed(seeds[2])
-    generator = Generator(device).manual_seed(seeds[1])
-
-    data = build.data(config.data, download).to(device)
-    model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
-    if channels_last := build.channels_last(config, device):
-        model = model.to(memory_format=torch.channels_last)
-    check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
-    augment = build.augment(config.aug, generator)
-    capture = build.cuda_graph(config, device)
-    optimizer = build.optimizer(config.optimizer, model, capturable=capture)
-    captured = None
-    if capture:
-        step = partial(train_step, model, optimizer, precision=config.trainer.precision)
-        captured = CapturedStep(step, optimizer, config.trainer.batch_size)
-    return _Setup(
-        config.model_copy(update={"data": build.settled(config.data, data.name)}),
-        data,
-        TrainState(model, optimizer, generator),
-        augment,
-        captured,
-        channels_last,
-        steps_per_epoch=math.ceil(len(data.train) / config.trainer.batch_size),
-    )
 
 
 def run(config: schema.Config, run_dir: Path, check: Callable[[], None], command: str = "") -> Result:
@@ -126,7 +64,7 @@ def run(config: schema.Config, run_dir: Path, check: Callable[[], None], command
     )
     logbook = Logbook(run_dir, summary, config, check)
     with listening() as stop, _own_threads(), logbook.open(stop):
-        setup = _set_up(config)
+        setup = set_up(config)
         _begin(setup)
         return _work(setup, logbook, stop)
 
@@ -146,7 +84,7 @@ def resume(
         logbook = Logbook(run_dir, summary, config, check)
         summary.process = myself()
         logbook.write_summary()
-        setup = _set_up(config, download)
+        setup = set_up(config, download)
         warnings = _restore(setup, logbook)
         for folder in (run_dir, logbook.last.parent):
             for path in folder.glob(f"{SCRATCH}*"):  # what a killed process was writing
@@ -157,11 +95,11 @@ def resume(
             return _work(setup, logbook, stop, warnings)
 
 
-def _work(setup: _Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = ()) -> Result:
+def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = ()) -> Result:
     """Say what is trained, train, evaluate, picture."""
     config, state, summary, run_dir = setup.config, setup.state, logbook.summary, logbook.run_dir
     logbook.config, summary.config = config, config.model_dump(mode="json")
-    summary.dataset, summary.device = summary.dataset | _dataset(setup), _device(setup)
+    summary.dataset, summary.device = summary.dataset | setup.describe_data(), setup.describe_device()
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
     with Display(run_dir / "train.log", append=bool(summary.resumed)) as display:
@@ -195,7 +133,7 @@ def _own_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _begin(setup: _Setup) -> None:
+def _begin(setup: Setup) -> None:
     """With weights of another run, if they are asked for."""
     config = setup.config
     if config.init_from is not None:
@@ -203,7 +141,7 @@ def _begin(setup: _Setup) -> None:
         checkpoint.load_weights(setup.state.model, config.model.name, source)
 
 
-def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
+def _restore(setup: Setup, logbook: Logbook) -> list[str]:
     """Bring the fresh state to where the checkpoint left it; returns what one should know of going on from there."""
     config, summary, path = setup.config, logbook.summary, logbook.last
     if not path.exists():
@@ -222,7 +160,7 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
         logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
     except Exception as error:  # whatever a foreign file's content leads to
         raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
-    if notices.differences(summary.dataset, now := _dataset(setup), ("train", "test", "classes", "crc32")):
+    if notices.differences(summary.dataset, now := setup.describe_data(), ("train", "test", "classes", "crc32")):
         counts = [f"{n['train'] + n['test']:,} images" for n in (summary.dataset, now)]
         found = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
         raise CheckpointError(
@@ -232,7 +170,7 @@ def _restore(setup: _Setup, logbook: Logbook) -> list[str]:
     epochs, begun = schema.run_length(config), setup.state.epoch + (setup.state.underway is not None)
     if begun > epochs:
         raise ConfigError(f"trainer.epochs={epochs}: the run has begun its epoch {begun}; ask for at least {begun}")
-    machines = {**summary.device, **summary.versions}, {**_device(setup), **versions()}
+    machines = {**summary.device, **summary.versions}, {**setup.describe_device(), **versions()}
     return notices.other_length(before, config) + notices.other_machine(*machines)
 
 
@@ -245,35 +183,7 @@ def _way_out(last: Path) -> str:
     return f"bring it back, or go on from another one: cp {shlex.quote(str(others[0]))} {shlex.quote(str(last))}"
 
 
-def _dataset(setup: _Setup) -> dict[str, Any]:
-    data = setup.data
-    return {
-        "name": data.name,
-        "source": data.source,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "validation_on": setup.validation,
-        "test": len(data.test),
-        "classes": list(data.classes),
-        **data.notes,
-    }
-
-
-def _device(setup: _Setup) -> dict[str, Any]:
-    device = setup.data.train.images.device
-    return {
-        "type": device.type,
-        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "precision": setup.config.trainer.precision,
-        "channels_last": setup.channels_last,
-        "reuses_memory": machine.reuses_memory(),
-        "cuda_graph": False,  # until a step has been recorded
-    }
-
-
-def _train(setup: _Setup, logbook: Logbook, display: Display, stop: Stop) -> None:
+def _train(setup: Setup, logbook: Logbook, display: Display, stop: Stop) -> None:
     """All epochs that are left. Raises KeyboardInterrupt, after a checkpoint, when a signal asked to stop."""
     config, state, data, captured = setup.config, setup.state, setup.data, setup.captured
     epochs, refusal = schema.run_length(config), None
@@ -310,7 +220,7 @@ def _train(setup: _Setup, logbook: Logbook, display: Display, stop: Stop) -> Non
                     return
 
 
-def _with_memory(records: Iterator[EpochRecord], setup: _Setup) -> Iterator[EpochRecord]:
+def _with_memory(records: Iterator[EpochRecord], setup: Setup) -> Iterator[EpochRecord]:
     """The records; where memory does not suffice, raises DigitnetError with what would fit."""
     try:
         yield from records
@@ -332,7 +242,7 @@ def _with_memory(records: Iterator[EpochRecord], setup: _Setup) -> Iterator[Epoc
     )
 
 
-def _write_results(run_dir: Path, logits: Tensor, setup: _Setup, records: list[EpochRecord]) -> None:
+def _write_results(run_dir: Path, logits: Tensor, setup: Setup, records: list[EpochRecord]) -> None:
     """predictions.csv and the pictures, from the test set's logits (N, classes)."""
     data, logger = setup.data, setup.config.logger
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
@@ -353,7 +263,7 @@ def _write_results(run_dir: Path, logits: Tensor, setup: _Setup, records: list[E
         pictures.draw_curves(run_dir / "curves.png", records, setup.validation, chance=1 - 1 / len(data.classes))
 
 
-def _draw_samples(path: Path, setup: _Setup) -> None:
+def _draw_samples(path: Path, setup: Setup) -> None:
     """The sheet of distorted samples, if it is asked for and not there yet: one column a class.
 
     A generator of its own draws it: it changes nothing else.

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -31,6 +32,14 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals() -> None:
+    """As in a shell: whoever runs the tests in the background, or under nohup, has some of them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -218,7 +218,10 @@ def test_divergence_keeps_what_was_finished(command: Command) -> None:
     assert summary["error"] in done.err
     assert (run_dir / "train.log").read_text().endswith(done.err)
     assert len(figures_of(run_dir)) == 1
-    assert torch.load(run_dir / "checkpoints/last.pt", weights_only=True)["epoch"] == 1
+    for name in ("last.pt", "best.pt"):
+        content = torch.load(run_dir / "checkpoints" / name, weights_only=True)
+        assert content["epoch"] == 1
+        assert all(weight.isfinite().all() for weight in content["model"].values())
 
 
 def test_runs_started_together_get_folders_of_their_own() -> None:

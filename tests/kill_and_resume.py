@@ -1,10 +1,9 @@
-"""A process that trains in forks of itself: `python kill_and_resume.py RUN_DIR OVERRIDE …`.
+"""A process that trains in forks of itself: `python kill_and_resume.py OVERRIDE …`.
 
-For each line of standard input, a number STALL, a fork starts or goes on with the run in RUN_DIR. A STALL of
-N > 0 stops the fork inside its N-th call of write (after half of it), fsync or replace, so that a test can kill it in
-the midst of a write. The
-fork's process id is printed, then `stalled` or, when it has ended, its exit code. Importing torch takes seconds, which
-thirty kills need not wait for.
+For each line of standard input, `STALL RUN_DIR`, a fork starts or goes on with the run in RUN_DIR. A STALL of N > 0
+stops the fork inside its N-th call of write (after half of it), fsync or replace, so that a test can kill it in the
+midst of one. The fork's process id is printed, then maybe `stalled` and, when it has ended, its exit code. Importing
+torch takes seconds, which thirty kills need not wait for.
 """
 
 import io
@@ -67,13 +66,13 @@ def say(word: object) -> None:
 
 out = os.dup(1)
 os.dup2(2, 1)  # what runs print is no answer
-run_dir, *overrides = sys.argv[1:]
 for line in sys.stdin:
+    stall, _, run_dir = line.strip().partition(" ")
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            work(Path(run_dir), overrides, int(line))
+            work(Path(run_dir), sys.argv[1:], int(stall))
             code = 0
         finally:
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 """A run that is killed again and again, at any moment, and gone on with: every file whole, the result the same."""
 
+import contextlib
 import os
 import random
 import select
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,10 +46,10 @@ def check_files(run_dir: Path) -> None:
 
 
 @contextmanager
-def nursery(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def nursery() -> Iterator[subprocess.Popen[str]]:
     script = Path(__file__).with_name("kill_and_resume.py")
     process = subprocess.Popen(
-        [sys.executable, script, run_dir, *OPTIONS],
+        [sys.executable, script, *OPTIONS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -61,40 +63,53 @@ def nursery(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def train(process: "subprocess.Popen[str]", run_dir: Path, stall: int, seconds: float) -> str:
+    """Start or go on with the run, and kill it when it stalls in a write, or after so long; how it ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{stall} {run_dir}\n")
+    child = int(process.stdout.readline())
+    deadline = time.monotonic() + seconds
+    while not (answered := select.select([process.stdout], [], [], 0.02)[0]) and time.monotonic() < deadline:
+        check_files(run_dir)  # at every moment
+    answer = process.stdout.readline().strip() if answered else "running"
+    check_files(run_dir)
+    if answer not in ("running", "stalled"):
+        assert answer == "0"
+        return "finished"
+    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(child, signal.SIGKILL)
+    while (ending := process.stdout.readline().strip()) == "stalled":
+        answer = ending
+    check_files(run_dir)
+    assert ending in ("-9", "0")
+    return answer if ending == "-9" else "finished"
+
+
 def test_thirty_kills(tmp_path: Path) -> None:
-    run_dir, dice = tmp_path / "killed", random.Random(0)
-    killed: list[str] = []
-    with nursery(run_dir) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    dice, killed = random.Random(0), Counter[str]()
+    runs = [tmp_path / "killed"]  # on a fast machine one is done before it was killed as often, and another begun
+    with nursery() as process:
         while True:
-            done = len(killed) == KILLS
-            stall = dice.randint(1, 40) if len(killed) % 3 == 2 and not done else 0  # every third inside a write
-            process.stdin.write(f"{stall}\n")
-            child = int(process.stdout.readline())
-            patience = 60 if stall or done else dice.uniform(0.02, 0.9)
-            deadline = time.monotonic() + patience
-            while not (answered := select.select([process.stdout], [], [], 0.02)[0]) and time.monotonic() < deadline:
-                check_files(run_dir)  # at every moment
-            answer = process.stdout.readline().strip() if answered else "running"
-            check_files(run_dir)
-            if answer not in ("running", "stalled"):
-                assert answer == "0"
+            enough = killed.total() >= KILLS
+            stall = dice.randint(1, 40) if killed.total() % 3 == 2 and not enough else 0  # every third inside a write
+            how = train(process, runs[-1], stall, 600 if stall or enough else dice.uniform(0.02, 0.9))
+            if how != "finished":
+                killed[how] += 1
+            elif enough:
                 break
-            os.kill(child, signal.SIGKILL)
-            killed.append(answer)
-            assert process.stdout.readline() == "-9\n"
-            check_files(run_dir)
-    assert len(killed) == KILLS, "done before it was killed as often as that"
-    assert killed.count("stalled") >= KILLS // 6
+            else:
+                runs.append(tmp_path / f"killed{len(runs)}")
+    assert killed["stalled"] >= KILLS // 6
 
     whole = run(*OPTIONS, run_dir=tmp_path / "whole").run_dir
-    assert timeless(run_dir) == timeless(whole)
-    ours, theirs = (read_summary(folder / "summary.json") for folder in (run_dir, whole))
-    assert (ours.status, ours.test, ours.steps) == ("finished", theirs.test, theirs.steps)
-    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) for folder in (run_dir, whole)]
-    assert names[0] == names[1]  # nor is anything unfinished left
-    for name in ("last.pt", "best.pt", "epoch_7.pt", "epoch_8.pt"):
-        ours_, theirs_ = (checkpoint.load(folder / "checkpoints" / name) for folder in (run_dir, whole))
-        assert all(torch.equal(ours_["model"][key], theirs_["model"][key]) for key in theirs_["model"])
-        assert torch.equal(ours_["generator"], theirs_["generator"])
+    for run_dir in runs:
+        assert timeless(run_dir) == timeless(whole)
+        ours, theirs = (read_summary(folder / "summary.json") for folder in (run_dir, whole))
+        assert (ours.status, ours.test, ours.steps) == ("finished", theirs.test, theirs.steps)
+        names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) for folder in (run_dir, whole)]
+        assert names[0] == names[1]  # nor is anything unfinished left
+        for name in ("last.pt", "best.pt", "epoch_7.pt", "epoch_8.pt"):
+            left, right = (checkpoint.load(folder / "checkpoints" / name) for folder in (run_dir, whole))
+            assert all(torch.equal(left["model"][key], right["model"][key]) for key in right["model"])
+            assert torch.equal(left["generator"], right["generator"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
 COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
-    "lr": (9, lambda r: f"{r.lr:g}"[:9]),
+    "lr": (9, lambda r: f"{r.lr:.4g}"),
     "train loss": (10, lambda r: f"{r.train_loss:.4f}"),
     "train acc": (9, lambda r: f"{100 * r.train_acc:.2f} %"),
     "val loss": (8, lambda r: f"{r.val_loss:.4f}"),

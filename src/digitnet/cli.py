@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        errors = _dispatch(arguments)
+        with stop.heeded():
+            errors = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that went away is no error
         if traceback and errors:
             raise errors[0]
@@ -41,9 +42,6 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except Exception as error:
         if traceback:
             raise
-        if stop.wanted is not None:  # within the import of compiled code a signal comes out as an ImportError
-            _show(DigitnetError(f"interrupted by {stop.wanted}"))
-            return 130
         _show(error)
         return _known(error).exit_code
     except KeyboardInterrupt as interrupt:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +19,7 @@ from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import myself
 from digitnet.logbook import Logbook, shown
-from digitnet.records import (
-    SCRATCH,
-    EpochRecord,
-    RunSummary,
-    git_state,
-    versions,
-    write_atomically,
-)
+from digitnet.records import SCRATCH, EpochRecord, RunSummary, git_state, versions, write_atomically
 from digitnet.setup import Setup, set_up
 from digitnet.trainer import fit, largest_batch, train_step
 
@@ -77,8 +69,7 @@ def resume(
     The caller has it `locked`, with `check`, and has read its `summary`. `config` is the run's own, but for what
     `schema.CHANGEABLE` lets change. On a CPU, with as many threads, all figures and weights are to the last bit those
     of a run that was never interrupted. Raises as `run` does, and CheckpointError where the checkpoint is missing,
-    damaged or of another run; until training goes on, nothing in the folder is changed but who
-    works there.
+    damaged or of another run; until training goes on, nothing in the folder is changed but who works there.
     """
     with listening() as stop, _own_threads():
         logbook = Logbook(run_dir, summary, config, check)
@@ -103,12 +94,12 @@ def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = 
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
     with Display(run_dir / "train.log", append=bool(summary.resumed)) as display:
-        for line in notices.introduction(config, setup.data, setup.validation, summary):
+        for line in notices.introduction(setup, summary):
             display.line(line)
-        for warning in [*notices.doubts(config, setup.data, summary), *warnings]:
+        for warning in [*notices.doubts(setup, summary), *warnings]:
             display.warning(warning)
         if state.step:
-            display.line(f"going on from {notices.position(state, setup.steps_per_epoch)}")
+            display.line(f"going on from {notices.position(setup)}")
         elif config.init_from is not None:
             display.line(f"starting from the weights of {config.init_from}")
         logbook.write_start(state)
@@ -146,20 +137,9 @@ def _restore(setup: Setup, logbook: Logbook) -> list[str]:
     config, summary, path = setup.config, logbook.summary, logbook.last
     if not path.exists():
         if summary.steps:
-            raise CheckpointError(f"{path}: is not there, and was of step {summary.steps:,};\n{_way_out(path)}")
+            raise CheckpointError(f"{path}: is not there, and was of step {summary.steps:,};\n{logbook.without_last()}")
         _begin(setup)
         return []
-    try:
-        content = checkpoint.load(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error};\n{_way_out(path)}") from error
-    try:
-        before = schema.Config.model_validate(content["config"])
-        if others := notices.differences(schema.fixed(before), schema.fixed(config)):
-            raise ValueError(f"it is of another run: {'; '.join(others)}")
-        logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
-    except Exception as error:  # whatever a foreign file's content leads to
-        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
     if notices.differences(summary.dataset, now := setup.describe_data(), ("train", "test", "classes", "crc32")):
         counts = [f"{n['train'] + n['test']:,} images" for n in (summary.dataset, now)]
         found = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
@@ -167,20 +147,22 @@ def _restore(setup: Setup, logbook: Logbook) -> list[str]:
             f"{path}: of a run on other images than those in {setup.data.source} now ({found});\n"
             "bring those back, or start a new run"
         )
+    try:
+        content = checkpoint.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error};\n{logbook.without_last()}") from error
+    try:
+        before = schema.Config.model_validate(content["config"])
+        if others := notices.differences(schema.fixed(before), schema.fixed(config)):
+            raise ValueError(f"it is of another run: {'; '.join(others)}")
+        logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
+    except Exception as error:  # whatever a foreign file's content leads to
+        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
     epochs, begun = schema.run_length(config), setup.state.epoch + (setup.state.underway is not None)
     if begun > epochs:
         raise ConfigError(f"trainer.epochs={epochs}: the run has begun its epoch {begun}; ask for at least {begun}")
     machines = {**summary.device, **summary.versions}, {**setup.describe_device(), **versions()}
     return notices.other_length(before, config) + notices.other_machine(*machines)
-
-
-def _way_out(last: Path) -> str:
-    """What to do without last.pt."""
-    kept = sorted(last.parent.glob("epoch_*.pt"), key=lambda path: path.stat().st_mtime)
-    others = [path for path in [*kept[-1:], last.with_name("best.pt")] if path.is_file()]
-    if not others:
-        return "bring it back, or start a new run"
-    return f"bring it back, or go on from another one: cp {shlex.quote(str(others[0]))} {shlex.quote(str(last))}"
 
 
 def _train(setup: Setup, logbook: Logbook, display: Display, stop: Stop) -> None:

@@ -32,6 +32,19 @@ class Stop:
         if self.wanted is not None:
             raise KeyboardInterrupt(f"interrupted by {self.wanted}")
 
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """A signal that comes out of this block as another error is KeyboardInterrupt again.
+
+        Within the import of compiled code it becomes an ImportError.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.wanted is None:
+                raise
+            raise KeyboardInterrupt(f"interrupted by {self.wanted}") from error
+
     def end(self) -> None:
         """From now on signals do nothing: what is left to do takes milliseconds, and is not to be cut off."""
         self._ended = True

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from digitnet.errors import TAKEN, ConfigError, DigitnetError
+from digitnet.errors import DigitnetError
 from digitnet.records import read_summary
 
-PATIENCE_SECONDS = 0.5  # whoever only looks whether the folder is taken lets go at once
+PATIENCE_SECONDS = 0.5  # whoever finds that there is nothing to do in the folder lets go at once
 
 
 @contextlib.contextmanager
@@ -40,17 +40,6 @@ def locked(run_dir: Path) -> Iterator[Callable[[], None]]:
         yield check
     finally:
         lock.release()
-
-
-def taken(run_dir: Path) -> DigitnetError:
-    """Why no new run can have the folder: a process is at work there, or was."""
-    if (run_dir / ".lock").exists():
-        try:
-            with contextlib.suppress(OSError), locked(run_dir):
-                pass
-        except DigitnetError as error:
-            return error
-    return ConfigError(f"{run_dir}: {TAKEN}")
 
 
 def myself() -> dict[str, Any]:

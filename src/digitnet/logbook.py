@@ -42,31 +42,37 @@ class Logbook:
         self.summary.status = "running"
         self.write_summary()
         try:
-            yield
+            with stop.heeded():
+                yield
             self.summary.status = "finished"
             self.write_summary()
         except BaseException as error:
             stop.end()
-            ending = error
-            # A signal within the import of compiled code comes out of it as an ImportError.
-            if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and stop.wanted is not None):
-                ending = KeyboardInterrupt(self._how_to_go_on())
+            if isinstance(error, KeyboardInterrupt):
+                error.args = (self._how_to_go_on(),)
             known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
-            self.summary.status = known.get(type(ending), "failed")
-            self.summary.error = str(ending) or repr(ending)
+            self.summary.status = known.get(type(error), "failed")
+            self.summary.error = str(error) or repr(error)
             with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
                 self.write_summary()
                 with (self.run_dir / "train.log").open("a", encoding="utf-8") as log:
                     log.write(f"error: {printable(self.summary.error)}\n")
-            if ending is error:
-                raise
-            raise ending from error
+            raise
 
     def _how_to_go_on(self) -> str:
         steps = self.summary.steps
         kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
         trust = " --trust" if self.config.model.name == "custom" else ""
         return f"interrupted; {kept};\nto go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
+
+    def without_last(self) -> str:
+        """What to do where last.pt is missing or damaged."""
+        others = [path for path in [*self._numbered()[-1:], self._best] if path.is_file()]
+        if not others:
+            return "bring it back, or start a new run"
+        return (
+            f"bring it back, or go on from another one: cp {shlex.quote(str(others[0]))} {shlex.quote(str(self.last))}"
+        )
 
     def write_start(self, state: TrainState) -> None:
         """All files as of `state`: a killed process may have written more than its checkpoint knows, or less."""
@@ -131,11 +137,14 @@ class Logbook:
 
     def _prune(self) -> None:
         """Of the checkpoints that are kept besides, leave the newest ones."""
-        numbers = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.last.parent.glob("epoch_*.pt")}
-        kept = sorted((int(found[1]), path) for path, found in numbers.items() if found)
         if count := self.config.checkpoint.keep:
-            for _, path in kept[:-count]:
+            for path in self._numbered()[:-count]:
                 path.unlink()
+
+    def _numbered(self) -> list[Path]:
+        """The checkpoints that are kept besides, in the order of their epochs."""
+        numbers = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.last.parent.glob("epoch_*.pt")}
+        return [path for _, path in sorted((int(found[1]), path) for path, found in numbers.items() if found)]
 
 
 def shown(path: Path) -> Path:

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from digitnet import machine, schema
-from digitnet.checkpoint import TrainState
-from digitnet.data import Dataset
 from digitnet.display import plural
 from digitnet.records import EpochRecord, RunSummary
+from digitnet.setup import Setup
 
 AT_CHANCE = 0.97  # of ln(classes), the loss of who guesses; LeNet-5's plateau on MNIST is above 0.99 of it
 
 
-def introduction(config: schema.Config, data: Dataset, validation: str, summary: RunSummary) -> list[str]:
+def introduction(setup: Setup, summary: RunSummary) -> list[str]:
     """The lines before the epochs: the data first."""
+    config, data = setup.config, setup.data
     source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
     distorted = ""
     if isinstance(config.aug, schema.Distort):
@@ -22,7 +22,7 @@ def introduction(config: schema.Config, data: Dataset, validation: str, summary:
     threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
     return [
         f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
-        f"validation on the {validation}",
+        f"validation on the {setup.validation}",
         f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}",
         f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
         f"{plural(schema.run_length(config), 'epoch')} of batches of {config.trainer.batch_size}, "
@@ -30,8 +30,9 @@ def introduction(config: schema.Config, data: Dataset, validation: str, summary:
     ]
 
 
-def doubts(config: schema.Config, data: Dataset, summary: RunSummary) -> list[str]:
+def doubts(setup: Setup, summary: RunSummary) -> list[str]:
     """What is allowed, and probably not meant."""
+    config, data = setup.config, setup.data
     found = [doubt for _, doubt in schema.doubts(config)]
     if isinstance(skipped := data.notes.get("skipped"), list):
         names = "; ".join(skipped[:3])
@@ -72,8 +73,9 @@ def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return [f"not the same machine or versions as before, so neither are the figures ({'; '.join(others)})"]
 
 
-def position(state: TrainState, steps_per_epoch: int) -> str:
+def position(setup: Setup) -> str:
     """`epoch 3, step 120 of 1,875`: the last step that was done."""
+    state, steps_per_epoch = setup.state, setup.steps_per_epoch
     if state.underway is None:
         return f"the end of epoch {state.epoch}"
     step = state.step - state.epoch * steps_per_epoch

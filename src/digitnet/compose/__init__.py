@@ -29,7 +29,7 @@ from digitnet.compose.guard import check_form, check_harmless, check_root
 from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
-from digitnet.lock import locked, taken
+from digitnet.lock import locked
 from digitnet.schema import GROUPS, SECTIONS, Config, is_changeable
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
@@ -52,14 +52,18 @@ class Plan:
 
         Raises a DigitnetError if another run has it, or it cannot be written.
         """
-        folder = self.run_dir / ".hydra"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _no_folder(error, "run") from error
         with locked(self.run_dir) as check:
             if (self.run_dir / "summary.json").exists():
                 raise ConfigError(f"{self.run_dir}: {TAKEN}")
+            folder = self.run_dir / ".hydra"
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise _no_folder(error, "run") from error
             OmegaConf.save(_task(self._composed), folder / "config.yaml")
             hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
             OmegaConf.set_readonly(hydra_node.hydra, False)
@@ -77,10 +81,7 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
         assert config is not None
         if composed.hydra.mode == RunMode.MULTIRUN:
             raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
-        run_dir = _folder(composed, "run.dir")
-        if (run_dir / "summary.json").exists():
-            raise taken(run_dir)
-        return Plan(config, run_dir, _command(overrides, tree), composed)
+        return Plan(config, _folder(composed, "run.dir"), _command(overrides, tree), composed)
 
 
 def load(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:

@@ -4,4 +4,5 @@ import sys
 
 from digitnet.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a process that works for this one imports this file
+    sys.exit(main())

@@ -29,8 +29,18 @@ def device(name: str, precision: str) -> torch.device:
     return torch.device(name)
 
 
+_shared: dict[str, Dataset] = {}
+
+
+def share(config: "AnyData") -> None:
+    """Load the data set for the processes that will be forked from this one: they have it in the same memory."""
+    _shared[config.model_dump_json()] = data(config, download=False)
+
+
 def data(config: "AnyData", download: bool = True) -> Dataset:
     """The data set, from the disk or, if it may, by `download`."""
+    if (there := _shared.get(config.model_dump_json())) is not None:
+        return there
     match config:
         case schema.IdxData():
             return load_idx(config.name, config.root, config.validation, download)

@@ -8,7 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
-from digitnet.schema import GROUPS, Config, conflicts, group_keys
+from digitnet.schema import GROUPS, Config, Group, Launcher, conflicts, group_keys
+
+LAUNCHERS = ("basic", "local", "ray", "slurm")
 
 
 def check(content: dict[Any, Any]) -> Config:
@@ -32,6 +34,28 @@ def check(content: dict[Any, Any]) -> Config:
     if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in conflicts(config)]:
         raise ConfigError(faults)
     return config
+
+
+class _OfHydra(Group):
+    launcher: Launcher
+
+
+class _WithHydra(Group):
+    """So that faults are named by whole keys, hydra.launcher.jobs."""
+
+    hydra: _OfHydra
+
+
+def check_launcher(node: Any) -> Launcher:
+    """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
+    name = node.get("name") if isinstance(node, dict) else None
+    if name not in LAUNCHERS:
+        raise ConfigError(f"hydra/launcher: digitnet brings its own, {', '.join(LAUNCHERS)}; choose one of them")
+    content = {"hydra": {"launcher": node}}
+    try:
+        return _WithHydra.model_validate(content).hydra.launcher
+    except ValidationError as error:
+        raise ConfigError(_faults(error, content)) from None
 
 
 def items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,17 +3,17 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import ConfigError, DigitnetError, one_line, reason
+from digitnet.errors import ConfigError, DigitnetError, known
 from digitnet.interrupts import Stop, listening
 
 if TYPE_CHECKING:
-    from digitnet.schema import Config
+    from digitnet.sources import Tree
+    from digitnet.sweep.book import Job
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,11 +29,9 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         with stop.heeded():
-            errors = _dispatch(arguments)
+            _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that went away is no error
-        if traceback and errors:
-            raise errors[0]
-        return max((_known(error).exit_code for error in errors), default=0)
+        return 0
     except SystemExit as leave:  # argparse's way out of --help, and Hydra's
         return leave.code if isinstance(leave.code, int) else 1
     except BrokenPipeError:  # `digitnet --help | head`
@@ -43,31 +41,31 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
         if traceback:
             raise
         _show(error)
-        return _known(error).exit_code
+        return known(error).exit_code
     except KeyboardInterrupt as interrupt:
         _show(DigitnetError(str(interrupt) or "interrupted"))
         return 130
 
 
-def _dispatch(arguments: Sequence[str]) -> Sequence[Exception]:
-    """Run the command, or train; returns what failed, whose messages were shown."""
+def _dispatch(arguments: Sequence[str]) -> None:
+    """Run the command, or train."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
-        return commands.run(arguments[0], arguments[1:])
+        commands.run(arguments[0], arguments[1:])
+        return
     options = commands.flag_parser().parse_intermixed_args(
         [f"{word}=all" if word == "--info" and "=" in after else word for word, after in pairwise([*arguments, ""])]
     )
     if options.version:
         print(f"digitnet {__version__}")
-        return []
-    if options.help:
-        return commands.run("help", ["--config-dir", options.config_dir] if options.config_dir else [])
-    return _train(options)
+    elif options.help:
+        commands.run("help", ["--config-dir", options.config_dir] if options.config_dir else [])
+    else:
+        _train(options)
 
 
-def _train(options: argparse.Namespace) -> Sequence[Exception]:
-    """One run, or a sweep, or what is shown instead; returns how runs failed, whose messages were shown."""
-    from digitnet.compose import plan, show, sweep
-    from digitnet.lock import locked
+def _train(options: argparse.Namespace) -> None:
+    """One run, or a sweep, or what is shown instead."""
+    from digitnet.compose import plan, show
     from digitnet.sources import Tree
 
     tree = Tree.at(options.config_dir, options.config_name)
@@ -79,49 +77,37 @@ def _train(options: argparse.Namespace) -> Sequence[Exception]:
         raise ConfigError("--resolve and --package go with --cfg; see digitnet --help")
     if flags:
         show(options.overrides, tree, flags)
-        return []
-
-    errors: list[Exception] = []
-
-    def failed(error: Exception) -> None:
-        # Not raised, so that a sweep goes on with its next job.
-        _show(error)
-        errors.append(error)
-
-    def train(config: "Config", run_dir: Path, check: Callable[[], None], command: str) -> None:
-        from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
-
-        run(config, run_dir, check, command)
-
-    def job(config: "Config", run_dir: Path, command: str) -> None:
-        try:
-            with locked(run_dir) as check:
-                train(config, run_dir, check, command)
-        except Exception as error:
-            failed(error)
-
-    if options.multirun:
-        sweep(options.overrides, tree, job, failed)
-        return errors
+        return
+    if options.multirun or any(override.lstrip("+").startswith("sweep=") for override in options.overrides):
+        _sweep(options.overrides, tree)
+        return
     ready = plan(options.overrides, tree)
     with ready.claimed() as check:
-        train(ready.config, ready.run_dir, check, ready.command)
-    return []
+        from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
+
+        run(ready.config, ready.run_dir, check, ready.command)
 
 
-def _known(error: Exception) -> DigitnetError:
-    """The error as one of ours: also a full disk, a folder without permission, and what a user's own network raises."""
-    if isinstance(error, DigitnetError):
-        return error
-    if isinstance(error, OSError):
-        return DigitnetError(reason(error))
-    text = one_line(error)
-    if "OutOfMemory" in text:
-        return DigitnetError(f"{text}\nlower trainer.batch_size")
-    return DigitnetError(f"{text}\nHYDRA_FULL_ERROR=1 shows where")
+def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
+    """All jobs. Raises DigitnetError if one failed, after all others."""
+    from digitnet.compose.sweep import optimize, plan_sweep
+    from digitnet.sweep.drive import driving
+
+    ready = plan_sweep(overrides, tree)
+    jobs = ready.jobs(ready.combinations()) if ready.sweeper is None else []
+    with ready.claimed(), driving(ready.sweep, trust=True) as drive:
+
+        def do(jobs: "list[Job]") -> list[float | None]:
+            ready.write_down(jobs)
+            return drive([job.name for job in jobs])
+
+        if ready.sweeper is None:
+            do(jobs)
+        else:
+            optimize(ready, do)
 
 
 def _show(error: Exception) -> None:
     from digitnet.display import show_error
 
-    show_error(str(_known(error)))
+    show_error(str(known(error)))

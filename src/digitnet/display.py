@@ -5,13 +5,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from digitnet.records import EpochRecord
 
@@ -42,10 +45,13 @@ class _Terminal(Console):
 
 
 class Display:
-    """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too."""
+    """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too, or `quiet`
+    there alone.
+    """
 
-    def __init__(self, log: Path, append: bool = False) -> None:
+    def __init__(self, log: Path, append: bool = False, quiet: bool = False) -> None:
         self._console = _Terminal()
+        self._console.quiet = quiet
         self._log = log
         self._file = log.open("a" if append else "w", encoding="utf-8")
         self._columns: list[str] = []
@@ -125,6 +131,62 @@ class Display:
             self._file.close()
 
 
+@dataclass(frozen=True)
+class JobRow:
+    """A job under way: finished epochs of all, the accuracy after the last of them, and how long it will take."""
+
+    name: str
+    epoch: int
+    epochs: int
+    val_acc: float | None
+    seconds_left: float | None
+
+
+class SweepView:
+    """A line for each job that ended, and below them on a terminal, while there are some, those under way."""
+
+    def __init__(self) -> None:
+        self._console = _Terminal()
+        self._rows: list[JobRow] = []
+        self._below = ""
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        self._console.print(printable(text), style=style, soft_wrap=not self._console.is_terminal)
+
+    def update(self, rows: list[JobRow], below: str) -> None:
+        """What is under way, and a line about all."""
+        self._rows, self._below = rows, below
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """In this block they are shown, if this is a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._look, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def _look(self) -> Group:
+        """As many as there is room for."""
+        room = max(1, self._console.height - 4)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading, justify in (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("left", "right")):
+            table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        for row in self._rows[:room]:
+            accuracy = "" if row.val_acc is None else f"{100 * row.val_acc:.2f} %"
+            left = "" if row.seconds_left is None else duration(row.seconds_left)
+            table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
+        more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
+        return Group(*([table, *more] if self._rows else more), Text(self._below))
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:34`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -136,6 +198,13 @@ def printable(text: str) -> str:
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def shown(path: Path) -> Path:
+    """`path` as short as it can be said from here."""
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd())
+    return path
 
 
 def show_error(message: str) -> None:

@@ -91,6 +91,18 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
+def known(error: Exception) -> DigitnetError:
+    """The error as one of ours: also a full disk, a folder without permission, and what a user's own network raises."""
+    if isinstance(error, DigitnetError):
+        return error
+    if isinstance(error, OSError):
+        return DigitnetError(reason(error))
+    text = one_line(error)
+    if "OutOfMemory" in text:
+        return DigitnetError(f"{text}\nlower trainer.batch_size")
+    return DigitnetError(f"{text}\nHYDRA_FULL_ERROR=1 shows where")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` … did you mean 'lenet5'?`: what to say behind an unknown `name`; nothing where none is near.
 

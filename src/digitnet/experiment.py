@@ -13,12 +13,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from digitnet import build, checkpoint, notices, schema
-from digitnet.display import Display
+from digitnet.display import Display, shown
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
 from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import myself
-from digitnet.logbook import Logbook, shown
+from digitnet.logbook import Logbook
 from digitnet.records import SCRATCH, EpochRecord, RunSummary, git_state, versions, write_atomically
 from digitnet.setup import Setup, set_up
 from digitnet.trainer import fit, largest_batch, train_step
@@ -34,10 +34,18 @@ class Result:
     run_dir: Path
 
 
-def run(config: schema.Config, run_dir: Path, check: Callable[[], None], command: str = "") -> Result:
+def run(
+    config: schema.Config,
+    run_dir: Path,
+    check: Callable[[], None],
+    command: str = "",
+    quiet: bool = False,
+    download: bool = True,
+) -> Result:
     """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
 
-    The caller has it `locked`, with `check`. `command` is written down as what makes the run again. Raises a
+    The caller has it `locked`, with `check`. `command` is written down as what makes the run again; `quiet`, it is said
+    to train.log alone. Raises a
     DigitnetError for what the user can mend, OSError where a file cannot be written, KeyboardInterrupt when
     interrupted, by SIGTERM too; what was finished before stays on disk, and summary.json says how the run ended.
     """
@@ -56,13 +64,19 @@ def run(config: schema.Config, run_dir: Path, check: Callable[[], None], command
     )
     logbook = Logbook(run_dir, summary, config, check)
     with listening() as stop, _own_threads(), logbook.open(stop):
-        setup = set_up(config)
+        setup = set_up(config, download)
         _begin(setup)
-        return _work(setup, logbook, stop)
+        return _work(setup, logbook, stop, quiet=quiet)
 
 
 def resume(
-    config: schema.Config, run_dir: Path, summary: RunSummary, check: Callable[[], None], command: str, download: bool
+    config: schema.Config,
+    run_dir: Path,
+    summary: RunSummary,
+    check: Callable[[], None],
+    command: str,
+    download: bool,
+    quiet: bool = False,
 ) -> Result:
     """Go on with the run in `run_dir` from its last checkpoint, or from the start if none was written.
 
@@ -83,17 +97,17 @@ def resume(
         summary.error, summary.test = None, None
         summary.resumed.append(command)
         with logbook.open(stop):
-            return _work(setup, logbook, stop, warnings)
+            return _work(setup, logbook, stop, warnings, quiet)
 
 
-def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = ()) -> Result:
+def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = (), quiet: bool = False) -> Result:
     """Say what is trained, train, evaluate, picture."""
     config, state, summary, run_dir = setup.config, setup.state, logbook.summary, logbook.run_dir
     logbook.config, summary.config = config, config.model_dump(mode="json")
     summary.dataset, summary.device = summary.dataset | setup.describe_data(), setup.describe_device()
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
-    with Display(run_dir / "train.log", append=bool(summary.resumed)) as display:
+    with Display(run_dir / "train.log", append=bool(summary.resumed), quiet=quiet) as display:
         for line in notices.introduction(setup, summary):
             display.line(line)
         for warning in [*notices.doubts(setup, summary), *warnings]:

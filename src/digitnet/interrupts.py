@@ -29,6 +29,10 @@ class Stop:
             yield
         finally:
             self._deferred = False
+        self.obey()
+
+    def obey(self) -> None:
+        """Raise KeyboardInterrupt if a signal came."""
         if self.wanted is not None:
             raise KeyboardInterrupt(f"interrupted by {self.wanted}")
 

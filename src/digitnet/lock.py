@@ -15,19 +15,19 @@ PATIENCE_SECONDS = 0.5  # whoever finds that there is nothing to do in the folde
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[Callable[[], None]]:
+def locked(run_dir: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Callable[[], None]]:
     """Work in `run_dir` alone. The system gives the lock back when the process ends, however it does.
 
     What it yields raises FileNotFoundError once the folder is no longer the one that was locked: somebody may have
     removed it, and another run have begun in its place. Raises DigitnetError, with its process id and host, if another
-    process is at work there, OSError if there can be no lock.
+    process is at work there, and still is after `patience` seconds, OSError if there can be no lock.
     """
     from filelock import FileLock, Timeout  # 20 ms, which --help and mistakes need not wait for
 
     path = run_dir / ".lock"
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=PATIENCE_SECONDS)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise DigitnetError(_in_use(run_dir)) from None
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from digitnet import checkpoint
 from digitnet.checkpoint import TrainState
-from digitnet.display import printable
+from digitnet.display import printable, shown
 from digitnet.errors import DivergedError
 from digitnet.interrupts import Stop
 from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
@@ -145,10 +145,3 @@ class Logbook:
         """The checkpoints that are kept besides, in the order of their epochs."""
         numbers = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in self.last.parent.glob("epoch_*.pt")}
         return [path for _, path in sorted((int(found[1]), path) for path, found in numbers.items() if found)]
-
-
-def shown(path: Path) -> Path:
-    """`path` as short as it can be said from here."""
-    with contextlib.suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd())
-    return path

@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0, le=1e30)]  # float32 ends at 3.4e38
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
@@ -29,7 +30,8 @@ CHANGEABLE = (
     "data.bad_files",
     "device",
 )
-GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment")  # that have options
+GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment", "sweep")  # with options
+PRESETS = ("experiment", "sweep")  # of these: they set keys of others, and leave none of their own
 SECTIONS = ("trainer", "checkpoint")  # that have keys only
 TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "auto": 60_000, "digits": 1437}
 
@@ -174,7 +176,7 @@ class Trainer(Group):
     epochs: Count | None
     batch_size: Count
     precision: Literal["fp32", "bf16"]
-    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    threads: Threads | None
     channels_last: bool | None
     reuse_memory: bool
     cuda_graph: bool | None
@@ -185,6 +187,42 @@ class Checkpoint(Group):
     every_epochs: Count
     every_minutes: Positive | None
     keep: Annotated[int, Field(ge=0)] | None
+
+
+Word = Annotated[str, Field(pattern=r"^[\w.,:@%=+&|*-]+$")]  # it stands in a script that Slurm runs
+
+
+class LocalLauncher(Group):
+    name: Literal["local"]
+    jobs: Count | None
+    threads: Threads | None
+    gpus: Annotated[float, Field(gt=0, le=64)]
+
+
+class RayLauncher(Group):
+    name: Literal["ray"]
+    address: str
+    jobs: Count | None
+    cpus: Annotated[float, Field(gt=0, le=1024)]
+    gpus: Annotated[float, Field(ge=0, le=64)]
+
+
+class SlurmLauncher(Group):
+    name: Literal["slurm"]
+    jobs: Count | None
+    minutes: Count
+    requeues: Annotated[int, Field(ge=0, le=10_000)]
+    grace_seconds: Count
+    cpus: Threads
+    gpus: Annotated[int, Field(ge=0, le=64)]
+    memory_gb: Positive | None
+    partition: Word | None
+    account: Word | None
+    qos: Word | None
+    constraint: Word | None
+
+
+Launcher = Annotated[LocalLauncher | RayLauncher | SlurmLauncher, Field(discriminator="name")]
 
 
 class Config(Group):

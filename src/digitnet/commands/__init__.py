@@ -73,11 +73,10 @@ def parser_of(name: str) -> Parser:
     return parser
 
 
-def run(name: str, arguments: Sequence[str]) -> Sequence[Exception]:
+def run(name: str, arguments: Sequence[str]) -> None:
     """Run a subcommand. Raises ConfigError if there is none of that name."""
     if name not in NAMES:
         hint = did_you_mean(name, NAMES) or "; see digitnet --help"
         raise ConfigError(f"'{name}' is neither a command nor of the form KEY=VALUE{hint}")
     parser = parser_of(name)
     find(name).main(parser.parse_intermixed_args(arguments))
-    return []

@@ -1,7 +1,9 @@
-"""Go on with a run that was killed, interrupted, or is to have more epochs.
+"""Go on with a run or a sweep that was killed, interrupted, or is to have more epochs.
 
 digitnet resume RUN_DIR                      from its last checkpoint, with its own configuration
 digitnet resume RUN_DIR trainer.epochs=30    beyond the epochs that it had
+digitnet resume SWEEP_DIR                    the jobs that are not finished, as they were meant when it started
+digitnet resume SWEEP_DIR hydra/launcher=ray elsewhere than before
 
 On a CPU the figures and weights are to the last bit those of a run that was never interrupted. What makes a run what it
 is cannot be changed. What can: trainer.epochs, trainer.threads, trainer.reuse_memory, trainer.cuda_graph,
@@ -9,20 +11,24 @@ trainer.plateau_epochs, checkpoint.*, logger, data.root, data.bad_files, device.
 """
 
 import argparse
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.errors import CheckpointError, ConfigError
-from digitnet.lock import locked
+from digitnet.lock import PATIENCE_SECONDS, locked
 from digitnet.records import RunSummary, read_summary
+from digitnet.sources import Tree
+from digitnet.sweep.book import NAME, read
 
 if TYPE_CHECKING:
     from digitnet.experiment import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run, or of the sweep")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what is to be otherwise from here on"
     )
@@ -35,16 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Resume it, or say that it is done. Raises a DigitnetError, or OSError, where that cannot be."""
-    if resume(options.run_dir, *options.overrides, trust=options.trust) is None:
+    if (Path(options.run_dir) / NAME).is_file():
+        _resume_sweep(Path(options.run_dir), options.overrides, options.trust)
+    elif resume(options.run_dir, *options.overrides, trust=options.trust) is None:
         print(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")
 
 
-def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result | None":
+def resume(
+    run_dir: str | Path,
+    *overrides: str,
+    trust: bool = False,
+    quiet: bool = False,
+    patience: float = PATIENCE_SECONDS,
+) -> "Result | None":
     """Go on with the run in `run_dir`; None if it is finished and nothing else is asked for.
 
     >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
 
-    A network of the run's own (model=custom) is imported only if you `trust` its folder. Raises ConfigError,
+    A network of the run's own (model=custom) is imported only if you `trust` its folder. `quiet`, it prints nothing;
+    for `patience` seconds it waits for another process to end its work there. Raises ConfigError,
     CheckpointError and, as the run itself does, other DigitnetErrors; the text says what to do.
     """
     from digitnet.compose import changed  # Hydra's half a second, which --help need not wait for
@@ -53,17 +68,14 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
     folder = Path(run_dir)
     _summary(folder)  # first: no lock is to be made where no run is
     _check_harmless(folder)
-    with locked(folder) as check:
+    with locked(folder, patience) as check:
         summary = _summary(folder)
         if not summary.config:
             raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
         config = changed(summary.config, overrides, str(folder))
         epochs, had = run_length(config), summary.epochs
         if config.model.name == "custom" and not trust:
-            raise ConfigError(
-                f"{folder}: its network is {config.model.target}, which would be imported and run;\n"
-                "if you trust whom the folder is from, add --trust"
-            )
+            raise ConfigError(_untrusted(folder, config.model.target))
         if summary.status == "diverged":
             raise ConfigError(
                 f"{folder}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
@@ -78,7 +90,44 @@ def resume(run_dir: str | Path, *overrides: str, trust: bool = False) -> "Result
 
         command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
         download = trust or any(override.startswith("data.root=") for override in overrides)
-        return experiment.resume(config, folder, summary, check, command, download)
+        return experiment.resume(config, folder, summary, check, command, download, quiet)
+
+
+def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool) -> None:
+    """Do the jobs that are not finished. Raises as a sweep does."""
+    from digitnet.compose.sweep import plan_sweep
+    from digitnet.sweep.drive import driving
+
+    others = [override for override in overrides if not re.match(r"hydra(/launcher=|\.launcher\.)", override)]
+    if others:
+        raise ConfigError(
+            f"{others[0]}: cannot be changed in a sweep, only hydra/launcher and its keys; "
+            f"of one run it can: digitnet resume {shlex.quote(str(folder / 'JOB'))} {others[0]}"
+        )
+    _check_harmless(folder)
+    with locked(folder):
+        sweep = read(folder)
+        if overrides:
+            sweep.launcher = plan_sweep(overrides, Tree.at()).sweep.launcher
+        names = [name for name in sweep.jobs if _is_unfinished(sweep.summary(name))]
+        for name in names:
+            model = sweep.jobs[name].config.get("model", {})
+            if model.get("name") == "custom" and not trust:
+                raise ConfigError(_untrusted(folder, str(model.get("target"))))
+        with driving(sweep, trust) as drive:
+            drive(names)
+
+
+def _is_unfinished(summary: RunSummary | None) -> bool:
+    """Whether there is anything left to do: what diverged would diverge again."""
+    return summary is None or summary.status not in ("finished", "diverged")
+
+
+def _untrusted(folder: Path, target: str) -> str:
+    return (
+        f"{folder}: its network is {target}, which would be imported and run;\n"
+        "if you trust whom the folder is from, add --trust"
+    )
 
 
 def _summary(folder: Path) -> RunSummary:
@@ -100,7 +149,7 @@ def _summary(folder: Path) -> RunSummary:
         elif (folder / ".hydra").is_dir():
             hint = "it did not get as far as training; start it again"
         else:
-            hint = "give the folder of a run"
+            hint = "give the folder of a run or of a sweep"
         raise ConfigError(f"{folder}: no summary.json there; {hint}") from None
     except ValueError as error:
         raise CheckpointError(

@@ -9,13 +9,11 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -59,18 +57,23 @@ class Plan:
         with locked(self.run_dir) as check:
             if (self.run_dir / "summary.json").exists():
                 raise ConfigError(f"{self.run_dir}: {TAKEN}")
-            folder = self.run_dir / ".hydra"
             try:
-                folder.mkdir(exist_ok=True)
+                _write_down(self._composed, self.run_dir)
             except OSError as error:
                 raise _no_folder(error, "run") from error
-            OmegaConf.save(_task(self._composed), folder / "config.yaml")
-            hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
-            OmegaConf.set_readonly(hydra_node.hydra, False)
-            hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
-            OmegaConf.save(hydra_node, folder / "hydra.yaml")
-            OmegaConf.save(self._composed.hydra.overrides.task, folder / "overrides.yaml")
             yield check
+
+
+def _write_down(composed: DictConfig, run_dir: Path) -> None:
+    """`.hydra/` of a run, as Hydra writes it. Raises OSError."""
+    folder = run_dir / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(_task(composed), folder / "config.yaml")
+    hydra_node = OmegaConf.masked_copy(composed, "hydra")
+    OmegaConf.set_readonly(hydra_node.hydra, False)
+    hydra_node.hydra.runtime.output_dir = str(run_dir.absolute())
+    OmegaConf.save(hydra_node, folder / "hydra.yaml")
+    OmegaConf.save(composed.hydra.overrides.task, folder / "overrides.yaml")
 
 
 def plan(overrides: Sequence[str], tree: Tree) -> Plan:
@@ -79,8 +82,9 @@ def plan(overrides: Sequence[str], tree: Tree) -> Plan:
         composed = _compose(overrides, tree)
         config = _check(composed, tree, overrides)
         assert config is not None
-        if composed.hydra.mode == RunMode.MULTIRUN:
-            raise ConfigError("hydra.mode=MULTIRUN: a sweep is started with -m")
+        if composed.hydra.mode == RunMode.MULTIRUN or composed.hydra.sweeper.params:
+            what = "hydra.sweeper.params" if composed.hydra.sweeper.params else "hydra.mode=MULTIRUN"
+            raise ConfigError(f"{what}: a sweep is started with -m")
         return Plan(config, _folder(composed, "run.dir"), _command(overrides, tree), composed)
 
 
@@ -147,37 +151,6 @@ def values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
         content = OmegaConf.to_container(_task(composed))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
-
-
-def sweep(
-    overrides: Sequence[str],
-    tree: Tree,
-    task: Callable[[Config, Path, str], None],
-    failed: Callable[[ConfigError], None],
-) -> None:
-    """Let Hydra run `task` for every combination of the values that `overrides` list.
-
-    `task` gets the checked configuration, the job's folder and the command that makes the run again; `failed` what is
-    wrong with the values of a job. Raises ConfigError, before a folder is made, if keys or options are wrong.
-    """
-    with loading(tree):
-        for choices in _choices(overrides, tree):
-            composed = _compose(choices, tree)
-    if any((sweep_dir := _folder(composed, "sweep.dir")).glob("**/summary.json")):
-        raise ConfigError(f"{sweep_dir}: {TAKEN}")
-
-    def job(composed: DictConfig) -> None:
-        hydra_config = HydraConfig.get()
-        typed = hydra_config.overrides.task
-        try:
-            config = _check(composed, tree, typed)
-            assert config is not None
-        except ConfigError as error:
-            failed(error)
-        else:
-            task(config, Path(hydra_config.runtime.output_dir), _command(typed, tree))
-
-    _hydra(["--multirun"], overrides, tree, job)
 
 
 def show(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
@@ -295,23 +268,6 @@ def locate(faults: Iterable[Fault], overrides: Sequence[str], tree: Tree) -> lis
     """The faults with the file and line that their keys come from, where that is not the command line."""
     with loading(tree):
         return located(ConfigError(faults), tree, overrides).faults
-
-
-def _choices(overrides: Sequence[str], tree: Tree) -> list[list[str]]:
-    """The overrides of a sweep: every combination of options, and of all else the first value."""
-    lists: list[list[str]] = []
-    try:
-        loader = GlobalHydra.instance().config_loader()
-        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
-            if not override.is_sweep_override():
-                lists.append([str(override.input_line)])
-                continue
-            key = override.get_key_element()
-            words = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            lists.append(words if key in GROUPS or "/" in key else words[:1])
-    except Exception as error:
-        raise explain(error, overrides, tree) from error
-    return [list(words) for words in product(*lists)]
 
 
 def _folder(composed: DictConfig, key: str) -> Path:

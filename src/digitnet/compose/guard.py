@@ -68,16 +68,16 @@ def check_harmless(node: DictConfig) -> None:
         raise ConfigError(Fault(message, "hydra.job.chdir"))
     if content["output_subdir"] != ".hydra":
         raise ConfigError(Fault("hydra.output_subdir: is always .hydra; leave it out", "hydra.output_subdir"))
-    for key in ("launcher", "sweeper"):
-        plugin = content[key]
-        target = plugin.pop("_target_", None) if isinstance(plugin, dict) else plugin
-        if not Plugins.is_in_toplevel_plugins_module(str(target)):
-            message = f"hydra.{key}._target_={target}: no {key} of Hydra's; choose one with hydra/{key}=OPTION"
-            raise ConfigError(Fault(message, f"hydra.{key}._target_"))
-        for name, value in checks.items(plugin):  # which Hydra instantiates, to any depth
-            whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
-            if whole or name.rpartition(".")[2] == "_target_":
-                raise ConfigError(Fault(f"hydra.{key}.{name}: {NO_CALLS}", f"hydra.{key}.{name}"))
+    checks.check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
+    sweeper = content["sweeper"]
+    target = sweeper.pop("_target_", None) if isinstance(sweeper, dict) else sweeper
+    if not Plugins.is_in_toplevel_plugins_module(str(target)):
+        message = f"hydra.sweeper._target_={target}: no sweeper of Hydra's; choose one with hydra/sweeper=OPTION"
+        raise ConfigError(Fault(message, "hydra.sweeper._target_"))
+    for name, value in checks.items(sweeper):  # which Hydra instantiates, to any depth
+        whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
+        if whole or name.rpartition(".")[2] == "_target_":
+            raise ConfigError(Fault(f"hydra.sweeper.{name}: {NO_CALLS}", f"hydra.sweeper.{name}"))
 
 
 @cache

@@ -1,0 +1,225 @@
+"""From a command line or a preset with several values to the jobs of a sweep, all checked before the first begins."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from digitnet import checks
+from digitnet.compose import _check, _command, _compose, _folder, _no_folder, _write_down
+from digitnet.compose.explain import explain
+from digitnet.compose.loading import loading
+from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault
+from digitnet.lock import locked
+from digitnet.sources import Tree
+from digitnet.sweep.book import NAME, Job, Sweep
+from digitnet.sweep.room import with_threads
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+LONGEST = 100  # characters of a job's name, which is that of a folder
+
+
+@dataclass
+class SweepPlan:
+    """A sweep whose launcher and whose first configuration passed the checks, in the words of the command line."""
+
+    sweep: Sweep
+    tree: Tree
+    overrides: Sequence[str]  # as typed, without those of Hydra
+    of_hydra: Sequence[str]
+    params: Mapping[str, str]  # what a preset sweeps
+    sweeper: DictConfig | None  # another one than Hydra's own, which lists all combinations
+    _composed: dict[str, DictConfig] = field(default_factory=dict)
+
+    def combinations(self) -> list[list[str]]:
+        """The overrides of every job, what is typed with the last word. Raises ConfigError."""
+        with loading(self.tree):
+            return _combinations(
+                [*(f"{key}={values}" for key, values in self.params.items()), *self.overrides], self.tree
+            )
+
+    def jobs(self, combinations: Sequence[Sequence[str]], first: int | None = None) -> list[Job]:
+        """Compose and check them, the `first` of which has that number in its name; raises ConfigError with all faults.
+
+        Their configurations hold from here on, whatever happens to YAML and environment.
+        """
+        found: list[Job] = []
+        faults: dict[str, Fault] = {}
+        names = _names(combinations, self.overrides, first)
+        with loading(self.tree):
+            for number, (name, overrides) in enumerate(zip(names, combinations, strict=True), start=first or 0):
+                try:
+                    composed = _compose([*self.of_hydra, *overrides], self.tree)
+                    with open_dict(composed.hydra):
+                        composed.hydra.job.num, composed.hydra.job.id = number, str(number)
+                    config = _check(composed, self.tree, overrides)
+                    assert config is not None
+                    config = with_threads(config, self.sweep.launcher)
+                except ConfigError as error:
+                    faults |= {str(fault): fault for fault in error.faults}
+                    continue
+                self._composed[name] = composed
+                command = _command(overrides, self.tree)
+                found.append(Job(name, list(overrides), command, config.model_dump(mode="json")))
+        if faults:
+            raise ConfigError(faults.values())
+        return found
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Have the sweep's folder for this block; raises DigitnetError where another has it, or it cannot be made."""
+        folder = self.sweep.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_folder(error, "sweep") from error
+        with locked(folder):
+            if (folder / NAME).exists() or any(folder.glob("**/summary.json")):
+                raise ConfigError(f"{folder}: {TAKEN}")
+            yield
+
+    def write_down(self, jobs: Sequence[Job]) -> None:
+        """What `jobs` are: `.hydra/` in their folders, then sweep.json. Raises DigitnetError."""
+        try:
+            for job in jobs:
+                folder = self.sweep.folder / job.name
+                folder.mkdir(exist_ok=True)
+                _write_down(self._composed.pop(job.name), folder)
+            self.sweep.jobs |= {job.name: job for job in jobs}
+            self.sweep.write()
+        except OSError as error:
+            raise _no_folder(error, "sweep") from error
+
+
+def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
+    """Look at what is common to the jobs that `overrides` ask for. Raises ConfigError."""
+    of_hydra = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
+    typed = [override for override in overrides if override not in of_hydra]
+    for override in of_hydra:
+        if override.lstrip("+").startswith("hydra.sweep.subdir"):
+            raise ConfigError(f"{override}: a job's folder is named by what differs; leave it out")
+    with loading(tree):
+        (firsts,) = _combinations(typed, tree, first_only=True)
+        composed = _compose([*of_hydra, *firsts], tree)
+        node = composed.hydra
+        launcher = checks.check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
+        target = node.sweeper.get("_target_")
+        if node.sweeper.get("max_batch_size") is not None:
+            raise ConfigError("hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time")
+        folder = _folder(composed, "sweep.dir").expanduser().absolute()
+        params = node.sweeper.get("params")
+    return SweepPlan(
+        Sweep(folder, _command(["-m", *overrides], tree), str(Path.cwd()), launcher, {}),
+        tree,
+        typed,
+        of_hydra,
+        # Another one looks at them itself.
+        {str(key): str(value) for key, value in dict(params or {}).items()} if target == BASIC_SWEEPER else {},
+        None if target == BASIC_SWEEPER else node.sweeper,
+    )
+
+
+def _combinations(overrides: Sequence[str], tree: Tree, first_only: bool = False) -> list[list[str]]:
+    """Every combination of the values that `overrides` list; of a key that stands twice, the later ones.
+
+    With `first_only`, the first of them.
+    """
+    lists: dict[str, list[str]] = {}
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+            key = override.get_key_element()
+            lists.pop(key, None)
+            if not override.is_sweep_override():
+                lists[key] = [str(override.input_line)]
+            elif override.is_discrete_sweep():
+                lists[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            else:
+                raise ConfigError(
+                    f"{override.input_line}: a sweep is over values, A,B,C; in between, digitnet tune looks"
+                )
+            if not lists[key]:
+                raise ConfigError(f"{override.input_line}: there is no value in it")
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise explain(error, overrides, tree) from error
+    return [list(words) for words in product(*([words[0]] if first_only else words for words in lists.values()))]
+
+
+def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: int | None) -> list[str]:
+    """`lr=0.1,seed=0`: what differs, or what was not `typed` so; with a number before it where that is not enough."""
+    pairs = [dict(override.partition("=")[::2] for override in overrides) for overrides in combinations]
+    keys = list(dict.fromkeys(key for values in pairs for key in values))
+    if first is None:
+        keys = [key for key in keys if any(values.get(key) != pairs[0].get(key) for values in pairs)]
+    else:
+        keys = [key for key in keys if any(f"{key}={values.get(key)}" not in typed for values in pairs)]
+    leaves = [key.rpartition(".")[2] for key in keys]
+    shown = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)}
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^\w.+-]+", "_", text).strip("_")
+
+    names = [",".join(f"{plain(shown[key])}={plain(values[key])}" for key in keys if key in values) for values in pairs]
+    if first is None and len(set(names)) == len(names) and all(0 < len(name) <= LONGEST for name in names):
+        return names
+    return [f"{number},{name}"[:LONGEST].rstrip(",") for number, name in enumerate(names, start=first or 0)]
+
+
+def optimize(plan: SweepPlan, run: Callable[[list[Job]], list[float | None]]) -> None:
+    """Let a sweeper of Hydra's choose the jobs, batch by batch, by what `run` says that each gave; None: it failed.
+
+    Raises ConfigError where the sweeper is not to be had, or says no.
+    """
+
+    class Jobs(Launcher):
+        """What the sweeper takes for a launcher."""
+
+        def setup(self, **_: Any) -> None:
+            pass
+
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            jobs = plan.jobs(job_overrides, initial_job_idx)
+            found = []
+            for job, value in zip(jobs, run(jobs), strict=True):
+                done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+                if value is None:
+                    done.status, value = JobStatus.FAILED, DigitnetError(f"{job.name}: failed")  # type: ignore[assignment]
+                done.return_value = value
+                found.append(done)
+            return found
+
+    assert plan.sweeper is not None
+    Jobs.__module__ = "hydra_plugins.digitnet"  # Hydra takes plugins from nowhere else
+    Plugins.instance().register(Jobs)
+    with loading(plan.tree):
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            config = _compose(
+                [*plan.of_hydra, *_combinations(plan.overrides, plan.tree, first_only=True)[0]], plan.tree
+            )
+            with open_dict(config):
+                config.hydra.launcher = {"_target_": "hydra_plugins.digitnet.Jobs"}
+                config.hydra.sweep.dir = str(plan.sweep.folder)
+            context = HydraContext(config_loader=loader, callbacks=Callbacks())
+            sweeper = Plugins.instance().instantiate_sweeper(
+                hydra_context=context, task_function=lambda _: None, config=config
+            )
+            sweeper.sweep(arguments=list(plan.overrides))
+        except DigitnetError:
+            raise
+        except Exception as error:
+            raise explain(error, plan.overrides, plan.tree) from error

@@ -1,0 +1,74 @@
+"""sweep.json: the jobs of a sweep, with their configurations as they were when it started."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from digitnet.errors import CheckpointError, ConfigError
+from digitnet.records import RunSummary, read_summary, write_atomically
+from digitnet.schema import Launcher
+
+NAME = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the sweep, in the folder `name` of the sweep's."""
+
+    name: str
+    overrides: list[str]
+    command: str
+    config: dict[str, Any]
+
+
+@dataclass
+class Sweep:
+    """`cwd` is the working directory that relative paths of the configurations start from."""
+
+    folder: Path
+    command: str
+    cwd: str
+    launcher: Launcher
+    jobs: dict[str, Job] = field(default_factory=dict)
+    search: dict[str, Any] | None = None  # what `digitnet tune` looks for; it adds jobs as it goes
+
+    def write(self) -> None:
+        """Write it down, whole. Raises OSError."""
+        content = asdict(self) | {"launcher": self.launcher.model_dump()}
+        del content["folder"]
+        write_atomically(self.folder / NAME, (json.dumps(content, indent=1) + "\n").encode())
+
+    def summary(self, name: str) -> RunSummary | None:
+        """What the job's folder says of it; None while it has not begun, or where nothing can be read."""
+        try:
+            return read_summary(self.folder / name / "summary.json")
+        except (OSError, ValueError):
+            return None
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Sweep)
+
+
+def read(folder: Path) -> Sweep:
+    """The inverse of `Sweep.write`. Raises ConfigError where there is none, CheckpointError where it is damaged."""
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_bytes())
+        sweep: Sweep = _adapter().validate_python({**content, "folder": folder.absolute()})
+    except FileNotFoundError:
+        raise ConfigError(f"{folder}: no {NAME} there; give the folder of a sweep") from None
+    except (ValidationError, ValueError, TypeError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(
+            f"{path}: not a sweep's ({what}); bring it back, or resume the runs one by one"
+        ) from error
+    for name in sweep.jobs:
+        if Path(name).name != name or name.startswith("."):  # it would lead elsewhere
+            raise CheckpointError(f"{path}: '{name}' is not the name of a job")
+    return sweep

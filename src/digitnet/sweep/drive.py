@@ -1,0 +1,168 @@
+"""All jobs of a sweep, on whatever launcher: begun, watched, stopped, and what is said of them."""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from digitnet.display import JobRow, SweepView, duration, plural, shown
+from digitnet.errors import DigitnetError
+from digitnet.interrupts import Stop, listening
+from digitnet.lock import locked
+from digitnet.records import RunSummary, write_summary
+from digitnet.schema import Config, LocalLauncher, run_length
+from digitnet.sweep import room
+from digitnet.sweep.book import Sweep
+
+POLL_SECONDS = 0.25
+
+
+class Launcher(Protocol):
+    """Where jobs run. Each does `work` in a process of its own; whatever ends one of these leaves the others alone."""
+
+    @property
+    def slots(self) -> int | None:
+        """How many run at a time; None where nobody here knows."""
+
+    def submit(self, names: list[str]) -> None:
+        """Have them run when there is room. Raises DigitnetError where nothing can run at all."""
+
+    def poll(self, seconds: float) -> dict[str, str | None]:
+        """Wait so long at most, or until one has ended; which have since the last call, and why they failed."""
+
+    def stop(self, names: list[str] | None = None) -> list[str]:
+        """Ask these to write a checkpoint and end, by default all; returns those that had not begun, and will not."""
+
+    def close(self) -> None:
+        """End what is still there, at once."""
+
+
+class Drive:
+    """Called with names of jobs, has them done. `failures` says why some have nothing better to say for themselves."""
+
+    def __init__(self, sweep: Sweep, launcher: Launcher, view: SweepView, stop: Stop) -> None:
+        self.sweep, self.launcher, self.stop = sweep, launcher, stop
+        self.failures: dict[str, str] = {}
+        self._view = view
+        self._seen: dict[str, tuple[int, RunSummary | None]] = {}
+        self._ended: dict[str, int] = {}
+        self._seconds: list[float] = []  # of each that finished
+
+    def __call__(self, names: list[str], look: Callable[[list[str]], None] = lambda _: None) -> list[float | None]:
+        """Do these jobs, until all have ended or, after a signal, those that had begun; `look` sees those under way.
+
+        Returns the last validation accuracy of each, None of one that is not finished. Raises DigitnetError where
+        nothing can run, KeyboardInterrupt if there was a signal before.
+        """
+        self.stop.obey()
+        todo, stopped = list(names), False
+        self.launcher.submit(names)
+        while todo:
+            for name, why in self.launcher.poll(POLL_SECONDS).items():
+                todo.remove(name)
+                self._end(name, why)
+            if self.stop.wanted is not None and not stopped:
+                stopped = True
+                self._view.line(f"{self.stop.wanted}: each job under way writes a checkpoint and ends")
+                dropped = self.launcher.stop()
+                todo = [name for name in todo if name not in dropped]
+            look(todo)
+            self._show(todo)
+        found = [self.summary(name) for name in names]
+        return [one.final["val_acc"] if one and one.final and one.status == "finished" else None for one in found]
+
+    def summary(self, name: str) -> RunSummary | None:
+        """What the job's folder says of it, read when it has changed."""
+        try:
+            changed = (self.sweep.folder / name / "summary.json").stat().st_mtime_ns
+        except OSError:
+            return None
+        if self._seen.get(name, (0, None))[0] != changed:
+            self._seen[name] = changed, self.sweep.summary(name)
+        return self._seen[name][1]
+
+    def _end(self, name: str, why: str | None) -> None:
+        summary = self.summary(name)
+        if why is not None and (summary is None or summary.status in ("running", "finished")):
+            self.failures[name] = why
+            if summary is not None and summary.status == "running":  # its process could not write it down any more
+                _bury(self.sweep.folder / name, summary, why)
+        status = "failed" if name in self.failures or summary is None else summary.status
+        self._ended[status] = self._ended.get(status, 0) + 1
+        if status == "finished" and summary is not None and summary.final is not None:
+            self._seconds.append(summary.seconds)
+            self._view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
+        else:
+            error = self.failures.get(name) or (summary.error if summary else None) or ""
+            self._view.line(f"{name}: {status}: {error}".partition("\n")[0], "red")
+
+    def _show(self, todo: list[str]) -> None:
+        rows = [row for name in todo if (row := self._row(name)) is not None]
+        counts = {**self._ended, "running": len(rows), "waiting": len(todo) - len(rows)}
+        below = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        if self._seconds:
+            each = sum(self._seconds) / len(self._seconds)
+            left = (
+                sum(each if row.seconds_left is None else row.seconds_left for row in rows) + each * counts["waiting"]
+            )
+            below += f"; {duration(left / max(1, len(rows)))} left"
+        self._view.update(rows, below)
+
+    def _row(self, name: str) -> JobRow | None:
+        summary = self.summary(name)
+        if summary is None or summary.status != "running":
+            return None
+        epochs = run_length(Config.model_validate(summary.config))
+        left = (epochs / summary.epochs - 1) * summary.seconds if summary.epochs else None
+        return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), left)
+
+
+def _bury(folder: Path, summary: RunSummary, why: str) -> None:
+    with contextlib.suppress(DigitnetError, OSError), locked(folder) as check:
+        check()
+        summary.status, summary.error = "failed", why
+        write_summary(folder / "summary.json", summary)
+
+
+@contextlib.contextmanager
+def driving(sweep: Sweep, trust: bool) -> Iterator[Drive]:
+    """Do jobs of the sweep in this block; at its end comes the table of all.
+
+    The caller has the sweep's folder locked. Raises DigitnetError at the end if a job failed, KeyboardInterrupt if a
+    signal came.
+    """
+    view = SweepView()
+    with listening() as stop:
+        try:
+            with contextlib.closing(_launcher(sweep, trust)) as launcher, view.live(), stop.deferred():
+                drive = Drive(sweep, launcher, view, stop)
+                yield drive
+        except KeyboardInterrupt as interrupt:
+            stop.end()
+            view.line()
+            _finish(sweep, drive, view)
+            again = f"to go on: {_resume(sweep)}"
+            raise KeyboardInterrupt(f"{interrupt}; {again}") from None
+        if failed := _finish(sweep, drive, view):
+            raise DigitnetError(f"{plural(failed, 'job')} of {len(sweep.jobs)} failed; to try again: {_resume(sweep)}")
+
+
+def _resume(sweep: Sweep) -> str:
+    return f"digitnet resume {shlex.quote(str(shown(sweep.folder)))}"
+
+
+def _launcher(sweep: Sweep, trust: bool) -> Launcher:
+    """Raises DigitnetError where it is not to be had."""
+    match sweep.launcher:
+        case LocalLauncher():
+            from digitnet.sweep.local import Local
+
+            on_gpus = any(job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values())
+            return Local(sweep.folder, sweep.launcher, room.slots(sweep.launcher, on_gpus), trust)
+    raise AssertionError(sweep.launcher)
+
+
+def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> int:
+    """The table of all jobs, best first; returns how many failed."""
+    return 0

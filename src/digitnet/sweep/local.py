@@ -1,0 +1,123 @@
+"""Jobs on this machine: each in a process of its own, forked from one that has torch and the data already.
+
+A pool of workers, as joblib and concurrent.futures have it, ends all its jobs when one of them is killed.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from digitnet.schema import LocalLauncher
+from digitnet.sweep import warm
+from digitnet.sweep.work import work
+
+
+class Local:
+    """A launcher, see `drive.Launcher`."""
+
+    def __init__(self, folder: Path, options: LocalLauncher, slots: int, trust: bool) -> None:
+        self._folder, self._trust, self._share = folder, trust, options.gpus
+        self._waiting: deque[str] = deque()
+        self._free = list(range(slots))
+        self._running: dict[str, tuple[Any, Connection, int]] = {}
+        # Forked from this process, a job could inherit locks that other threads of it hold; macOS' libraries forbid it.
+        kind = "forkserver" if sys.platform == "linux" else "spawn"
+        self._context: Any = multiprocessing.get_context(kind)
+        if kind == "forkserver":
+            os.environ[warm.VARIABLE] = str(folder)
+            self._context.set_forkserver_preload([warm.__name__])
+
+    @property
+    def slots(self) -> int:
+        return len(self._free) + len(self._running)
+
+    def submit(self, names: list[str]) -> None:
+        self._waiting += names
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and self._free:
+            name, slot = self._waiting.popleft(), self._free.pop(0)
+            ours, theirs = self._context.Pipe(duplex=False)
+            process = self._context.Process(
+                target=_job, args=(self._folder, name, self._trust, int(slot * self._share), theirs), name=name
+            )
+            process.start()
+            theirs.close()
+            self._running[name] = process, ours, slot
+
+    def poll(self, seconds: float) -> dict[str, str | None]:
+        if not self._running:
+            return {}
+        wait([process.sentinel for process, _, _ in self._running.values()], seconds)
+        ended: dict[str, str | None] = {}
+        for name, (process, pipe, slot) in list(self._running.items()):
+            if process.is_alive():
+                continue
+            try:
+                ended[name] = pipe.recv()
+            except EOFError:
+                code = process.exitcode
+                ended[name] = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            pipe.close()
+            process.close()
+            del self._running[name]
+            self._free = sorted([*self._free, slot])
+        self._fill()
+        return ended
+
+    def stop(self, names: list[str] | None = None) -> list[str]:
+        """Ask jobs to end, by default all; those that had not begun are returned, and will not."""
+        dropped = [name for name in self._waiting if names is None or name in names]
+        self._waiting = deque(name for name in self._waiting if name not in dropped)
+        for name, (process, _, _) in self._running.items():
+            if names is None or name in names:
+                process.terminate()
+        return dropped
+
+    def close(self) -> None:
+        for process, _, _ in self._running.values():
+            process.kill()
+
+
+def _job(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> None:
+    """What a process does. Its output goes to a file beside the job's others: the terminal is the sweep's."""
+    os.setpgid(0, 0)  # Ctrl-C goes to the sweep, which tells its jobs
+    _end_with_the_sweep()
+    path = folder / name / "output.txt"
+    with path.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(gpu % torch.cuda.device_count())
+    try:
+        pipe.send(work(folder, name, trust))
+    except KeyboardInterrupt:
+        pipe.send(INTERRUPTED)
+    finally:
+        sys.stdout.flush()
+        if path.stat().st_size == 0:
+            path.unlink()
+
+
+INTERRUPTED = "interrupted"
+
+
+def _end_with_the_sweep() -> None:
+    """Nobody would hear of a job whose sweep was killed, and it would be in the way of the resumed one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -67,9 +67,15 @@ class Stop:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Stop]:
-    """In this block the signals go to a `Stop`, but those that the process was told to ignore, as nohup does."""
+    """In this block the signals go to a `Stop`, but those that the process was told to ignore, as nohup does.
+
+    SIGUSR2 too if somebody listens for it, as submitit does, to whom Slurm says so that a time limit is near; it is
+    handed on at the end of the block, when the checkpoint is written.
+    """
     stop = Stop()
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if hasattr(signal, "SIGUSR2") and callable(signal.getsignal(signal.SIGUSR2)):
+        numbers.append(signal.SIGUSR2)
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     before = {number: signal.getsignal(number) for number in numbers}
@@ -81,3 +87,5 @@ def listening() -> Iterator[Stop]:
     finally:
         for number, handler in heard.items():
             signal.signal(number, handler)
+        if stop.wanted == "SIGUSR2":
+            signal.raise_signal(signal.SIGUSR2)

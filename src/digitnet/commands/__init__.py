@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from digitnet.errors import ConfigError, did_you_mean
 
-NAMES = ("completion", "help", "resume", "schema", "validate")
+NAMES = ("compare", "completion", "help", "resume", "schema", "tune", "validate")
 
 
 class Parser(argparse.ArgumentParser):

@@ -11,12 +11,14 @@ trainer.plateau_epochs, checkpoint.*, logger, data.root, data.bad_files, device.
 """
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitnet.commands import tune
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.lock import PATIENCE_SECONDS, locked
 from digitnet.records import RunSummary, read_summary
@@ -114,6 +116,11 @@ def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool) -> None:
             model = sweep.jobs[name].config.get("model", {})
             if model.get("name") == "custom" and not trust:
                 raise ConfigError(_untrusted(folder, str(model.get("target"))))
+        if Path(sweep.cwd).is_dir():  # relative paths start from there
+            os.chdir(sweep.cwd)
+        if sweep.search is not None:
+            tune.go_on(sweep, trust)
+            return
         with driving(sweep, trust) as drive:
             drive(names)
 

@@ -11,6 +11,7 @@ from typing import Any
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -24,7 +25,7 @@ from digitnet.compose.loading import loading
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault
 from digitnet.lock import locked
 from digitnet.sources import Tree
-from digitnet.sweep.book import NAME, Job, Sweep
+from digitnet.sweep.book import NAME, Dimension, Job, Sweep
 from digitnet.sweep.room import with_threads
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -132,31 +133,52 @@ def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
 
 
 def _combinations(overrides: Sequence[str], tree: Tree, first_only: bool = False) -> list[list[str]]:
-    """Every combination of the values that `overrides` list; of a key that stands twice, the later ones.
+    """Every combination of the values that `overrides` list, or the first of them. Raises ConfigError."""
+    lists = []
+    for key, override in _parsed(overrides, tree).items():
+        if not override.is_sweep_override():
+            lists.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif first_only and isinstance(interval := override.value(), IntervalSweep):
+            lists.append([f"{key}={interval.start}"])
+        else:
+            raise ConfigError(f"{override.input_line}: a sweep is over values; digitnet tune searches in between")
+        if not lists[-1]:
+            raise ConfigError(f"{override.input_line}: there is no value in it")
+    return [list(words) for words in product(*([words[0]] if first_only else words for words in lists))]
 
-    With `first_only`, the first of them.
-    """
-    lists: dict[str, list[str]] = {}
+
+def search_space(overrides: Sequence[str], tree: Tree) -> tuple[list[str], dict[str, Dimension]]:
+    """What is the same in all trials, and what is searched. Raises ConfigError."""
+    fixed: list[str] = []
+    space: dict[str, Dimension] = {}
+    with loading(tree):
+        for key, override in _parsed(overrides, tree).items():
+            if not override.is_sweep_override():
+                fixed.append(str(override.input_line))
+                continue
+            value = override.value()
+            if isinstance(value, IntervalSweep):
+                assert value.start is not None
+                assert value.end is not None
+                log, whole = "log" in value.tags, isinstance(value.start, int)
+                if value.end <= value.start or (log and value.start <= 0):
+                    raise ConfigError(f"{override.input_line}: an interval goes up{', from above 0' if log else ''}")
+                space[key] = Dimension(low=value.start, high=value.end, log=log, whole=whole)
+            else:
+                space[key] = Dimension(choices=list(override.sweep_string_iterator()))
+    return fixed, space
+
+
+def _parsed(overrides: Sequence[str], tree: Tree) -> dict[str, Override]:
+    """By their keys; of a key that stands twice, the later one. Inside `loading`. Raises ConfigError."""
     try:
         loader = GlobalHydra.instance().config_loader()
-        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
-            key = override.get_key_element()
-            lists.pop(key, None)
-            if not override.is_sweep_override():
-                lists[key] = [str(override.input_line)]
-            elif override.is_discrete_sweep():
-                lists[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            else:
-                raise ConfigError(
-                    f"{override.input_line}: a sweep is over values, A,B,C; in between, digitnet tune looks"
-                )
-            if not lists[key]:
-                raise ConfigError(f"{override.input_line}: there is no value in it")
-    except ConfigError:
-        raise
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     except Exception as error:
         raise explain(error, overrides, tree) from error
-    return [list(words) for words in product(*([words[0]] if first_only else words for words in lists.values()))]
+    return {override.get_key_element(): override for override in parsed}
 
 
 def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: int | None) -> list[str]:

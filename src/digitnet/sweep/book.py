@@ -25,6 +25,36 @@ class Job:
     config: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Dimension:
+    """What is searched of one key: among `choices`, or from `low` to `high`."""
+
+    choices: list[str] | None = None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def ends(self) -> list[str]:
+        """The choices, or the two ends."""
+        kind = int if self.whole else float
+        return self.choices if self.choices is not None else [str(kind(self.low)), str(kind(self.high))]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What `digitnet tune` looks for: how many `trials`, all with the overrides `fixed` and one value of each key."""
+
+    space: dict[str, Dimension]
+    fixed: list[str]
+    of_hydra: list[str]
+    trials: int
+    prune: bool
+    config_dir: str | None
+    config_name: str
+
+
 @dataclass
 class Sweep:
     """`cwd` is the working directory that relative paths of the configurations start from."""
@@ -34,7 +64,7 @@ class Sweep:
     cwd: str
     launcher: Launcher
     jobs: dict[str, Job] = field(default_factory=dict)
-    search: dict[str, Any] | None = None  # what `digitnet tune` looks for; it adds jobs as it goes
+    search: Search | None = None  # it adds jobs as it goes
 
     def write(self) -> None:
         """Write it down, whole. Raises OSError."""

@@ -11,7 +11,7 @@ from digitnet.errors import DigitnetError
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import locked
 from digitnet.records import RunSummary, write_summary
-from digitnet.schema import Config, LocalLauncher, run_length
+from digitnet.schema import Config, LocalLauncher, RayLauncher, SlurmLauncher, run_length
 from digitnet.sweep import room
 from digitnet.sweep.book import Sweep
 
@@ -20,10 +20,6 @@ POLL_SECONDS = 0.25
 
 class Launcher(Protocol):
     """Where jobs run. Each does `work` in a process of its own; whatever ends one of these leaves the others alone."""
-
-    @property
-    def slots(self) -> int | None:
-        """How many run at a time; None where nobody here knows."""
 
     def submit(self, names: list[str]) -> None:
         """Have them run when there is room. Raises DigitnetError where nothing can run at all."""
@@ -39,36 +35,43 @@ class Launcher(Protocol):
 
 
 class Drive:
-    """Called with names of jobs, has them done. `failures` says why some have nothing better to say for themselves."""
+    """Called with names of jobs, has them done.
+
+    `failures` says why some have nothing better to say for themselves; `pruned` are those that need not be finished.
+    """
 
     def __init__(self, sweep: Sweep, launcher: Launcher, view: SweepView, stop: Stop) -> None:
         self.sweep, self.launcher, self.stop = sweep, launcher, stop
         self.failures: dict[str, str] = {}
-        self._view = view
+        self.pruned: set[str] = set()
+        self.view = view
         self._seen: dict[str, tuple[int, RunSummary | None]] = {}
         self._ended: dict[str, int] = {}
         self._seconds: list[float] = []  # of each that finished
 
-    def __call__(self, names: list[str], look: Callable[[list[str]], None] = lambda _: None) -> list[float | None]:
-        """Do these jobs, until all have ended or, after a signal, those that had begun; `look` sees those under way.
+    def __call__(self, names: list[str], more: Callable[[list[str]], list[str]] = lambda _: []) -> list[float | None]:
+        """Do these jobs, until all have ended or, after a signal, those that had begun.
 
-        Returns the last validation accuracy of each, None of one that is not finished. Raises DigitnetError where
-        nothing can run, KeyboardInterrupt if there was a signal before.
+        `more` is told several times a second which are under way, and returns more of them. Returns the last validation
+        accuracy of each of `names`, None of one that is not finished. Raises DigitnetError where nothing can run,
+        KeyboardInterrupt if there was a signal before.
         """
         self.stop.obey()
-        todo, stopped = list(names), False
-        self.launcher.submit(names)
-        while todo:
+        todo: list[str] = []
+        new, stopped = [*names, *more(list(names))], False
+        while new or todo:
+            self.launcher.submit(new)
+            todo += new
             for name, why in self.launcher.poll(POLL_SECONDS).items():
                 todo.remove(name)
                 self._end(name, why)
             if self.stop.wanted is not None and not stopped:
                 stopped = True
-                self._view.line(f"{self.stop.wanted}: each job under way writes a checkpoint and ends")
+                self.view.line(f"{self.stop.wanted}: each job under way writes a checkpoint and ends")
                 dropped = self.launcher.stop()
                 todo = [name for name in todo if name not in dropped]
-            look(todo)
             self._show(todo)
+            new = [] if stopped else more(todo)
         found = [self.summary(name) for name in names]
         return [one.final["val_acc"] if one and one.final and one.status == "finished" else None for one in found]
 
@@ -84,18 +87,21 @@ class Drive:
 
     def _end(self, name: str, why: str | None) -> None:
         summary = self.summary(name)
-        if why is not None and (summary is None or summary.status in ("running", "finished")):
+        status = summary.status if summary is not None else "failed"
+        if why is not None and status not in ("finished", "diverged", "interrupted" if self.stop.wanted else ""):
             self.failures[name] = why
-            if summary is not None and summary.status == "running":  # its process could not write it down any more
+            if summary is not None and status == "running":  # its process could not write it down any more
                 _bury(self.sweep.folder / name, summary, why)
-        status = "failed" if name in self.failures or summary is None else summary.status
+        if summary is None and self.stop.wanted is not None:  # it had not begun
+            return
+        status = "failed" if name in self.failures else "pruned" if name in self.pruned else status
         self._ended[status] = self._ended.get(status, 0) + 1
         if status == "finished" and summary is not None and summary.final is not None:
             self._seconds.append(summary.seconds)
-            self._view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
+            self.view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
         else:
             error = self.failures.get(name) or (summary.error if summary else None) or ""
-            self._view.line(f"{name}: {status}: {error}".partition("\n")[0], "red")
+            self.view.line(f"{name}: {status}: {error}".partition("\n")[0], "red")
 
     def _show(self, todo: list[str]) -> None:
         rows = [row for name in todo if (row := self._row(name)) is not None]
@@ -107,7 +113,7 @@ class Drive:
                 sum(each if row.seconds_left is None else row.seconds_left for row in rows) + each * counts["waiting"]
             )
             below += f"; {duration(left / max(1, len(rows)))} left"
-        self._view.update(rows, below)
+        self.view.update(rows, below)
 
     def _row(self, name: str) -> JobRow | None:
         summary = self.summary(name)
@@ -158,9 +164,18 @@ def _launcher(sweep: Sweep, trust: bool) -> Launcher:
         case LocalLauncher():
             from digitnet.sweep.local import Local
 
-            on_gpus = any(job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values())
+            on_gpus = not sweep.jobs or any(
+                job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values()
+            )
             return Local(sweep.folder, sweep.launcher, room.slots(sweep.launcher, on_gpus), trust)
-    raise AssertionError(sweep.launcher)
+        case RayLauncher():
+            from digitnet.sweep.on_ray import OnRay
+
+            return OnRay(sweep.folder, sweep.launcher, trust)
+        case SlurmLauncher():
+            from digitnet.sweep.on_slurm import OnSlurm
+
+            return OnSlurm(sweep.folder, sweep.launcher, trust)
 
 
 def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> int:

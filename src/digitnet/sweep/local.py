@@ -33,10 +33,6 @@ class Local:
             os.environ[warm.VARIABLE] = str(folder)
             self._context.set_forkserver_preload([warm.__name__])
 
-    @property
-    def slots(self) -> int:
-        return len(self._free) + len(self._running)
-
     def submit(self, names: list[str]) -> None:
         self._waiting += names
         self._fill()
@@ -101,14 +97,11 @@ def _job(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> No
     try:
         pipe.send(work(folder, name, trust))
     except KeyboardInterrupt:
-        pipe.send(INTERRUPTED)
+        pipe.send(None)  # its summary says it
     finally:
         sys.stdout.flush()
         if path.stat().st_size == 0:
             path.unlink()
-
-
-INTERRUPTED = "interrupted"
 
 
 def _end_with_the_sweep() -> None:

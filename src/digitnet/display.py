@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,32 @@ class SweepView:
             table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
         more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
         return Group(*([table, *more] if self._rows else more), Text(self._below))
+
+
+def show_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
+) -> None:
+    """On stdout; what does not fit on a terminal loses its `dispensable` columns, the first ones first."""
+    console = _Terminal()
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    left_out: set[str] = set()
+    for name in dispensable:
+        width = sum(w + 2 for heading, w in zip(headings, widths, strict=True) if heading not in left_out)
+        if not console.is_terminal or width - 2 <= console.width:
+            break
+        left_out.add(name)
+    kept = [number for number, heading in enumerate(headings) if heading not in left_out]
+    right = {number for number in kept if all(re.match(r"[-\d.]+( |$|:)", row[number]) for row in rows if row[number])}
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cells[n].rjust(widths[n]) if n in right else cells[n].ljust(widths[n]) for n in kept)
+        return printable("  ".join(padded).rstrip())
+
+    if title:
+        console.print(printable(title), soft_wrap=True)
+    console.print(line(headings), style="bold", soft_wrap=True)
+    for row in rows:
+        console.print(line(row), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -42,6 +42,20 @@ def locked(run_dir: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Callab
         lock.release()
 
 
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process is at work in `run_dir`; True too where that cannot be found out."""
+    from filelock import FileLock, Timeout
+
+    path = run_dir / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
 def myself() -> dict[str, Any]:
     """What a summary says of the process that works on it."""
     return {"pid": os.getpid(), "host": platform.node()}

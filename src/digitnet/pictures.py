@@ -3,20 +3,27 @@
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from matplotlib import cm
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from torch import Tensor
 
 from digitnet.records import EpochRecord, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor  # seconds, which `digitnet compare` need not wait for
 
 SIDE = 10  # images in a row
 
 
-def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
+def draw_misclassified(
+    path: Path, images: "Tensor", labels: "Tensor", predicted: "Tensor", classes: Sequence[str]
+) -> None:
     """The notebook's picture: the first 100 misclassified images, black on white, truth blue, prediction red."""
     wrong = (labels != predicted).nonzero().flatten()
     shown = wrong[: SIDE * SIDE]
@@ -47,10 +54,10 @@ def draw_misclassified(path: Path, images: Tensor, labels: Tensor, predicted: Te
     _save(figure, path)
 
 
-def draw_confusion(path: Path, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
+def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: Sequence[str]) -> None:
     """The confusion matrix: counts, coloured by their share of the true class, the diagonal left pale."""
     count = len(classes)
-    matrix = torch.bincount(labels * count + predicted, minlength=count * count).view(count, count).numpy()
+    matrix = np.bincount((labels * count + predicted).numpy(), minlength=count * count).reshape(count, count)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     errors = share.copy()
     np.fill_diagonal(errors, 0)
@@ -109,21 +116,93 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     _save(figure, path)
 
 
-def draw_distorted(path: Path, originals: Tensor, distorted: Tensor) -> None:
+def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None:
     """A sample sheet: `originals` (C, 1, 28, 28) on top, below them `distorted` (R, C, 1, 28, 28), all uint8."""
     rows, columns = distorted.shape[:2]
-    sheet = torch.cat([originals.unsqueeze(0), distorted])[:, :, 0]
+    sheet = np.concatenate([originals.unsqueeze(0).numpy(), distorted.numpy()])[:, :, 0]
     figure = Figure(figsize=(max(0.8 * columns, 5.6), 0.8 * (rows + 1) + 0.5), dpi=100)
     figure.suptitle("Training images (top row) and what the distortions make of them", fontsize=11)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / (0.8 * (rows + 1) + 0.5))
     for place, image in enumerate(sheet.reshape(-1, *sheet.shape[2:]), start=1):
         axes = figure.add_subplot(rows + 1, columns, place)
-        axes.imshow(255 - image.numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(255 - image, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What `draw_comparison` draws as one: the runs of a table's row, their val_acc epoch by epoch, and how they ended.
+
+    `at` is the value that was swept, if it is a number.
+    """
+
+    label: str
+    runs: list[list[float]]
+    final: list[float]
+    at: float | None
+
+
+def draw_comparison(path: Path, curves: Sequence[Curve], swept: str | None, measure: str) -> None:
+    """Validation error over the epochs, a colour a curve, the band from the best run to the worst.
+
+    Beside it, if something was `swept`, `measure` at the end against it: each run, and mean and standard deviation.
+    """
+    figure = Figure(figsize=(12 if swept else 8, 4.8), dpi=100, layout="constrained")
+    left, *rest = figure.subplots(1, 2 if swept else 1, squeeze=False)[0]
+    many = len(curves) > len(PALETTE)
+    colours = [cm.viridis(n / (len(curves) - 1)) if many else PALETTE[n] for n in range(len(curves))]
+    for curve, colour in zip(curves, colours, strict=True):
+        length = min((len(run) for run in curve.runs if run), default=0)
+        if not length:
+            continue
+        errors = 100 * (1 - np.array([run[:length] for run in curve.runs if run]))
+        epochs = range(1, length + 1)
+        left.plot(epochs, errors.mean(0), color=colour, label=curve.label, marker="o", markersize=3)
+        if len(errors) > 1:
+            left.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.15, linewidth=0)
+    _log_percent(left)
+    left.set_title("Validation error (%)")
+    left.set_xlabel("epoch")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if left.lines:
+        shown = 12  # lines of a legend that leave room for the curves
+        handles, labels = left.get_legend_handles_labels()
+        more = [f"and {len(labels) - shown} more"] if len(labels) > shown else []
+        left.legend(handles[: shown + len(more)], labels[:shown] + more, fontsize=8)
+    for axes in rest:
+        points = [(curve.at, curve.final) for curve in curves if curve.at is not None and curve.final]
+        values = sorted({at for at, _ in points})
+        means: list[float] = []
+        spreads: list[float] = []
+        for value in values:
+            ends = [100 * (1 - accuracy) for at, final in points if at == value for accuracy in final]
+            axes.plot([value] * len(ends), ends, "o", color="0.6", markersize=3, zorder=1)
+            means.append(float(np.mean(ends)))
+            spreads.append(float(np.std(ends, ddof=1)) if len(ends) > 1 else 0.0)
+        axes.errorbar(values, means, yerr=spreads, marker="o", capsize=3, color=PALETTE[0])
+        if values and values[0] > 0 and values[-1] / values[0] >= 10:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        _log_percent(axes)
+        axes.set_xlabel(str(swept))
+        axes.set_title(f"{measure} (%)")
+    _save(figure, path)
+
+
+PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
+
+
+def _log_percent(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
+
+
 def _save(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    figure.savefig(content, format=path.suffix[1:])
     write_atomically(path, content.getvalue())

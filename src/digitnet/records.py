@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -131,10 +132,15 @@ def read_summary(path: Path) -> RunSummary:
     Raises OSError, or ValueError where it is something else.
     """
     try:
-        return TypeAdapter(RunSummary).validate_json(path.read_bytes())
+        return _summaries().validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from error
+
+
+@cache
+def _summaries() -> TypeAdapter[RunSummary]:
+    return TypeAdapter(RunSummary)
 
 
 def versions() -> dict[str, str]:

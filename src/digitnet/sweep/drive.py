@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from digitnet import compare
+from digitnet.commands.compare import show
 from digitnet.display import JobRow, SweepView, duration, plural, shown
 from digitnet.errors import DigitnetError
 from digitnet.interrupts import Stop, listening
@@ -180,4 +182,11 @@ def _launcher(sweep: Sweep, trust: bool) -> Launcher:
 
 def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> int:
     """The table of all jobs, best first; returns how many failed."""
-    return 0
+    if not sweep.jobs:
+        return 0
+    failures = {sweep.folder / name: why for name, why in drive.failures.items()}
+    runs = compare.find([sweep.folder], failures)
+    view.line()
+    show(compare.tabulate(runs))
+    good = {sweep.folder / name for name in drive.pruned}
+    return sum(run.status not in ("finished", "waiting") and run.folder not in good for run in runs)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from digitnet.errors import ConfigError, Fault, did_you_mean
 from digitnet.schema import GROUPS, Config, Group, Launcher, conflicts, group_keys
 
-LAUNCHERS = ("basic", "local", "ray", "slurm")
+LAUNCHERS = ("local", "ray", "serial", "slurm")
 
 
 def check(content: dict[Any, Any]) -> Config:
@@ -48,8 +48,7 @@ class _WithHydra(Group):
 
 def check_launcher(node: Any) -> Launcher:
     """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
-    name = node.get("name") if isinstance(node, dict) else None
-    if name not in LAUNCHERS:
+    if not isinstance(node, dict) or "_target_" in node:
         raise ConfigError(f"hydra/launcher: digitnet brings its own, {', '.join(LAUNCHERS)}; choose one of them")
     content = {"hydra": {"launcher": node}}
     try:

@@ -1,6 +1,7 @@
 """The command line, and the one place where errors become messages and exit codes."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import ConfigError, DigitnetError, known
+from digitnet.errors import ConfigError, DigitnetError, RankError, known
 from digitnet.interrupts import Stop, listening
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
 def _train(options: argparse.Namespace) -> None:
     """One run, or a sweep, or what is shown instead."""
     from digitnet.compose import plan, show
+    from digitnet.ranks import here
     from digitnet.sources import Tree
 
     tree = Tree.at(options.config_dir, options.config_name)
@@ -78,11 +80,12 @@ def _train(options: argparse.Namespace) -> None:
     if flags:
         show(options.overrides, tree, flags)
         return
+    group = here()
     if options.multirun or any(override.lstrip("+").startswith("sweep=") for override in options.overrides):
         _sweep(options.overrides, tree)
         return
     ready = plan(options.overrides, tree)
-    with ready.claimed() as check:
+    with ready.claimed() if group.rank == 0 else contextlib.nullcontext(lambda: None) as check:
         from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
 
         run(ready.config, ready.run_dir, check, ready.command)
@@ -91,8 +94,10 @@ def _train(options: argparse.Namespace) -> None:
 def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
     """All jobs. Raises DigitnetError if one failed, after all others."""
     from digitnet.compose.sweep import optimize, plan_sweep
+    from digitnet.ranks import check_alone
     from digitnet.sweep.drive import driving
 
+    check_alone("a sweep")
     ready = plan_sweep(overrides, tree)
     jobs = ready.jobs(ready.combinations()) if ready.sweeper is None else []
     with ready.claimed(), driving(ready.sweep, trust=True) as drive:
@@ -109,5 +114,8 @@ def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
 
 def _show(error: Exception) -> None:
     from digitnet.display import show_error
+    from digitnet.ranks import here
 
+    if here().rank > 0 and not isinstance(error, RankError):  # rank 0 says it; if that one is gone, this is one
+        return
     show_error(str(known(error)))

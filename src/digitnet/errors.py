@@ -5,7 +5,8 @@
     ├── DataError            the data set is damaged, empty or not what it says
     │   └── DataMissingError it is neither on disk nor to be downloaded
     ├── CheckpointError      a checkpoint is missing or does not fit
-    └── DivergedError        the loss is no longer a number
+    ├── DivergedError        the loss is no longer a number
+    └── RankError            another process of the run has ended
 
 The text of each is a message for the user: it names the key, file or value, and what to do. The command line prints
 it behind `error:`, without a traceback.
@@ -78,6 +79,10 @@ class CheckpointError(DigitnetError):
 
 class DivergedError(DigitnetError):
     """The loss is no longer a number."""
+
+
+class RankError(DigitnetError):
+    """Another process of the run has ended, see `ranks`."""
 
 
 def reason(error: OSError) -> str:

@@ -6,13 +6,12 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from digitnet import build, checkpoint, notices, schema
+from digitnet import build, checkpoint, notices, ranks, schema
 from digitnet.display import Display, shown
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
 from digitnet.evaluate import Evaluation, predict
@@ -21,7 +20,7 @@ from digitnet.lock import myself
 from digitnet.logbook import Logbook
 from digitnet.records import SCRATCH, EpochRecord, RunSummary, git_state, versions, write_atomically
 from digitnet.setup import Setup, set_up
-from digitnet.trainer import fit, largest_batch, train_step
+from digitnet.trainer import fit, largest_batch
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,12 @@ def run(
     """Train, record, evaluate and picture one experiment in `run_dir`, which must not hold a run already.
 
     The caller has it `locked`, with `check`. `command` is written down as what makes the run again; `quiet`, it is said
-    to train.log alone. Raises a
-    DigitnetError for what the user can mend, OSError where a file cannot be written, KeyboardInterrupt when
-    interrupted, by SIGTERM too; what was finished before stays on disk, and summary.json says how the run ended.
+    to train.log alone. Under torchrun all ranks call this, and rank 0 does the writing. Raises a DigitnetError for what
+    the user can mend, OSError where a file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what
+    was finished before stays on disk, and summary.json says how the run ended.
     """
-    if (run_dir / "summary.json").exists():
+    group = ranks.here()
+    if group.rank == 0 and (run_dir / "summary.json").exists():
         raise ConfigError(f"{run_dir}: {TAKEN}")
     summary = RunSummary(
         status="running",
@@ -62,9 +62,10 @@ def run(
         config=config.model_dump(mode="json"),
         process=myself(),
     )
-    logbook = Logbook(run_dir, summary, config, check)
-    with listening() as stop, _own_threads(), logbook.open(stop):
-        setup = set_up(config, download)
+    logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
+    with listening() as stop, _own_threads(), logbook.open(stop), group.joined(_device(config)):
+        logbook.run_dir = Path(group.first(str(run_dir)))
+        setup = set_up(config, download, group)
         _begin(setup)
         return _work(setup, logbook, stop, quiet=quiet)
 
@@ -85,13 +86,14 @@ def resume(
     of a run that was never interrupted. Raises as `run` does, and CheckpointError where the checkpoint is missing,
     damaged or of another run; until training goes on, nothing in the folder is changed but who works there.
     """
-    with listening() as stop, _own_threads():
-        logbook = Logbook(run_dir, summary, config, check)
+    group = ranks.here()
+    with listening() as stop, _own_threads(), group.joined(_device(config)):
+        logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
         summary.process = myself()
         logbook.write_summary()
-        setup = set_up(config, download)
+        setup = set_up(config, download, group)
         warnings = _restore(setup, logbook)
-        for folder in (run_dir, logbook.last.parent):
+        for folder in (run_dir, logbook.last.parent) if group.rank == 0 else ():
             for path in folder.glob(f"{SCRATCH}*"):  # what a killed process was writing
                 path.unlink()
         summary.error, summary.test = None, None
@@ -107,7 +109,9 @@ def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = 
     summary.dataset, summary.device = summary.dataset | setup.describe_data(), setup.describe_device()
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
-    with Display(run_dir / "train.log", append=bool(summary.resumed), quiet=quiet) as display:
+    writes = setup.ranks.rank == 0
+    log = run_dir / "train.log" if writes else Path(os.devnull)
+    with setup.ranks.noticing(), Display(log, bool(summary.resumed), quiet or not writes) as display:
         for line in notices.introduction(setup, summary):
             display.line(line)
         for warning in [*notices.doubts(setup, summary), *warnings]:
@@ -122,10 +126,15 @@ def _work(setup: Setup, logbook: Logbook, stop: Stop, warnings: Sequence[str] = 
         logits = predict(state.model, setup.data.test.images, config.trainer.precision)
         test = Evaluation.of(logits, setup.data.test.labels.cpu())
         summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
-        logbook.check()
-        _write_results(run_dir, logits, setup, logbook.records)
+        if writes:
+            logbook.check()
+            _write_results(run_dir, logits, setup, logbook.records)
         display.result(test, shown(run_dir))
         return Result(logbook.records, test, state.model, run_dir)
+
+
+def _device(config: schema.Config) -> torch.device:
+    return build.device(config.device.name, config.trainer.precision)
 
 
 @contextlib.contextmanager
@@ -170,6 +179,8 @@ def _restore(setup: Setup, logbook: Logbook) -> list[str]:
         if others := notices.differences(schema.fixed(before), schema.fixed(config)):
             raise ValueError(f"it is of another run: {'; '.join(others)}")
         logbook.records = checkpoint.restore(setup.state, content, len(setup.data.train))
+        if setup.ranks.rank > 0:  # the checkpoint has the stream that rank 0 draws its dropout from
+            torch.manual_seed((torch.initial_seed() ^ setup.state.step) + setup.ranks.rank)
     except Exception as error:  # whatever a foreign file's content leads to
         raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
     epochs, begun = schema.run_length(config), setup.state.epoch + (setup.state.underway is not None)
@@ -196,7 +207,8 @@ def _train(setup: Setup, logbook: Logbook, display: Display, stop: Stop) -> None
                 augment=setup.augment,
                 warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.Distort) else 0,
                 precision=config.trainer.precision,
-                step=captured,
+                step=captured or setup.step,
+                ranks=setup.ranks,
                 pause=lambda: stop.wanted is not None or logbook.is_due(),
             )
             for record in _with_memory(records, setup):
@@ -209,7 +221,8 @@ def _train(setup: Setup, logbook: Logbook, display: Display, stop: Stop) -> None
                 logbook.write_epoch(state, record, last=state.epoch == epochs)
                 for warning in notices.plateau(logbook.records, config, len(data.classes)):
                     display.warning(warning)
-                _draw_samples(logbook.run_dir / "distorted.png", setup)  # now: the first step need not wait
+                if setup.ranks.rank == 0:
+                    _draw_samples(logbook.run_dir / "distorted.png", setup)  # now: the first step need not wait
             if state.epoch < epochs:  # it paused
                 logbook.write_checkpoint(state)
                 if stop.wanted is not None:
@@ -230,8 +243,7 @@ def _with_memory(records: Iterator[EpochRecord], setup: Setup) -> Iterator[Epoch
     device = train.images.device.type
     if not model.training:
         raise DigitnetError(f"the validation needs more memory than {device} has left, whatever trainer.batch_size is")
-    step = partial(train_step, model, setup.state.optimizer, precision=trainer.precision)
-    fitting = largest_batch(step, train, trainer.batch_size)
+    fitting = largest_batch(setup.step, train, trainer.batch_size)
     raise DigitnetError(
         f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; "
         + (f"trainer.batch_size={fitting} fits" if fitting else "not even a batch of one image fits")

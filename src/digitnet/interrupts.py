@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from digitnet.errors import RankError
+
 AGAIN_SECONDS = 1.0  # sooner, a second signal is the first one over: `timeout` and wrappers send it twice
 
 
@@ -44,6 +46,8 @@ class Stop:
         """
         try:
             yield
+        except RankError:  # that is what the signal was for: torchrun ends the others
+            raise
         except Exception as error:
             if self.wanted is None:
                 raise

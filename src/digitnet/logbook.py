@@ -11,7 +11,7 @@ from pathlib import Path
 from digitnet import checkpoint
 from digitnet.checkpoint import TrainState
 from digitnet.display import printable, shown
-from digitnet.errors import DivergedError
+from digitnet.errors import DivergedError, RankError
 from digitnet.interrupts import Stop
 from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
 from digitnet.schema import Config
@@ -21,11 +21,15 @@ class Logbook:
     """metrics.csv, summary.json and checkpoints of the run in `run_dir`; before each write `check` may object.
 
     A checkpoint holds the records, so that a run that is killed between two of these writes loses none, and has none
-    twice: what goes on with it writes the others anew. Methods raise OSError, and what `check` raises.
+    twice: what goes on with it writes the others anew. One that does not write keeps the records alone: of several
+    processes one does. Methods raise OSError, and what `check` raises.
     """
 
-    def __init__(self, run_dir: Path, summary: RunSummary, config: Config, check: Callable[[], None]) -> None:
+    def __init__(
+        self, run_dir: Path, summary: RunSummary, config: Config, check: Callable[[], None], writes: bool = True
+    ) -> None:
         self.run_dir, self.summary, self.config, self.check = run_dir, summary, config, check
+        self._writes = writes
         self.records: list[EpochRecord] = []
         self.last = run_dir / "checkpoints" / "last.pt"
         self._best, self._saved = self.last.with_name("best.pt"), time.perf_counter()
@@ -48,8 +52,11 @@ class Logbook:
             self.write_summary()
         except BaseException as error:
             stop.end()
-            if isinstance(error, KeyboardInterrupt):
-                error.args = (self._how_to_go_on(),)
+            if isinstance(error, KeyboardInterrupt | RankError):
+                what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+                error.args = (f"{what}; {self._how_to_go_on()}",)
+            if not self._writes:
+                raise
             known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
             self.summary.status = known.get(type(error), "failed")
             self.summary.error = str(error) or repr(error)
@@ -63,7 +70,7 @@ class Logbook:
         steps = self.summary.steps
         kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
         trust = " --trust" if self.config.model.name == "custom" else ""
-        return f"interrupted; {kept};\nto go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
+        return f"{kept};\nto go on: digitnet resume {shlex.quote(str(shown(self.run_dir)))}{trust}"
 
     def without_last(self) -> str:
         """What to do where last.pt is missing or damaged."""
@@ -107,8 +114,9 @@ class Logbook:
 
     def write_figures(self) -> None:
         """metrics.csv and summary.json, of the records so far."""
-        self.check()
-        write_metrics(self.run_dir / "metrics.csv", self.records)
+        if self._writes:
+            self.check()
+            write_metrics(self.run_dir / "metrics.csv", self.records)
         summary = self.summary
         summary.epochs, summary.final, summary.best = len(self.records), None, None
         if self.records:
@@ -123,12 +131,14 @@ class Logbook:
         self.write_summary()
 
     def write_summary(self) -> None:
+        if not self._writes:
+            return
         self.check()
         self.summary.seconds = time.perf_counter() - self._started
         write_summary(self.run_dir / "summary.json", self.summary)
 
     def _save(self, paths: list[Path], state: TrainState) -> None:
-        if paths:
+        if paths and self._writes:
             self.check()
             self.last.parent.mkdir(exist_ok=True)
             checkpoint.save(paths, state, self.config.model.name, self.config.model_dump(), self.records)
@@ -137,7 +147,7 @@ class Logbook:
 
     def _prune(self) -> None:
         """Of the checkpoints that are kept besides, leave the newest ones."""
-        if count := self.config.checkpoint.keep:
+        if self._writes and (count := self.config.checkpoint.keep):
             for path in self._numbered()[:-count]:
                 path.unlink()
 

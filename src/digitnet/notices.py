@@ -20,6 +20,8 @@ def introduction(setup: Setup, summary: RunSummary) -> list[str]:
     if isinstance(config.aug, schema.Distort):
         distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
     threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
+    if setup.ranks.size > 1:
+        threads += f", {setup.ranks.size} processes"
     return [
         f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
         f"validation on the {setup.validation}",
@@ -66,7 +68,7 @@ def other_length(before: schema.Config, config: schema.Config) -> list[str]:
 
 def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where a run goes on elsewhere: its figures differ in the last digits or, on another device, altogether."""
-    keys = ("type", "name", "capability", "threads", "channels_last", "digitnet", "torch", "numpy")
+    keys = ("type", "name", "capability", "threads", "processes", "channels_last", "digitnet", "torch", "numpy")
     others = differences(before, now, keys)
     if not others:
         return []

@@ -134,13 +134,14 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None
 class Curve:
     """What `draw_comparison` draws as one: the runs of a table's row, their val_acc epoch by epoch, and how they ended.
 
-    `at` is the value that was swept, if it is a number.
+    `at` is the value that was swept, if it is a number; curves of one `series` differ in nothing else.
     """
 
     label: str
     runs: list[list[float]]
     final: list[float]
     at: float | None
+    series: str = ""
 
 
 def draw_comparison(path: Path, curves: Sequence[Curve], swept: str | None, measure: str) -> None:
@@ -166,29 +167,40 @@ def draw_comparison(path: Path, curves: Sequence[Curve], swept: str | None, meas
     left.set_xlabel("epoch")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     if left.lines:
-        shown = 12  # lines of a legend that leave room for the curves
+        shown = 20  # lines of a legend that are as high as the picture
         handles, labels = left.get_legend_handles_labels()
         more = [f"and {len(labels) - shown} more"] if len(labels) > shown else []
-        left.legend(handles[: shown + len(more)], labels[:shown] + more, fontsize=8)
+        figure.legend(handles[: shown + len(more)], labels[:shown] + more, fontsize=8, loc="outside right upper")
     for axes in rest:
-        points = [(curve.at, curve.final) for curve in curves if curve.at is not None and curve.final]
-        values = sorted({at for at, _ in points})
-        means: list[float] = []
-        spreads: list[float] = []
-        for value in values:
-            ends = [100 * (1 - accuracy) for at, final in points if at == value for accuracy in final]
-            axes.plot([value] * len(ends), ends, "o", color="0.6", markersize=3, zorder=1)
-            means.append(float(np.mean(ends)))
-            spreads.append(float(np.std(ends, ddof=1)) if len(ends) > 1 else 0.0)
-        axes.errorbar(values, means, yerr=spreads, marker="o", capsize=3, color=PALETTE[0])
-        if values and values[0] > 0 and values[-1] / values[0] >= 10:
+        names = list(dict.fromkeys(curve.series for curve in curves))
+        for name, colour in zip(names, PALETTE * len(names), strict=False):
+            _draw_series(axes, [curve for curve in curves if curve.series == name], name, colour)
+        values = [curve.at for curve in curves if curve.at is not None]
+        if values and min(values) > 0 and max(values) / min(values) >= 10:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
+        if len(names) > 1:
+            axes.legend(fontsize=8)
         _log_percent(axes)
         axes.set_xlabel(str(swept))
         axes.set_title(f"{measure} (%)")
     _save(figure, path)
+
+
+def _draw_series(axes: Axes, curves: Sequence[Curve], name: str, colour: str) -> None:
+    """Each run as a point, mean and standard deviation of those at the same value as a line."""
+    values = sorted({curve.at for curve in curves if curve.at is not None and curve.final})
+    ends = [
+        [100 * (1 - accuracy) for curve in curves if curve.at == value for accuracy in curve.final] for value in values
+    ]
+    means = [float(np.mean(found)) for found in ends]
+    # Downwards not below 0, which a logarithmic axis has not.
+    spreads = [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in ends]
+    down = [min(spread, 0.9 * mean) for spread, mean in zip(spreads, means, strict=True)]
+    for value, found in zip(values, ends, strict=True):
+        axes.plot([value] * len(found), found, "o", color="0.6", markersize=3, zorder=1)
+    axes.errorbar(values, means, yerr=[down, spreads], marker="o", capsize=3, color=colour, label=name)
 
 
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]

@@ -8,29 +8,34 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from digitnet import build, machine, schema
-from digitnet.capture import CapturedStep
+from digitnet.capture import CapturedStep, Step
 from digitnet.checkpoint import TrainState
 from digitnet.data import Dataset
 from digitnet.display import plural
 from digitnet.errors import ConfigError
 from digitnet.models import check_output
+from digitnet.ranks import ALONE, Ranks
 from digitnet.trainer import train_step
 
 
 @dataclass(frozen=True)
 class Setup:
-    """`config` is settled: it says where the data were found. `captured` stands in for `train_step`."""
+    """`config` is settled: it says where the data were found. `step` is `train_step` with all but a batch,
+    `captured` the same as a recorded one, if it may be.
+    """
 
     config: schema.Config
     data: Dataset
     state: TrainState
     augment: Callable[[Tensor], Tensor] | None
+    step: Step
     captured: CapturedStep | None
     channels_last: bool
     steps_per_epoch: int
+    ranks: Ranks
 
     @property
     def validation(self) -> str:
@@ -60,6 +65,7 @@ class Setup:
             "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
+            "processes": self.ranks.size,
             "precision": self.config.trainer.precision,
             "channels_last": self.channels_last,
             "reuses_memory": machine.reuses_memory(),
@@ -67,14 +73,16 @@ class Setup:
         }
 
 
-def set_up(config: schema.Config, download: bool = True) -> Setup:
+def set_up(config: schema.Config, download: bool = True, ranks: Ranks = ALONE) -> Setup:
     """Tell PyTorch what holds for the process, and draw all objects from the seed; data come by `download` if they may.
 
-    Raises ConfigError, DataError.
+    Several `ranks` draw the same, but for dropout. Raises ConfigError, DataError.
     """
     if config.trainer.threads is not None:
-        if config.trainer.threads > (cores := os.cpu_count() or 1):
-            raise ConfigError(f"trainer.threads={config.trainer.threads}: this machine has {plural(cores, 'core')}")
+        if config.trainer.threads * ranks.local_size > (cores := os.cpu_count() or 1):
+            each = f" in each of {ranks.local_size} processes" if ranks.local_size > 1 else ""
+            threads = f"trainer.threads={config.trainer.threads}{each}"
+            raise ConfigError(f"{threads}: this machine has {plural(cores, 'core')}")
         torch.set_num_threads(config.trainer.threads)
     device = build.device(config.device.name, config.trainer.precision)
     machine.make_deterministic(device)
@@ -82,7 +90,7 @@ def set_up(config: schema.Config, download: bool = True) -> Setup:
         machine.reuse_memory()
     # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
-    torch.manual_seed(seeds[2])
+    torch.manual_seed(seeds[2] + ranks.rank)
     generator = Generator(device).manual_seed(seeds[1])
 
     data = build.data(config.data, download).to(device)
@@ -90,19 +98,32 @@ def set_up(config: schema.Config, download: bool = True) -> Setup:
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
+    if ranks.size > 1:
+        model = _normalized_together(model, config.model.name, device)
     augment = build.augment(config.aug, generator)
-    capture = build.cuda_graph(config, device)
+    capture = build.cuda_graph(config, device) and ranks.size == 1
     optimizer = build.optimizer(config.optimizer, model, capturable=capture)
-    captured = None
-    if capture:
-        step = partial(train_step, model, optimizer, precision=config.trainer.precision)
-        captured = CapturedStep(step, optimizer, config.trainer.batch_size)
+    step = partial(train_step, ranks.wrap(model, device), optimizer, precision=config.trainer.precision, ranks=ranks)
     return Setup(
         config.model_copy(update={"data": build.settled(config.data, data.name)}),
         data,
         TrainState(model, optimizer, generator),
         augment,
-        captured,
+        step,
+        CapturedStep(step, optimizer, config.trainer.batch_size) if capture else None,
         channels_last,
-        steps_per_epoch=math.ceil(len(data.train) / config.trainer.batch_size),
+        math.ceil(len(data.train) / config.trainer.batch_size),
+        ranks,
     )
+
+
+def _normalized_together(model: nn.Module, name: str, device: torch.device) -> nn.Module:
+    """The network whose batch normalization sees the whole batch. Raises ConfigError where PyTorch has none such."""
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return model
+    if device.type == "cpu":
+        raise ConfigError(
+            f"model={name}: its batch normalization would see only a part of each batch, as PyTorch has it for several "
+            "processes on GPUs alone; leave torchrun out"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
-from digitnet.schema import GROUPS, SECTIONS
+from digitnet.schema import GROUPS, PRESETS, SECTIONS
 
 CONF_PACKAGE = "digitnet.conf"
 ROOT = "config"  # the file that names the default option of each group
@@ -241,17 +241,17 @@ class Tree:
         if top and top not in (*GROUPS, *SECTIONS, "hydra"):
             yield Fault(no_group(top, GROUPS), file=source.path)
             return
-        if top in GROUPS and top not in (source.group, "experiment"):
+        if top in GROUPS and top not in (source.group, *PRESETS):
             yield Fault(f"the file stands too deep; an option of {top} is a file in {top}/", file=source.path)
             return
         if source.name == self.root and source.line_of(("defaults",)) is None:
             message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
             yield Fault(message, file=source.path, line=1)
             return
-        if top == "experiment" and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):
-            message = "an experiment sets any group; its first line must be '# @package _global_'"
+        if top in PRESETS and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):
+            message = f"{top}: a preset sets any group; its first line must be '# @package _global_'"
             yield Fault(message, file=source.path, line=1)
-        if top in ("", "experiment"):
+        if top in ("", *PRESETS):
             yield from self._lint_groups(source)
         for default in defaults:
             message = self._wrong(source, default)
@@ -277,7 +277,7 @@ class Tree:
     def _wrong(self, source: Source, default: Default) -> str:
         group, option = default.group, default.option
         if group.split("/")[0] == "hydra" or self.find(default.name):
-            if default.written and not default.overrides and source.group == "experiment" and group in self.groups:
+            if default.written and not default.overrides and source.group in PRESETS and group in self.groups:
                 return f"{group} is chosen already; write 'override /{group}: {option}'"
             return ""
         if group and group not in self.groups:
@@ -365,7 +365,7 @@ def _malformed(
             yield Fault("'<<' is not for configs; 'defaults' takes in other files", prefix.rstrip("."), path, line)
         elif key.tag and not key.tag.endswith(":str"):
             yield Fault(f"the key '{name}' is no word to YAML; name it otherwise", prefix + name, path, line)
-        if "." in name and not prefix.startswith("defaults."):
+        if "." in name and not prefix.startswith(("defaults.", "hydra.sweeper.params.")):
             head, _, leaf = name.partition(".")
             message = f"'{prefix}{name}': in YAML write '{head}:' and below it, indented, '{leaf}: …'"
             yield Fault(message, prefix + name, path, line)

@@ -17,17 +17,26 @@ from digitnet.data import Split
 from digitnet.errors import DivergedError
 from digitnet.evaluate import evaluate
 from digitnet.optim import Schedule
+from digitnet.ranks import ALONE, Ranks
 from digitnet.records import EpochRecord
 
 CHUNK = 1024  # images gathered, scaled and distorted at once: many batches, so that the cost of each call is shared
 LOOK_SECONDS = 1.0  # between looks at the losses within an epoch, for which the processor waits for a GPU
 
 
-def train_step(model: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor, precision: str) -> Tensor:
-    """One update on images (B, 1, 28, 28) float32; returns the logits (B, classes) that it was computed from."""
+def train_step(
+    model: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor, precision: str, ranks: Ranks = ALONE
+) -> Tensor:
+    """One update on images (B, 1, 28, 28) float32; returns the logits (B, classes) that it was computed from.
+
+    With several `ranks`, on this one's part of them, whose logits are returned; `model` takes the mean of gradients.
+    """
+    part, labels_of_part = ranks.part(images), ranks.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits: Tensor = model(images)
-        loss = F.cross_entropy(logits, labels)
+        logits: Tensor = model(part)
+        loss = F.cross_entropy(logits, labels_of_part, reduction="mean" if ranks.size == 1 else "sum")
+    if ranks.size > 1:  # the mean over ranks is to be that over images, of which some ranks may have fewer, or none
+        loss = loss * (ranks.size / len(labels))
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -57,14 +66,16 @@ def fit(
     precision: str = "fp32",
     step: Step | None = None,
     pause: Callable[[], bool] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[EpochRecord]:
     """Train `state` up to `epochs` epochs, each a permutation of `train`, and yield a record after each.
 
     The learning rate of every step is `lr * schedule(epochs done so far)`. `augment` maps images (B, 1, 28, 28)
     float32 to the same shape, and stays away in the first `warmup_epochs`. `step` stands in for `train_step`, for
     instance captured. `pause` is asked after every chunk of batches: when it says so, `fit` returns, be it within an
-    epoch, and the next `fit` of the same state goes on there. Raises DivergedError, before the record, and before a
-    pause, when a loss or a weight is no longer a number.
+    epoch, and the next `fit` of the same state goes on there. Of several `ranks`, each has all data and the same
+    generator, a `step` of its own and a part of each batch; figures and pauses are those of all. Raises DivergedError,
+    before the record, and before a pause, when a loss or a weight is no longer a number.
     """
     device = train.images.device
     step = step or partial(train_step, state.model, state.optimizer, precision=precision)
@@ -93,9 +104,10 @@ def fit(
                 set_lr(state.optimizer, rate(state.step))
                 logits.append(step(batch, target))
                 state.step += 1
-            underway.sums.append(_measure(torch.cat(logits).float(), labels, parameters))
+            measured = _measure(torch.cat(logits).float(), ranks.parts(labels, batch_size), parameters)
+            row, stop = ranks.agree(measured, pause is not None and pause())
+            underway.sums.append(row)
             underway.done += len(chunk)
-            stop = pause is not None and pause()
             if stop or time.perf_counter() - looked > LOOK_SECONDS:
                 _read(state, batch_size, chunk_size, rate)
                 looked = time.perf_counter()

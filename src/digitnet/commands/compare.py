@@ -72,14 +72,20 @@ def plot(table: compare.Table, keys: list[str], path: Path) -> None:
     measure = (
         "test_acc" if all("test_acc" in run.metrics for run in everything if run.status == "finished") else "val_acc"
     )
+    others = [key for key in settings if key not in ("seed", swept)]
     curves = []
     for part in table.runs:
-        label = ", ".join(f"{key.rpartition('.')[2]} {compare.in_words(part[0].get(key))}" for key in settings)
+        label = _words(part[0], settings)
         done = [run for run in part if run.status == "finished"]
         at = part[0].get(swept) if swept else None
         final = [run.metrics[measure] for run in done if measure in run.metrics]
-        curves.append(Curve(label or part[0].folder.name, [_accuracies(run.folder) for run in part], final, at))
+        runs = [_accuracies(run.folder) for run in part]
+        curves.append(Curve(label or part[0].folder.name, runs, final, at, _words(part[0], others)))
     draw_comparison(path, curves, swept, "Test error" if measure == "test_acc" else "Validation error")
+
+
+def _words(run: compare.Run, keys: list[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {compare.in_words(run.get(key))}" for key in keys)
 
 
 def _accuracies(folder: Path) -> list[float]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from digitnet import commands
 from digitnet.errors import ConfigError, did_you_mean
-from digitnet.schema import GROUPS, choices
+from digitnet.schema import GROUPS, PRESETS, choices
 from digitnet.sources import Tree, no_option
 
 EXAMPLES = {
@@ -52,7 +52,7 @@ def _about(topic: str, tree: Tree, width: int) -> Iterator[str]:
     for option in [wanted] if equals else options:
         source = tree.read(f"{group}/{option}")
         rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
-        if group == "experiment":
+        if group in PRESETS:
             rows |= {f"{key}={value}": "" for key, value in source.values()}
         else:
             rows |= _keys(group, option, tree)
@@ -92,7 +92,7 @@ def _lines(tree: Tree, width: int) -> Iterator[str]:
     except ConfigError:
         chosen = set()
     for group in GROUPS:
-        title = "Presets, experiment=OPTION:" if group == "experiment" else f"{group}=OPTION:"
+        title = {"experiment": "Presets, ", "sweep": "Presets of a sweep, -m "}.get(group, "") + f"{group}=OPTION:"
         options = {
             option: text + (" (default)" if f"{group}/{option}" in chosen else "")
             for option, text in tree.described(group).items()

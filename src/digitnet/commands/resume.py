@@ -11,6 +11,7 @@ trainer.plateau_epochs, checkpoint.*, logger, data.root, data.bad_files, device.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from digitnet.commands import tune
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.lock import PATIENCE_SECONDS, locked
+from digitnet.ranks import check_alone, here
 from digitnet.records import RunSummary, read_summary
 from digitnet.sources import Tree
 from digitnet.sweep.book import NAME, read
@@ -70,7 +72,7 @@ def resume(
     folder = Path(run_dir)
     _summary(folder)  # first: no lock is to be made where no run is
     _check_harmless(folder)
-    with locked(folder, patience) as check:
+    with locked(folder, patience) if here().rank == 0 else contextlib.nullcontext(lambda: None) as check:
         summary = _summary(folder)
         if not summary.config:
             raise CheckpointError(f"{folder / 'summary.json'}: of a version that could not resume; start the run anew")
@@ -106,6 +108,7 @@ def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool) -> None:
             f"{others[0]}: cannot be changed in a sweep, only hydra/launcher and its keys; "
             f"of one run it can: digitnet resume {shlex.quote(str(folder / 'JOB'))} {others[0]}"
         )
+    check_alone("a sweep")
     _check_harmless(folder)
     with locked(folder):
         sweep = read(folder)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from digitnet.schema import GROUPS, SECTIONS, Config, Group
+from digitnet.schema import GROUPS, PRESETS, SECTIONS, Config, Group
 from digitnet.sources import Tree
 
 
@@ -62,7 +62,7 @@ def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
     {"aug.shift": "fraction of the width"}.
     """
     definitions: dict[str, Any] = {"open": OPEN}
-    if name in ("experiment", "config"):
+    if name in (*PRESETS, "config"):
         shape: dict[str, Any] = _object(Config, "", comments, definitions)
         shape["properties"] |= {"defaults": DEFAULTS, "hydra": {"type": "object"}}
     else:

@@ -14,6 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from digitnet.errors import ConfigError
+from digitnet.ranks import check_alone
 from digitnet.schema import LocalLauncher
 from digitnet.sources import ROOT, Tree
 from digitnet.sweep.book import Search, Sweep
@@ -36,6 +37,7 @@ def main(options: argparse.Namespace) -> None:
     from digitnet.compose.sweep import plan_sweep, search_space
     from digitnet.sweep.search import check_installed
 
+    check_alone("digitnet tune")
     check_installed()
     if options.trials < 1:
         raise ConfigError(f"--trials {options.trials}: at least 1")

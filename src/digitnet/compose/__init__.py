@@ -28,7 +28,7 @@ from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
 from digitnet.lock import locked
-from digitnet.schema import GROUPS, SECTIONS, Config, is_changeable
+from digitnet.schema import GROUPS, PRESETS, SECTIONS, Config, is_changeable
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
 # Cached by the config, so that every look at the run's folder gives the same.
@@ -238,7 +238,7 @@ def _asked_for(target: str, option: str, tree: Tree, overrides: Sequence[str]) -
     packaged = tree.directories[-1] / "model" / f"{option}.yaml"
     if option != "custom" and packaged.exists():
         message = f"model.target={target}: a network of your own under the name of a packaged one; name it otherwise"
-    elif tree.root == ROOT and not typed & {"model", "experiment"}:
+    elif tree.root == ROOT and not typed & {"model", *PRESETS}:
         message = f"model.target={target}: a network is imported if you ask for it by name; add model={option}"
     else:
         return

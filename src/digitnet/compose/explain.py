@@ -15,7 +15,7 @@ from digitnet import checks
 from digitnet.compose.guard import NO_SEARCHPATH
 from digitnet.compose.loading import loading
 from digitnet.errors import ConfigError, Fault
-from digitnet.schema import GROUPS, Config
+from digitnet.schema import GROUPS, PRESETS, Config
 from digitnet.sources import Tree, no_option, not_yaml
 
 
@@ -114,5 +114,5 @@ def no_key(name: str, overrides: Iterable[str], tree: Tree) -> str:
         with contextlib.suppress(Exception), loading(tree):
             content = compose(tree.root, overrides=choice, return_hydra_config=name.startswith("hydra."))
             known = checks.keys(OmegaConf.to_container(content))
-            return checks.no_key(name, ["experiment", *known])  # whose options leave no key of their own
+            return checks.no_key(name, [*PRESETS, *known])
     return checks.no_key(name, [])

@@ -146,7 +146,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": "optimizer: {lr: 3}\n"},
         "experiment=x",
-        "an experiment sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
+        "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "# @package optimiser\ndefaults: [sgd]\n"},
@@ -171,7 +171,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": "# What it is.\n" + GLOBAL},
         "experiment=x",
-        "an experiment sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
+        "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer adam\n"},
@@ -444,7 +444,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  launcher:\n    _target_: trap.spring\n"},
         "experiment=x",
-        "hydra.launcher._target_=trap.spring: no launcher of Hydra's; choose one with hydra/launcher=OPTION"
+        "hydra/launcher: digitnet brings its own, local, ray, serial, slurm; choose one of them"
         " (conf/experiment/x.yaml:4)",
     ),
     (
@@ -483,6 +483,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
             "experiment/y.yaml": GLOBAL + "seed: 3\n",
         },
         "-m experiment=y,x seed=-1",
+        "seed=-1: should be greater than or equal to 0\n"
         "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
     ),
     (

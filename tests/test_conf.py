@@ -17,7 +17,8 @@ from digitnet.errors import ConfigError
 from digitnet.models import AllConv, FastNet, LeNet5
 
 CONF = CHECKOUT / "conf"
-OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+# Of sweeps, tests/sweep has tests.
+OPTIONS = sorted(f"{p.parent.name}={p.stem}" for p in CONF.glob("*/*.yaml") if p.parent.name != "sweep")
 NEEDED = {
     "model=custom": [
         "model.target=torch.nn:Conv2d",

@@ -106,18 +106,20 @@ def go_on(sweep: Sweep, trust: bool) -> None:
 def _configs(plan: "SweepPlan") -> list[dict[str, dict[str, object]]]:
     """One of the trials'."""
     assert plan.sweep.search is not None
-    return [plan.jobs([_corner(plan.sweep.search, 0)], 0)[0].config]
+    return [plan.jobs(_ends(plan.sweep.search)[:1], 0)[0].config]
 
 
 def _check_ends(plan: "SweepPlan", search: Search) -> None:
     """Raise ConfigError if values at an end of the space do not compose."""
-    longest = max(len(dimension.ends) for dimension in search.space.values())
-    plan.jobs([_corner(search, number) for number in range(longest)], 0)
+    plan.jobs(_ends(search), 0)
 
 
-def _corner(search: Search, number: int) -> list[str]:
-    ends = {key: dimension.ends for key, dimension in search.space.items()}
-    return [*search.fixed, *(f"{key}={of[number % len(of)]}" for key, of in ends.items())]
+def _ends(search: Search) -> list[list[str]]:
+    """Trials that together have every end and every choice."""
+    from digitnet.compose.sweep import covering
+
+    ends = [[f"{key}={end}" for end in dimension.ends] for key, dimension in search.space.items()]
+    return [[*search.fixed, *words] for words in covering(ends)]
 
 
 def _at_once(sweep: Sweep) -> int:

@@ -1,10 +1,11 @@
 """Check that every configuration composes, fits the schema and builds; or only the one given.
 
-Checks the root, every option of every group and every experiment, of digitnet's own and of your config directory
-(./conf, --config-dir): YAML, defaults, keys, types, ranges, and what must fit together. Then it builds each network
-without memory or arithmetic (on torch's meta device), passes the shape of a batch through it, and builds its optimizer
-and its schedule; networks of your own are imported for that. What only a machine can tell, as whether it has the device
-and its precision, is left to the run. Exit code 0, or 2 if anything is wrong: all is reported, with file and line.
+Checks the root, every option of every group, every experiment and every value of every sweep, of digitnet's own and of
+your config directory (./conf, --config-dir): YAML, defaults, keys, types, ranges, and what must fit together. Then it
+builds each network without memory or arithmetic (on torch's meta device), passes the shape of a batch through it, and
+builds its optimizer and its schedule; networks of your own are imported for that. What only a machine can tell, as
+whether it has the device and its precision, is left to the run. Exit code 0, or 2 if anything is wrong: all is
+reported, with file and line.
 
   digitnet validate                              everything
   digitnet validate model=lenet5 aug=distort     one composition
@@ -98,23 +99,30 @@ def _is_root(name: str, tree: Tree) -> bool:
 def _look(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Finding]:
     """What there is to say of one composition."""
     from digitnet.compose import locate, try_out
+    from digitnet.compose.sweep import plan_sweep
 
     label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
     try:
-        config = try_out(overrides, tree)
+        if any(override.lstrip("+").startswith("sweep=") for override in overrides):
+            plan = plan_sweep(overrides, tree)
+            jobs = [(job.overrides, Config.model_validate(job.config)) for job in plan.jobs(plan.covering())]
+        else:
+            config = try_out(overrides, tree)
+            jobs = [(list(overrides), config)] if config else []  # none for want of a value that only a user can give
     except ConfigError as error:
         return [Finding("error", fault, label) for fault in error.faults]
-    if config is None:  # for want of a value that only a user can give
-        return []
-    findings = [("warning", Fault(message, key)) for key, message in doubts(config)]
-    if not schema_only:
-        try:
-            _build(config)
-        except ConfigError as error:
-            key = "model.target" if config.model.name == "custom" else "model.name"
-            findings += [("error", replace(fault, key=fault.key or key)) for fault in error.faults]
-    places = locate([fault for _, fault in findings], overrides, tree) if findings else []
-    return [Finding(severity, fault, label) for (severity, _), fault in zip(findings, places, strict=True)]
+    found: list[Finding] = []
+    for its_overrides, config in jobs:
+        findings = [("warning", Fault(message, key)) for key, message in doubts(config)]
+        if not schema_only:
+            try:
+                _build(config)
+            except ConfigError as error:
+                key = "model.target" if config.model.name == "custom" else "model.name"
+                findings += [("error", replace(fault, key=fault.key or key)) for fault in error.faults]
+        places = locate([fault for _, fault in findings], its_overrides, tree) if findings else []
+        found += [Finding(severity, fault, label) for (severity, _), fault in zip(findings, places, strict=True)]
+    return found
 
 
 def _build(config: Config) -> None:

@@ -50,4 +50,4 @@ def loading(tree: Tree) -> Iterator[None]:
         with searching(tree), initialize_config_module(CONF_PACKAGE, version_base="1.3"):
             yield
     finally:
-        state.hydra = running
+        GlobalHydra.instance().hydra = running  # Hydra has put another instance in its place

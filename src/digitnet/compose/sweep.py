@@ -46,10 +46,15 @@ class SweepPlan:
 
     def combinations(self) -> list[list[str]]:
         """The overrides of every job, what is typed with the last word. Raises ConfigError."""
+        return [list(words) for words in product(*self._lists())]
+
+    def covering(self) -> list[list[str]]:
+        """As few of them as have every value once. Raises ConfigError."""
+        return covering(self._lists())
+
+    def _lists(self) -> list[list[str]]:
         with loading(self.tree):
-            return _combinations(
-                [*(f"{key}={values}" for key, values in self.params.items()), *self.overrides], self.tree
-            )
+            return _lists([*(f"{key}={values}" for key, values in self.params.items()), *self.overrides], self.tree)
 
     def jobs(self, combinations: Sequence[Sequence[str]], first: int | None = None) -> list[Job]:
         """Compose and check them, the `first` of which has that number in its name; raises ConfigError with all faults.
@@ -112,8 +117,7 @@ def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
         if override.lstrip("+").startswith("hydra.sweep.subdir"):
             raise ConfigError(f"{override}: a job's folder is named by what differs; leave it out")
     with loading(tree):
-        (firsts,) = _combinations(typed, tree, first_only=True)
-        composed = _compose([*of_hydra, *firsts], tree)
+        composed = _compose([*of_hydra, *_firsts(typed, tree)], tree)
         node = composed.hydra
         launcher = checks.check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
         target = node.sweeper.get("_target_")
@@ -132,21 +136,34 @@ def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
     )
 
 
-def _combinations(overrides: Sequence[str], tree: Tree, first_only: bool = False) -> list[list[str]]:
-    """Every combination of the values that `overrides` list, or the first of them. Raises ConfigError."""
+def covering(lists: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Combinations of an entry of each of `lists`, as few as have every entry."""
+    return [[of[number % len(of)] for of in lists] for number in range(max(map(len, lists), default=1))]
+
+
+def _firsts(overrides: Sequence[str], tree: Tree) -> list[str]:
+    """The first value of each. Inside `loading`. Raises ConfigError."""
+    return [words[0] for words in _lists(overrides, tree, intervals=True)]
+
+
+def _lists(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> list[list[str]]:
+    """What each of `overrides` may be, one with several values or, if they are allowed, of `intervals` the beginning.
+
+    Inside `loading`. Raises ConfigError.
+    """
     lists = []
     for key, override in _parsed(overrides, tree).items():
         if not override.is_sweep_override():
             lists.append([str(override.input_line)])
         elif override.is_discrete_sweep():
             lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        elif first_only and isinstance(interval := override.value(), IntervalSweep):
+        elif intervals and isinstance(interval := override.value(), IntervalSweep):
             lists.append([f"{key}={interval.start}"])
         else:
             raise ConfigError(f"{override.input_line}: a sweep is over values; digitnet tune searches in between")
         if not lists[-1]:
             raise ConfigError(f"{override.input_line}: there is no value in it")
-    return [list(words) for words in product(*([words[0]] if first_only else words for words in lists))]
+    return lists
 
 
 def search_space(overrides: Sequence[str], tree: Tree) -> tuple[list[str], dict[str, Dimension]]:
@@ -230,9 +247,7 @@ def optimize(plan: SweepPlan, run: Callable[[list[Job]], list[float | None]]) ->
     with loading(plan.tree):
         loader = GlobalHydra.instance().config_loader()
         try:
-            config = _compose(
-                [*plan.of_hydra, *_combinations(plan.overrides, plan.tree, first_only=True)[0]], plan.tree
-            )
+            config = _compose([*plan.of_hydra, *_firsts(plan.overrides, plan.tree)], plan.tree)
             with open_dict(config):
                 config.hydra.launcher = {"_target_": "hydra_plugins.digitnet.Jobs"}
                 config.hydra.sweep.dir = str(plan.sweep.folder)

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections import deque
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ class Local:
         kind = "forkserver" if sys.platform == "linux" else "spawn"
         self._context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
-            os.environ[warm.VARIABLE] = str(folder)
             self._context.set_forkserver_preload([warm.__name__])
+            os.environ[warm.VARIABLE] = str(folder)
+            forkserver.ensure_running()
+            del os.environ[warm.VARIABLE]
 
     def submit(self, names: list[str]) -> None:
         self._waiting += names

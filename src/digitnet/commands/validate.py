@@ -79,7 +79,9 @@ def _all(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
         if not option:
             if name != tree.root and _is_root(name, tree):
                 yield Tree(tree.directories, name), ()
-        elif name not in chosen and group in GROUPS:
+        elif name in chosen:
+            continue
+        elif group in GROUPS:
             yield tree, (f"{group}={option}",)
         elif group in ("hydra", *SECTIONS):
             group, _, option = name.rpartition("/")

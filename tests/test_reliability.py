@@ -368,6 +368,7 @@ def test_what_a_stop_before_the_training_leaves_is_in_nobodys_way(command: Comma
     """Importing torch takes seconds: a signal then is none that ends without a word."""
     process = subprocess.Popen([sys.executable, "-m", "digitnet", *LONG], stderr=subprocess.PIPE, text=True)
     while not (HERE / ".lock").exists():
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)

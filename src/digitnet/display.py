@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
@@ -32,6 +33,7 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
     "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
 }
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
+NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # what stands at the right of its column: 1e-05, 98.92 ± 0.02 %, 1:02
 
 
 class _Terminal(Console):
@@ -134,13 +136,18 @@ class Display:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job under way: finished epochs of all, the accuracy after the last of them, and how long it will take."""
+    """A job under way: finished epochs of all, the accuracy after the last of them, and how long all will take."""
 
     name: str
     epoch: int
     epochs: int
     val_acc: float | None
-    seconds_left: float | None
+    seconds: float | None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it has finished; before the first epoch nobody knows."""
+        return None if self.seconds is None else self.seconds * (1 - self.epoch / self.epochs)
 
 
 class SweepView:
@@ -175,7 +182,7 @@ class SweepView:
             table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         for row in self._rows[:room]:
             accuracy = "" if row.val_acc is None else f"{100 * row.val_acc:.2f} %"
-            left = "" if row.seconds_left is None else duration(row.seconds_left)
+            left = "" if row.left is None else duration(row.left)
             table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
         more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
         return Group(*([table, *more] if self._rows else more), Text(self._below))
@@ -186,25 +193,23 @@ def show_table(
 ) -> None:
     """On stdout; what does not fit on a terminal loses its `dispensable` columns, the first ones first."""
     console = _Terminal()
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    left_out: set[str] = set()
+    lines = [[printable(cell) for cell in line] for line in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    kept = list(range(len(headings)))
     for name in dispensable:
-        width = sum(w + 2 for heading, w in zip(headings, widths, strict=True) if heading not in left_out)
-        if not console.is_terminal or width - 2 <= console.width:
+        if not console.is_terminal or sum(widths[n] + 2 for n in kept) - 2 <= console.width:
             break
-        left_out.add(name)
-    kept = [number for number, heading in enumerate(headings) if heading not in left_out]
-    right = {number for number in kept if all(re.match(r"[-\d.]+( |$|:)", row[number]) for row in rows if row[number])}
+        kept = [n for n in kept if headings[n] != name]
+    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in lines[1:] if line[n])}
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (cells[n].rjust(widths[n]) if n in right else cells[n].ljust(widths[n]) for n in kept)
-        return printable("  ".join(padded).rstrip())
+    def padded(line: Sequence[str]) -> str:
+        spaces = {n: " " * (widths[n] - cell_len(line[n])) for n in kept}
+        return "  ".join(spaces[n] + line[n] if n in right else line[n] + spaces[n] for n in kept).rstrip()
 
     if title:
         console.print(printable(title), soft_wrap=True)
-    console.print(line(headings), style="bold", soft_wrap=True)
-    for row in rows:
-        console.print(line(row), soft_wrap=True)
+    console.print(padded(lines[0]), style="bold", soft_wrap=True)
+    console.print("\n".join(map(padded, lines[1:])), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

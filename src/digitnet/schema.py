@@ -31,6 +31,7 @@ CHANGEABLE = (
     "device",
 )
 GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment", "sweep")  # with options
+LAUNCHER = "hydra/launcher"  # a group of Hydra's whose options are digitnet's
 PRESETS = ("experiment", "sweep")  # of these: they set keys of others, and leave none of their own
 SECTIONS = ("trainer", "checkpoint")  # that have keys only
 TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "auto": 60_000, "digits": 1437}

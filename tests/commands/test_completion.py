@@ -52,6 +52,9 @@ BIN = str(Path(sys.executable).parent)
         ("digitnet completion ", ["bash", "fish", "install", "zsh"]),
         ("digitnet resume co", ["conf/"]),
         ("digitnet resume --trust more/", ["more/optimizer/"]),
+        ("digitnet compare co", ["conf/"]),
+        ("digitnet tune optimizer=ad", ["optimizer=adam", "optimizer=adamw"]),
+        ("digitnet -m hydra/launcher=s", ["hydra/launcher=serial", "hydra/launcher=slurm"]),
         ("digitnet resume here tr", ["trainer."]),
         ("digitnet resume here trainer.e", ["trainer.epochs="]),
         ("digitnet resume here optimizer.l", []),  # a run goes on as it began

@@ -12,7 +12,7 @@ from digitnet import commands
 from digitnet.commands.help import EXAMPLES
 from digitnet.sources import read
 
-FILES = sorted(CHECKOUT.glob("conf/*/*.yaml"))
+FILES = sorted([*CHECKOUT.glob("conf/*/*.yaml"), *CHECKOUT.glob("conf/hydra/launcher/*.yaml")])
 
 
 def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from digitnet import commands
 from digitnet.errors import ConfigError
-from digitnet.schema import CHANGEABLE, GROUPS, choices
+from digitnet.schema import CHANGEABLE, GROUPS, LAUNCHER, choices
 from digitnet.sources import Tree
 
 PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # keys whose value is a path
@@ -134,7 +134,9 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         else:
             words = {*_overrides((), current)} - {"device."}
             yield from (word for word in words if word.startswith(CHANGEABLE) or word == "trainer.")
-    elif command in (None, "validate") and positionals:
+    elif command == "compare":
+        yield from (path for path in _paths(current) if path.endswith("/") and not _is_of_a_run(Path(path)))
+    elif command in (None, "tune", "validate") and positionals:
         yield from _overrides(before, current)
 
 
@@ -152,7 +154,7 @@ def _overrides(before: Sequence[str], current: str) -> Iterator[str]:
             options = tree.options(key) if key in tree.groups else choices(key)
             yield from (f"{sign}{key}={done}{option}" for option in options)
             return
-        yield from (f"{sign}{group}=" for group in GROUPS)
+        yield from (f"{sign}{group}=" for group in (*GROUPS, LAUNCHER))
         yield from (f"{sign}{word}" for word in _keys(before, tree, key))
 
 

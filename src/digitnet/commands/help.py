@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from digitnet import commands
 from digitnet.errors import ConfigError, did_you_mean
-from digitnet.schema import GROUPS, PRESETS, choices
+from digitnet.schema import GROUPS, LAUNCHER, PRESETS, choices
 from digitnet.sources import Tree, no_option
 
 EXAMPLES = {
@@ -44,8 +44,8 @@ def main(options: argparse.Namespace) -> None:
 def _about(topic: str, tree: Tree, width: int) -> Iterator[str]:
     """A group's options, or one, with their keys."""
     group, equals, wanted = topic.partition("=")
-    if group not in GROUPS:
-        raise ConfigError(f"no help on '{topic}'{did_you_mean(topic, [*commands.NAMES, *GROUPS])}")
+    if group not in (*GROUPS, LAUNCHER):
+        raise ConfigError(f"no help on '{topic}'{did_you_mean(topic, [*commands.NAMES, *GROUPS, LAUNCHER])}")
     options = tree.options(group)
     if equals and wanted not in options:
         raise ConfigError(no_option(group, wanted, options))
@@ -53,7 +53,10 @@ def _about(topic: str, tree: Tree, width: int) -> Iterator[str]:
         source = tree.read(f"{group}/{option}")
         rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
         if group in PRESETS:
-            rows |= {f"{key}={value}": "" for key, value in source.values()}
+            rows |= {f"{key.removeprefix('hydra.sweeper.params.')}={value}": "" for key, value in source.values()}
+        elif group == LAUNCHER:
+            keys = {key: value for key, value in source.values() if key != "name"}
+            rows |= {f"hydra.launcher.{key}={value}": source.comments.get(key, "") for key, value in keys.items()}
         else:
             rows |= _keys(group, option, tree)
         yield from textwrap.wrap(f"{group}={option}: {source.description}", width)
@@ -91,8 +94,13 @@ def _lines(tree: Tree, width: int) -> Iterator[str]:
         chosen = {default.name for default in tree.read(tree.root).defaults()}
     except ConfigError:
         chosen = set()
-    for group in GROUPS:
-        title = {"experiment": "Presets, ", "sweep": "Presets of a sweep, -m "}.get(group, "") + f"{group}=OPTION:"
+    for group in (*GROUPS, LAUNCHER):
+        titles = {
+            "experiment": "Presets, ",
+            "sweep": "Presets of a sweep, ",
+            LAUNCHER: "Where the jobs of a sweep run, ",
+        }
+        title = f"{titles.get(group, '')}{group}=OPTION:"
         options = {
             option: text + (" (default)" if f"{group}/{option}" in chosen else "")
             for option, text in tree.described(group).items()
@@ -128,15 +136,15 @@ def _value_of(action: argparse.Action) -> str:
 def _section(title: str, rows: Mapping[str, str], width: int) -> Iterable[str]:
     """Names in a column, what they are beside it, broken where the terminal ends."""
     yield ""
-    yield title
+    yield from textwrap.wrap(title, width) or [""]
     column = min(max(map(len, rows), default=0), 46) + 4
     if width - column < 24:  # a narrow terminal: below each other
         column = 6
     for name, text in rows.items():
-        lines = textwrap.wrap(text, width - column) or [""]
+        lines = textwrap.wrap(text, width - column)
         first = f"  {name}".ljust(column)
         if len(first) > column or column == 6:
             yield f"  {name}"
         else:
-            yield first + lines.pop(0)
+            yield first + (lines.pop(0) if lines else "")
         yield from (" " * column + line for line in lines)

@@ -1,7 +1,9 @@
 """From a command line or a preset with several values to the jobs of a sweep, all checked before the first begins."""
 
 import contextlib
+import math
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -30,6 +32,7 @@ from digitnet.sweep.room import with_threads
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 LONGEST = 100  # characters of a job's name, which is that of a folder
+FROZEN = ".conf"  # in the folder of a search: the YAML files as they were, for its trials are composed one by one
 
 
 @dataclass
@@ -42,6 +45,7 @@ class SweepPlan:
     of_hydra: Sequence[str]
     params: Mapping[str, str]  # what a preset sweeps
     sweeper: DictConfig | None  # another one than Hydra's own, which lists all combinations
+    frozen: Tree | None = None  # a copy of `tree`, which jobs are composed from
     _composed: dict[str, DictConfig] = field(default_factory=dict)
 
     def combinations(self) -> list[list[str]]:
@@ -64,13 +68,14 @@ class SweepPlan:
         found: list[Job] = []
         faults: dict[str, Fault] = {}
         names = _names(combinations, self.overrides, first)
-        with loading(self.tree):
+        tree = self.frozen or self.tree
+        with loading(tree):
             for number, (name, overrides) in enumerate(zip(names, combinations, strict=True), start=first or 0):
                 try:
-                    composed = _compose([*self.of_hydra, *overrides], self.tree)
+                    composed = _compose([*self.of_hydra, *overrides], tree)
                     with open_dict(composed.hydra):
                         composed.hydra.job.num, composed.hydra.job.id = number, str(number)
-                    config = _check(composed, self.tree, overrides)
+                    config = _check(composed, tree, overrides)
                     assert config is not None
                     config = with_threads(config, self.sweep.launcher)
                 except ConfigError as error:
@@ -94,7 +99,23 @@ class SweepPlan:
         with locked(folder):
             if (folder / NAME).exists() or any(folder.glob("**/summary.json")):
                 raise ConfigError(f"{folder}: {TAKEN}")
-            yield
+            try:
+                yield
+            finally:
+                if {path.name for path in folder.iterdir()} == {".lock"}:  # it did not come to a first job
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def freeze(self) -> None:
+        """Keep the YAML files as they are now in the sweep's folder, for jobs to come. Raises DigitnetError."""
+        try:
+            for name in self.tree.names:
+                source, copy = self.tree.find(name), self.sweep.folder / FROZEN / f"{name}.yaml"
+                if source is not None:
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, copy)
+        except OSError as error:
+            raise _no_folder(error, "sweep") from error
+        self.frozen = frozen(self.sweep.folder, self.tree.root)
 
     def write_down(self, jobs: Sequence[Job]) -> None:
         """What `jobs` are: `.hydra/` in their folders, then sweep.json. Raises DigitnetError."""
@@ -107,6 +128,14 @@ class SweepPlan:
             self.sweep.write()
         except OSError as error:
             raise _no_folder(error, "sweep") from error
+
+
+def frozen(folder: Path, root: str) -> Tree:
+    """What `SweepPlan.freeze` left in a sweep's folder. Raises ConfigError if it is gone."""
+    tree = Tree([folder / FROZEN, *Tree.packaged().directories], root)
+    if not (folder / FROZEN / f"{root}.yaml").is_file():
+        raise ConfigError(f"{folder / FROZEN}: its {root}.yaml is gone; bring the folder back, or start a new search")
+    return tree
 
 
 def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
@@ -176,15 +205,20 @@ def search_space(overrides: Sequence[str], tree: Tree) -> tuple[list[str], dict[
                 fixed.append(str(override.input_line))
                 continue
             value = override.value()
+            for tag in sorted(getattr(value, "tags", set()) - {"log"}):
+                raise ConfigError(f"{override.input_line}: no tag '{tag}'; there is log")
             if isinstance(value, IntervalSweep):
                 assert value.start is not None
                 assert value.end is not None
                 log, whole = "log" in value.tags, isinstance(value.start, int)
-                if value.end <= value.start or (log and value.start <= 0):
+                if not 0 < value.end - value.start < math.inf or (log and value.start <= 0):
                     raise ConfigError(f"{override.input_line}: an interval goes up{', from above 0' if log else ''}")
                 space[key] = Dimension(low=value.start, high=value.end, log=log, whole=whole)
             else:
-                space[key] = Dimension(choices=list(override.sweep_string_iterator()))
+                choices = list(dict.fromkeys(override.sweep_string_iterator()))
+                if not choices:
+                    raise ConfigError(f"{override.input_line}: there is no value in it")
+                space[key] = Dimension(choices=choices)
     return fixed, space
 
 
@@ -242,21 +276,20 @@ def optimize(plan: SweepPlan, run: Callable[[list[Job]], list[float | None]]) ->
             return found
 
     assert plan.sweeper is not None
-    Jobs.__module__ = "hydra_plugins.digitnet"  # Hydra takes plugins from nowhere else
-    Plugins.instance().register(Jobs)
+    plugins = Plugins.instance()
     with loading(plan.tree):
         loader = GlobalHydra.instance().config_loader()
         try:
+            plugins.instantiate_launcher = lambda *_, **__: Jobs()  # type: ignore[method-assign]
             config = _compose([*plan.of_hydra, *_firsts(plan.overrides, plan.tree)], plan.tree)
             with open_dict(config):
-                config.hydra.launcher = {"_target_": "hydra_plugins.digitnet.Jobs"}
                 config.hydra.sweep.dir = str(plan.sweep.folder)
             context = HydraContext(config_loader=loader, callbacks=Callbacks())
-            sweeper = Plugins.instance().instantiate_sweeper(
-                hydra_context=context, task_function=lambda _: None, config=config
-            )
+            sweeper = plugins.instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
             sweeper.sweep(arguments=list(plan.overrides))
         except DigitnetError:
             raise
         except Exception as error:
             raise explain(error, plan.overrides, plan.tree) from error
+        finally:
+            del plugins.instantiate_launcher

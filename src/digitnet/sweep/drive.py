@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from digitnet import compare
-from digitnet.commands.compare import show
+from digitnet.compare import show
 from digitnet.display import JobRow, SweepView, duration, plural, shown
 from digitnet.errors import DigitnetError
 from digitnet.interrupts import Stop, listening
@@ -103,17 +103,17 @@ class Drive:
             self.view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
         else:
             error = self.failures.get(name) or (summary.error if summary else None) or ""
-            self.view.line(f"{name}: {status}: {error}".partition("\n")[0], "red")
+            word = "" if error.startswith(status) else f"{status}: "  # interrupted; checkpoints/last.pt is …
+            self.view.line(f"{name}: {word}{error}".partition("\n")[0].rstrip(";"), "red")
 
     def _show(self, todo: list[str]) -> None:
         rows = [row for name in todo if (row := self._row(name)) is not None]
         counts = {**self._ended, "running": len(rows), "waiting": len(todo) - len(rows)}
         below = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        if self._seconds:
-            each = sum(self._seconds) / len(self._seconds)
-            left = (
-                sum(each if row.seconds_left is None else row.seconds_left for row in rows) + each * counts["waiting"]
-            )
+        whole = self._seconds or [row.seconds for row in rows if row.seconds is not None]
+        if whole:
+            each = sum(whole) / len(whole)
+            left = sum(each if row.left is None else row.left for row in rows) + each * counts["waiting"]
             below += f"; {duration(left / max(1, len(rows)))} left"
         self.view.update(rows, below)
 
@@ -122,8 +122,8 @@ class Drive:
         if summary is None or summary.status != "running":
             return None
         epochs = run_length(Config.model_validate(summary.config))
-        left = (epochs / summary.epochs - 1) * summary.seconds if summary.epochs else None
-        return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), left)
+        seconds = summary.seconds * epochs / summary.epochs if summary.epochs else None
+        return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
 
 
 def _bury(folder: Path, summary: RunSummary, why: str) -> None:
@@ -153,7 +153,8 @@ def driving(sweep: Sweep, trust: bool) -> Iterator[Drive]:
             again = f"to go on: {_resume(sweep)}"
             raise KeyboardInterrupt(f"{interrupt}; {again}") from None
         if failed := _finish(sweep, drive, view):
-            raise DigitnetError(f"{plural(failed, 'job')} of {len(sweep.jobs)} failed; to try again: {_resume(sweep)}")
+            again = "" if {*failed} == {"diverged"} else f"; to try again: {_resume(sweep)}"  # they would once more
+            raise DigitnetError(f"{plural(len(failed), 'job')} of {len(sweep.jobs)} failed{again}")
 
 
 def _resume(sweep: Sweep) -> str:
@@ -180,13 +181,13 @@ def _launcher(sweep: Sweep, trust: bool) -> Launcher:
             return OnSlurm(sweep.folder, sweep.launcher, trust)
 
 
-def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> int:
-    """The table of all jobs, best first; returns how many failed."""
+def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> list[str]:
+    """The table of all jobs, best first; returns how each of those ended that did not finish."""
     if not sweep.jobs:
-        return 0
+        return []
     failures = {sweep.folder / name: why for name, why in drive.failures.items()}
     runs = compare.find([sweep.folder], failures)
     view.line()
     show(compare.tabulate(runs))
     good = {sweep.folder / name for name in drive.pruned}
-    return sum(run.status not in ("finished", "waiting") and run.folder not in good for run in runs)
+    return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in good]

@@ -32,11 +32,13 @@ class Local:
         self._context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
             self._context.set_forkserver_preload([warm.__name__])
-            os.environ[warm.VARIABLE] = str(folder)
-            forkserver.ensure_running()
-            del os.environ[warm.VARIABLE]
 
     def submit(self, names: list[str]) -> None:
+        """See `drive.Launcher`; sweep.json has them already."""
+        if names and self._context.get_start_method() == "forkserver":
+            os.environ[warm.VARIABLE] = str(self._folder)
+            forkserver.ensure_running()  # does nothing the second time
+            del os.environ[warm.VARIABLE]
         self._waiting += names
         self._fill()
 
@@ -45,11 +47,15 @@ class Local:
             name, slot = self._waiting.popleft(), self._free.pop(0)
             ours, theirs = self._context.Pipe(duplex=False)
             process = self._context.Process(
-                target=_job, args=(self._folder, name, self._trust, int(slot * self._share), theirs), name=name
+                target=_job, args=(self._folder, name, self._trust, self.gpu_of(slot), theirs), name=name
             )
             process.start()
             theirs.close()
             self._running[name] = process, ours, slot
+
+    def gpu_of(self, slot: int) -> int:
+        """The number of the GPU of the job in that slot, from 0: one after the other, by their shares."""
+        return int(slot * self._share)
 
     def poll(self, seconds: float) -> dict[str, str | None]:
         if not self._running:

@@ -83,4 +83,5 @@ def _connect(ray: Any, address: str) -> None:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise DigitnetError(f"{what}: no Ray cluster answers ({one_line(error)});\n{advice}") from error
+        why = one_line(error).partition(". ")[0]
+        raise DigitnetError(f"{what}: no Ray cluster answers ({why});\n{advice}") from error

@@ -1,110 +1,87 @@
-"""Sweeps on a real Ray cluster: a head and a second node, each with a core."""
+"""Sweeps on a real Ray cluster: a head and a second node, each with a core and, on paper, a GPU."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sweeps import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
-from conftest import TINY, Command
+from conftest import TINY, Command, write
 from digitnet.records import read_summary
 
-SWEEP = Path("sweep")
 RAY = Path(sys.executable).with_name("ray")
-ON_RAY = ["hydra/launcher=ray"]
+ADDRESS = "127.0.0.1:46379"
+ON_RAY = ["-m", *TINY, "trainer.epochs=1", "hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}"]
 
 
 def start(*arguments: str) -> None:
     command = [RAY, "start", *arguments, "--num-cpus=1", "--num-gpus=1", "--disable-usage-stats"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, "--node-ip-address=127.0.0.1"], check=True, capture_output=True, timeout=120)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its address; the two nodes have a core and (on paper) a GPU each."""
-    # Ray's sockets are in there, whose paths may not be long.
-    start("--head", "--port=46379", "--include-dashboard=false", "--node-ip-address=127.0.0.1")
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    start("--head", f"--port={ADDRESS.partition(':')[2]}", "--include-dashboard=false")
     try:
-        start("--address=127.0.0.1:46379", "--node-ip-address=127.0.0.1")
-        yield "127.0.0.1:46379"
+        start(f"--address={ADDRESS}")
+        yield
     finally:
         subprocess.run([RAY, "stop", "--force"], capture_output=True, timeout=120)
 
 
-def wait_for(moment: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not moment():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def job_of(name: str) -> int:
-    return int(read_summary(SWEEP / name / "summary.json").process["pid"])
-
-
-def node_of(process: int) -> int:
-    """The process that started it: a node's raylet."""
+def node_of(job: str) -> int:
+    """The process that started the job's: a node's raylet."""
+    process = summary_of(job).process["pid"]  # type: ignore[union-attr]
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def is_running(name: str) -> bool:
-    try:
-        summary = read_summary(SWEEP / name / "summary.json")
-    except OSError:
-        return False
-    return summary.status == "running" and summary.epochs > 0
-
-
-def test_a_sweep_on_ray(shell: Command, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster is found by its address, `auto` by the environment; a job that fails stops no other."""
-    options = ["-m", *TINY, "trainer.epochs=1", "hydra.sweep.dir=sweep", *ON_RAY]
-    done = shell(*options, f"hydra.launcher.address={cluster}", "optimizer.lr=0.1,1e30", "seed=0,1")
+def test_a_sweep_on_ray(shell: Command) -> None:
+    done = shell(*ON_RAY, "optimizer.lr=0.1,1e30", "seed=0,1", "hydra.sweep.dir=sweep")
     assert (done.code, done.err) == (1, "error: 2 jobs of 4 failed\n")
-    statuses = {path.parent.name: read_summary(path).status for path in SWEEP.glob("*/summary.json")}
-    assert statuses == {
+    assert {path.parent.name: read_summary(path).status for path in SWEEP.glob("*/summary.json")} == {
         "lr=0.1,seed=0": "finished",
         "lr=0.1,seed=1": "finished",
         "lr=1e+30,seed=0": "diverged",
         "lr=1e+30,seed=1": "diverged",
     }
-    assert read_summary(SWEEP / "lr=0.1,seed=0" / "summary.json").device["threads"] == 1
-
-    monkeypatch.setenv("RAY_ADDRESS", cluster)
-    options[-2] = "hydra.sweep.dir=shared"
-    done = shell(*options, "hydra.launcher.gpus=0.5", "hydra.launcher.cpus=0.25", "seed=0,1,2")
-    assert (done.code, done.err) == (0, "")
-    assert len(list(Path("shared").glob("*/summary.json"))) == 3
 
 
-def test_a_killed_worker_a_signal_and_a_resume(cluster: str, shell: Command) -> None:
+def test_jobs_that_share_a_gpu(shell: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six at a time have room on two nodes; the cluster is the one that the environment names."""
+    write(Path("mine.py"), NETWORK)
+    monkeypatch.setenv("RAY_ADDRESS", ADDRESS)
+    shares = ["hydra.launcher.address=auto", "hydra.launcher.cpus=0.25", "hydra.launcher.gpus=0.3"]
+    jobs = [f"seed={seed}" for seed in range(6)]
+    options = [*ON_RAY, *CUSTOM, "model.kwargs={how:waits}", "seed=range(6)", "hydra.sweep.dir=sweep"]
+    with started(*options, *shares) as sweep:
+        wait_for(lambda: all(status_of(job) == "running" for job in jobs), sweep)
+        write(Path("go"), "")
+        _, err = sweep.communicate(timeout=120)
+    assert (sweep.returncode, err) == (0, "")
+    assert [summary_of(job).device["threads"] for job in jobs] == [1] * 6  # type: ignore[union-attr]
+
+
+def test_a_killed_worker_a_signal_and_a_resume(shell: Command) -> None:
     """Both nodes work; what a worker was killed in goes on, and so does what was interrupted."""
-    options = [*TINY, "data.enlarge_to=4000", "optimizer=adam", *ON_RAY, f"hydra.launcher.address={cluster}"]
-    command = [sys.executable, "-m", "digitnet", "-m", *options, "trainer.epochs=60", "seed=0,1,2"]
-    sweep = subprocess.Popen(
-        [*command, "hydra.sweep.dir=sweep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for(lambda: is_running("seed=0") and is_running("seed=1"))
-        assert node_of(job_of("seed=0")) != node_of(job_of("seed=1"))
-        killed = job_of("seed=1")
+    write(Path("mine.py"), NETWORK)
+    options = [*ON_RAY, *CUSTOM, "model.kwargs={how:waits}", "seed=0,1,2", "hydra.sweep.dir=sweep"]
+    with started(*options) as sweep:
+        wait_for(lambda: status_of("seed=0") == status_of("seed=1") == "running", sweep)
+        assert node_of("seed=0") != node_of("seed=1")
+        killed = summary_of("seed=1").process["pid"]  # type: ignore[union-attr]
         os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: len(read_summary(SWEEP / "seed=1" / "summary.json").resumed) == 1)
-        assert job_of("seed=1") != killed
+        wait_for(lambda: len(summary_of("seed=1").resumed) == 1, sweep)  # type: ignore[union-attr]
         sweep.send_signal(signal.SIGTERM)
         _, err = sweep.communicate(timeout=60)
-    finally:
-        sweep.kill()
-    assert sweep.returncode == 130
     assert err.endswith("error: interrupted by SIGTERM; to go on: digitnet resume sweep\n")
-    statuses = [read_summary(SWEEP / f"seed={seed}" / "summary.json").status for seed in (0, 1)]
-    assert statuses == ["interrupted", "interrupted"]
-    assert not (SWEEP / "seed=2" / "summary.json").exists()
+    assert sweep.returncode == 130
+    assert [status_of(f"seed={seed}") for seed in range(3)] == ["interrupted", "interrupted", "waiting"]
 
-    done = shell("resume", "sweep")
+    write(Path("go"), "")
+    done = shell("resume", "sweep", "--trust")
     assert (done.code, done.err) == (0, "")
-    statuses = [read_summary(SWEEP / f"seed={seed}" / "summary.json").status for seed in (0, 1, 2)]
-    assert statuses == ["finished"] * 3
+    assert [status_of(f"seed={seed}") for seed in range(3)] == ["finished"] * 3

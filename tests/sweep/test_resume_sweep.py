@@ -3,54 +3,22 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeps import SWEEP, started, status_of, wait_for
 
 from conftest import TINY, Command, write
 from digitnet.records import EpochRecord, read_metrics, read_summary
 from digitnet.sweep.book import read
 
-SWEEP = Path("sweep")
 OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=3", "trainer.threads=1", "optimizer=adam"]
 LONG = ["-m", *OPTIONS, "optimizer.lr=0.001,0.003", "seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=2"]
 JOBS = ["lr=0.001,seed=0", "lr=0.001,seed=1", "lr=0.003,seed=0", "lr=0.003,seed=1"]
-
-
-@contextmanager
-def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
-    """digitnet in a process of its own, which is killed at the end if it is still there."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(process: "subprocess.Popen[str]", moment: Callable[[], bool]) -> bool:
-    """Whether it came before the process ended."""
-    deadline = time.monotonic() + 120
-    while not (there := moment()) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return there
-
-
-def status_of(job: str) -> str:
-    try:
-        return read_summary(SWEEP / job / "summary.json").status
-    except FileNotFoundError:
-        return "waiting"
 
 
 def timeless(folder: Path, job: str) -> list[EpochRecord]:
@@ -76,7 +44,7 @@ def test_killed_at_any_moment_and_resumed_it_is_the_sweep_that_was_left_alone(sh
     command = [*LONG, "hydra.sweep.dir=sweep"]
     for moment in moments:
         with started(*command) as process:
-            assert wait_for(process, moment)
+            wait_for(moment, process)
             process.kill()
         command = ["resume", "sweep"]
     killed = shell(*command)
@@ -96,7 +64,7 @@ def test_an_interrupted_sweep_goes_on_with_what_it_was_when_it_started(
     write(Path("conf/optimizer/mine.yaml"), "# Mine.\ndefaults: [adam]\nlr: 0.001\n")
     options = ["-m", *OPTIONS, "optimizer=mine", "seed=0,1,2", "hydra.sweep.dir=sweep"]
     with started(*options) as process:
-        assert wait_for(process, lambda: status_of("seed=1") == "running")
+        wait_for(lambda: status_of("seed=1") == "running", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -120,7 +88,7 @@ def test_an_interrupted_sweep_goes_on_with_what_it_was_when_it_started(
 
 def test_a_sweep_at_work_is_left_alone(command: Command) -> None:
     with started(*LONG, "hydra.sweep.dir=sweep") as process:
-        assert wait_for(process, lambda: status_of(JOBS[0]) == "running")
+        wait_for(lambda: status_of(JOBS[0]) == "running", process)
         for arguments in (["resume", "sweep"], [*LONG, "hydra.sweep.dir=sweep"]):
             done = command(*arguments)
             assert done.code == 1
@@ -129,7 +97,7 @@ def test_a_sweep_at_work_is_left_alone(command: Command) -> None:
 
 def test_jobs_end_when_their_sweep_is_killed() -> None:
     with started("-m", *OPTIONS, "trainer.epochs=1000", "seed=0,1", "hydra.sweep.dir=sweep") as process:
-        assert wait_for(process, (SWEEP / "seed=0" / "checkpoints" / "last.pt").exists)
+        wait_for((SWEEP / "seed=0" / "checkpoints" / "last.pt").exists, process)
         job = int(read_summary(SWEEP / "seed=0" / "summary.json").process["pid"])
         process.kill()
     deadline = time.monotonic() + 30

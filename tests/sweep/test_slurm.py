@@ -3,34 +3,16 @@
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sweeps import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
 from conftest import TINY, Command, write
-from digitnet.records import RunSummary, read_summary
+from digitnet.records import read_summary
 
-SWEEP = Path("sweep")
-# Trains until there is a file `go`; or dies.
-NETWORK = """
-import os, signal, time
-from torch import nn
-class Net(nn.Sequential):
-    def __init__(self, how):
-        super().__init__(nn.Flatten(), nn.Linear(784, 10))
-        self.how = how
-    def forward(self, images):
-        if self.training and self.how == 'dies':
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.training and not os.path.exists('go'):
-            time.sleep(0.2)
-        return super().forward(images)
-"""
-ON_SLURM = ["-m", *TINY, "hydra/launcher=slurm", "model=custom", "model.target=mine:Net", "hydra.sweep.dir=sweep"]
+ON_SLURM = ["-m", *TINY, "hydra/launcher=slurm", *CUSTOM, "hydra.sweep.dir=sweep"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,37 +29,6 @@ def queue() -> dict[str, str]:
     """Slurm's jobs and their states."""
     done = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True, check=True)
     return dict(line.split() for line in done.stdout.splitlines())
-
-
-def wait_for(moment: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not moment():
-        assert time.monotonic() < deadline, queue()
-        time.sleep(0.1)
-
-
-@contextmanager
-def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def summary_of(job: str) -> RunSummary | None:
-    try:
-        return read_summary(SWEEP / job / "summary.json")
-    except OSError:
-        return None
-
-
-def status_of(job: str) -> str:
-    summary = summary_of(job)
-    return summary.status if summary else "waiting"
 
 
 def test_a_job_at_its_limit_is_queued_again_and_a_killed_sweep_finds_its_jobs() -> None:
@@ -100,7 +51,7 @@ def test_a_job_at_its_limit_is_queued_again_and_a_killed_sweep_finds_its_jobs() 
     for job in jobs:
         summary = summary_of(job)
         assert summary is not None
-        assert (summary.status, summary.epochs, len(summary.resumed)) == ("finished", 2, 1)
+        assert (summary.status, summary.epochs, len(summary.resumed)) == ("finished", 60, 1)
         assert summary.device["threads"] == 1
         assert summary.config["trainer"]["threads"] == 1
 
@@ -121,7 +72,7 @@ def test_jobs_that_die_and_jobs_that_are_interrupted(shell: Command) -> None:
     assert Path(log).exists()
     statuses = [status_of(f"kwargs=how_waits,seed={seed}") for seed in range(3)]
     assert statuses == ["interrupted", "interrupted", "waiting"]
-    wait_for(lambda: not queue(), 60)
+    wait_for(lambda: not queue())
 
     write(Path("mine.py"), NETWORK.replace("'dies'", "'died'"))
     write(Path("go"), "")

@@ -69,6 +69,7 @@ def test_a_killed_worker_a_signal_and_a_resume(shell: Command) -> None:
     """Both nodes work; what a worker was killed in goes on, and so does what was interrupted."""
     write(Path("mine.py"), NETWORK)
     options = [*ON_RAY, *CUSTOM, "model.kwargs={how:waits}", "seed=0,1,2", "hydra.sweep.dir=sweep"]
+    options += ["hydra.launcher.jobs=2"]  # else the third would take the place of the killed one
     with started(*options) as sweep:
         wait_for(lambda: status_of("seed=0") == status_of("seed=1") == "running", sweep)
         assert node_of("seed=0") != node_of("seed=1")

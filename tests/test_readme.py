@@ -10,6 +10,8 @@ import pytest
 from conftest import CHECKOUT, TINY, Command, write
 from digitnet import commands
 from digitnet.compose import load
+from digitnet.compose.sweep import plan_sweep
+from digitnet.sources import Tree
 
 README = (CHECKOUT / "README.md").read_text()
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
@@ -28,12 +30,22 @@ def test_commands(line: list[str], command: Command, tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))  # where completion is installed
     monkeypatch.setenv("SHELL", "/bin/bash")
     arguments = line[1:]
-    if arguments[:2] == ["resume", "RUN_DIR"]:
+    if "RUN_DIR" in arguments or "outputs" in arguments:
         assert command(*TINY, "hydra.run.dir=RUN_DIR").code == 0
+        Path("outputs").symlink_to("RUN_DIR")
+    if "SWEEP_DIR" in arguments:
+        assert command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=0.1,1", "hydra.sweep.dir=SWEEP_DIR").code == 0
+    if "hydra/launcher=ray" in arguments:  # there is no cluster
+        arguments = [word.replace("ray", "local") for word in arguments]
+    if arguments[:1] == ["tune"]:
+        arguments += [*TINY, "trainer.epochs=1", "--trials=1"]
     if arguments[:1] and (arguments[0] in commands.NAMES or arguments[0].startswith("--")):
         assert command(*arguments).code == 0
-    else:  # of a sweep, the first job
-        load([re.sub(r"=([\d.]+),.*", r"=\1", argument) for argument in arguments if argument != "-m"])
+    elif "-m" in arguments or any(word.startswith("sweep=") for word in arguments):
+        plan = plan_sweep([word for word in arguments if word != "-m"], Tree.at())
+        assert len(plan.jobs(plan.covering())) > 1
+    else:
+        load(arguments)
 
 
 def test_python(command: Command) -> None:

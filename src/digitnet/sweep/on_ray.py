@@ -1,5 +1,6 @@
 """Jobs on a Ray cluster, as tasks that ask for CPUs and shares of GPUs."""
 
+import signal
 import socket
 import warnings
 from collections import deque
@@ -79,9 +80,12 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray itself would try for minutes
         except (OSError, OverflowError) as error:
             raise DigitnetError(f"{what}: no Ray cluster answers there ({error});\n{advice}") from error
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = one_line(error).partition(". ")[0]
         raise DigitnetError(f"{what}: no Ray cluster answers ({why});\n{advice}") from error
+    finally:
+        signal.signal(signal.SIGTERM, terminate)  # Ray's own would leave at once

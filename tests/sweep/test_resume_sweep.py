@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import SWEEP, started, status_of, wait_for
 
 from conftest import TINY, Command, write
 from digitnet.records import EpochRecord, read_metrics, read_summary
 from digitnet.sweep.book import read
+from sweeping import SWEEP, started, status_of, wait_for
 
 OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=3", "trainer.threads=1", "optimizer=adam"]
 LONG = ["-m", *OPTIONS, "optimizer.lr=0.001,0.003", "seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=2"]

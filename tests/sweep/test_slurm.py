@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweeps import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
 from conftest import TINY, Command, write
 from digitnet.records import read_summary
+from sweeping import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
 ON_SLURM = ["-m", *TINY, "hydra/launcher=slurm", *CUSTOM, "hydra.sweep.dir=sweep"]
 

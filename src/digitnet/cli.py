@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import ConfigError, DigitnetError, RankError, known
+from digitnet.errors import ConfigError, DigitnetError, known
 from digitnet.interrupts import Stop, listening
+from digitnet.ranks import check_alone, here
 
 if TYPE_CHECKING:
     from digitnet.sources import Tree
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    if here().size > 1:  # what PyTorch warns of from compiled code, each process would
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with stop.heeded():
             _dispatch(arguments)
@@ -41,9 +44,11 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except Exception as error:
         if traceback:
             raise
+        stop.end()
         _show(error)
         return known(error).exit_code
     except KeyboardInterrupt as interrupt:
+        stop.end()
         _show(DigitnetError(str(interrupt) or "interrupted"))
         return 130
 
@@ -51,6 +56,8 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
 def _dispatch(arguments: Sequence[str]) -> None:
     """Run the command, or train."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
+        if arguments[0] in set(commands.NAMES) - {"resume"}:
+            check_alone(f"digitnet {arguments[0]}")
         commands.run(arguments[0], arguments[1:])
         return
     options = commands.flag_parser().parse_intermixed_args(
@@ -67,7 +74,6 @@ def _dispatch(arguments: Sequence[str]) -> None:
 def _train(options: argparse.Namespace) -> None:
     """One run, or a sweep, or what is shown instead."""
     from digitnet.compose import plan, show
-    from digitnet.ranks import here
     from digitnet.sources import Tree
 
     tree = Tree.at(options.config_dir, options.config_name)
@@ -94,7 +100,6 @@ def _train(options: argparse.Namespace) -> None:
 def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
     """All jobs. Raises DigitnetError if one failed, after all others."""
     from digitnet.compose.sweep import optimize, plan_sweep
-    from digitnet.ranks import check_alone
     from digitnet.sweep.drive import driving
 
     check_alone("a sweep")
@@ -114,8 +119,6 @@ def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
 
 def _show(error: Exception) -> None:
     from digitnet.display import show_error
-    from digitnet.ranks import here
 
-    if here().rank > 0 and not isinstance(error, RankError):  # rank 0 says it; if that one is gone, this is one
-        return
-    show_error(str(known(error)))
+    if here().speaks():
+        show_error(str(known(error)))

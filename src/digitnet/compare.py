@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from digitnet.display import duration, shown
+from digitnet.display import duration, printable, show_table, shown
 from digitnet.errors import ConfigError, did_you_mean
 from digitnet.lock import is_locked
-from digitnet.records import RunSummary, read_summary
+from digitnet.records import RunSummary, read_metrics, read_summary
 from digitnet.schema import is_changeable
 
 # What a run gave, by the names that --sort and --where know; accuracies are fractions.
@@ -35,8 +35,11 @@ METRICS = (
 )
 AVERAGED = ("val_acc", "best_val_acc", "test_acc", "test_errors", "seconds")
 SHOWN_EVEN_IF_CHANGEABLE = ("trainer.epochs", "device")
-COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "!=": operator.ne, ">=": operator.ge, "<=": operator.le, "=": operator.eq, ">": operator.gt, "<": operator.lt,
+RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
+SWEEP_FILE = "sweep.json"
+CONDITION = re.compile(r"\s*([\w.]+)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
+ORDERS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
 
 
@@ -54,77 +57,111 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
+    def __contains__(self, key: str) -> bool:
+        return key == "status" or key in self.metrics or key in self.settings
+
     def get(self, key: str) -> Any:
         """A metric or a setting; None where it has none such."""
-        return self.metrics.get(key, self.settings.get(key))
+        return self.status if key == "status" else self.metrics.get(key, self.settings.get(key))
 
 
 def find(paths: Sequence[str | Path], failures: Mapping[Path, str] | None = None) -> list[Run]:
-    """All runs in and below `paths`, each once, in the order of their folders.
+    """All runs in and below `paths`, each once, in the order of their folders; files among them are passed over.
 
     `failures` says why some have nothing better to say for themselves. Raises ConfigError where there are none.
     """
-    found: dict[Path, Run] = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            raise ConfigError(f"{path}: no such folder; give those of runs or sweeps, outputs/ for instance")
-        runs = [*_below(path.absolute())]
-        if not runs:
-            raise ConfigError(f"{path}: no run in it; give the folder of runs or sweeps, outputs/ for instance")
-        found |= {run.folder: run for run in runs}
     said = failures or {}
-    return [
-        Run(run.folder, "failed", said[run.folder], run.settings, run.metrics) if run.folder in said else run
-        for run in found.values()
-    ]
+    found: dict[Path, Run] = {}  # by where they really are
+    nothing: list[Run] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ConfigError(f"{path}: no such folder; give those of runs or sweeps, outputs/ for instance")
+        top, real = path.absolute(), path.resolve()
+        runs = [*_below(top)] if path.is_dir() else []
+        for run in runs:
+            if run.folder in said:
+                run = Run(run.folder, "failed", said[run.folder], run.settings, run.metrics)
+            found.setdefault(real / run.folder.relative_to(top), run)
+        if path.is_dir() and not runs:
+            nothing.append(Run(top, "broken", "no run in it"))
+    if not found:
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise ConfigError(f"{paths[0]}{others}: no run there; give the folder of runs or sweeps, outputs/ for instance")
+    return [*found.values(), *nothing]
 
 
-def _below(folder: Path) -> Iterator[Run]:
+def _below(top: Path) -> Iterator[Run]:
     """The runs in a folder, which may be one."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        yield Run(folder, "broken", str(error.strerror))
-        return
-    names = {entry.name for entry in entries}
-    if names & {"summary.json", ".hydra", "metrics.csv", "checkpoints"} and "sweep.json" not in names:
-        yield read(folder)
-        return
-    jobs = _jobs(folder) if "sweep.json" in names else {}
-    for entry in entries:
-        if not entry.name.startswith(".") and entry.name not in jobs and entry.is_dir(follow_symlinks=False):
-            yield from _below(folder / entry.name)
-    for name, config in jobs.items():
-        if (folder / name / "summary.json").exists():
-            yield read(folder / name)
-        else:
-            yield Run(folder / name, "waiting", settings=_flat(config))
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Run(folder, "broken", str(error.strerror))
+            continue
+        names = {entry.name for entry in entries}
+        jobs: dict[str, dict[str, Any]] = {}
+        if SWEEP_FILE in names:
+            try:
+                jobs = _jobs(folder / SWEEP_FILE)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                yield Run(folder, "broken", f"{SWEEP_FILE}: not a sweep's; which jobs wait is not known")
+        elif names & RUN_FILES:
+            yield read(folder)
+        for name, planned in jobs.items():
+            yield read(folder / name, planned)
+        folders += [
+            folder / entry.name
+            for entry in reversed(entries)
+            if not entry.name.startswith(".")
+            and entry.name != "checkpoints"
+            and entry.name not in jobs
+            and entry.is_dir(follow_symlinks=False)
+        ]
 
 
-def _jobs(folder: Path) -> dict[str, dict[str, Any]]:
-    """The configurations in sweep.json by the jobs' names; without it, what is there is found all the same."""
-    try:
-        jobs = json.loads((folder / "sweep.json").read_bytes())["jobs"]
-        return {name: dict(job["config"]) for name, job in jobs.items() if Path(name).name == name}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
+def _jobs(path: Path) -> dict[str, dict[str, Any]]:
+    """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
+    jobs = json.loads(_regular(path).read_bytes())["jobs"]
+    return {
+        name: _flat(job["config"])
+        for name, job in jobs.items()
+        if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
+    }
 
 
-def read(folder: Path) -> Run:
-    """What a run's folder says; a broken one says why."""
+def read(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
+    """What a run's folder says; a broken one says why. A job whose settings are `planned` may not have begun."""
     path = folder / "summary.json"
     try:
-        summary = read_summary(path)
+        summary = read_summary(_regular(path))
+        killed = False
+        if summary.status == "running" and not is_locked(folder):
+            summary = read_summary(path)  # once more: it may have ended in between
+            killed = summary.status == "running"
+        settings = _flat(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
         metrics = _metrics(summary)
-        settings = _flat(summary.config or _composed(folder))
     except FileNotFoundError:
+        if planned is not None:
+            return Run(folder, "waiting", settings=planned)
         return Run(folder, "broken", "no summary.json: it did not get as far as training, or was cleared")
     except Exception as error:  # whatever a damaged or foreign file leads to
-        return Run(folder, "broken", f"{path.name}: {error}".partition("\n")[0][:200])
-    status, why = summary.status, summary.error or ""
-    if status == "running" and not is_locked(folder):
-        status, why = "killed", f"its process ({summary.process.get('pid', '?')}) is gone"
-    return Run(folder, status, why, settings, {**metrics, "status": status})
+        what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
+        return Run(folder, "broken", f"{path.name}: {what[:200]}")
+    if killed:
+        process = summary.process
+        who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
+        return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
+    return Run(folder, summary.status, summary.error or "", settings, metrics)
+
+
+def _regular(path: Path) -> Path:
+    """`path`, unless it is something that whoever reads it may wait for for ever. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise OSError(0, "not a file", str(path))
+    return path
 
 
 def _metrics(summary: RunSummary) -> dict[str, Any]:
@@ -140,7 +177,7 @@ def _metrics(summary: RunSummary) -> dict[str, Any]:
         "parameters": summary.parameters,
     }
     for key, value in found.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if value is not None and not _is_number(value):
             raise ValueError(f"{key}={value!r} is no number")
     return {key: value for key, value in found.items() if value is not None}
 
@@ -149,7 +186,7 @@ def _composed(folder: Path) -> dict[str, Any]:
     """The configuration of runs of versions before it stood in summary.json."""
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return dict(yaml.load((folder / ".hydra" / "config.yaml").read_text(), loader))
+        return dict(yaml.load(_regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return {}
 
@@ -160,16 +197,16 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[(prefix + key).removesuffix(".name")] = value
+            flat[f"{prefix}{key}".removesuffix(".name")] = value
     return flat
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
     """The settings that differ among those runs that have them, but for what makes no run another."""
-    values: dict[str, dict[str, None]] = {}
+    values: dict[str, set[str]] = {}
     for run in runs:
         for key, value in run.settings.items():
-            values.setdefault(key, {})[repr(value)] = None
+            values.setdefault(key, set()).add(in_words(value))
     return [
         key
         for key, different in values.items()
@@ -180,8 +217,9 @@ def differing(runs: Sequence[Run]) -> list[str]:
 def key_of(word: str, runs: Sequence[Run]) -> str:
     """The metric or setting that a user means: `lr` for `optimizer.lr`. Raises ConfigError."""
     known = dict.fromkeys([*METRICS, *(key for run in runs for key in run.settings)])
-    if word in known:
-        return word
+    for key in (word, word.removesuffix(".name")):
+        if key in known:
+            return key
     ending = [key for key in known if key.rpartition(".")[2] == word]
     if len(ending) == 1:
         return ending[0]
@@ -193,33 +231,55 @@ def key_of(word: str, runs: Sequence[Run]) -> str:
 
 
 def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs that fulfil `KEY=VALUE`, also with !=, <, <=, >, >=. Raises ConfigError for what is no such thing."""
+    """The runs that fulfil `KEY=VALUE`, also with !=, <, <=, >, >=. Raises ConfigError for what is no such thing.
+
+    What has no such value fulfils only !=.
+    """
     kept = list(runs)
     for condition in conditions:
-        found = re.fullmatch(r"([\w.]+)(!=|>=|<=|=|>|<)(.*)", condition)
+        found = CONDITION.fullmatch(condition)
         if found is None:
             raise ConfigError(f"--where {condition}: is not KEY=VALUE, nor with !=, <, <=, > or >=")
-        key, compare, wanted = key_of(found[1], runs), COMPARISONS[found[2]], found[3]
-        kept = [run for run in kept if _holds(run.get(key), compare, wanted)]
+        key, sign, wanted = key_of(found[1], runs), found[2], found[3]
+        number = _number(wanted)
+        if sign in ORDERS and number is None:
+            raise ConfigError(f"--where {condition}: '{wanted}' is no number; words are compared with = and !=")
+        kept = [run for run in kept if _holds(run, key, sign, wanted, number)]
         if not kept:
-            raise ConfigError(f"--where {condition}: no run is left")
+            hint = "; accuracies are fractions" if key.endswith("_acc") and (number or 0) > 1 else ""
+            raise ConfigError(f"--where {condition}: no run is left{hint}")
     return kept
 
 
-def _holds(value: Any, compare: Callable[[Any, Any], bool], wanted: str) -> bool:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return compare(value, float(wanted))
-        except ValueError:
-            pass
-    return compare(in_words(value), wanted)
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _holds(run: Run, key: str, sign: str, wanted: str, number: float | None) -> bool:
+    value = run.get(key)
+    if sign in ORDERS:
+        return number is not None and _is_number(value) and ORDERS[sign](value, number)
+    if number is not None and _is_number(value):
+        same = value == number
+    else:
+        same = key in run and in_words(value).replace(" ", "") == wanted.replace(" ", "")
+    return same is (sign != "!=")
 
 
 def in_words(value: Any) -> str:
-    """As the command line has it."""
+    """As the command line has it; the same for 1, as a YAML file may have it, and 1.0, as the schema reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_words, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {in_words(inner)}' for key, inner in value.items())}}}"
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -237,61 +297,58 @@ def tabulate(runs: Sequence[Run], group_by: Sequence[str] = (), sort: str | None
     Best first, by the last validation accuracy, or by the key `sort`; `-KEY` begins with the highest. Raises
     ConfigError for keys that there are not.
     """
-    keys = [key_of(key, runs) for key in group_by]
+    keys = list(dict.fromkeys(key_of(key, runs) for key in group_by))
     if keys:
-        groups: dict[tuple[str, ...], list[Run]] = {}
+        groups: dict[tuple[str | None, ...], list[Run]] = {}
         for run in runs:
-            groups.setdefault(tuple(repr(run.get(key)) for key in keys), []).append(run)
+            groups.setdefault(tuple(in_words(run.get(key)) if key in run else None for key in keys), []).append(run)
         parts = list(groups.values())
-        rows = [{key: part[0].get(key) for key in keys} | _mean(part) for part in parts]
-        others = ["n", "failed", *(name for key in AVERAGED for name in (key, f"{key}_std"))]
+        rows = [{key: part[0].get(key) for key in keys if key in part[0]} | _mean(part) for part in parts]
+        others = ["n", "unfinished", *(name for key in AVERAGED for name in (key, f"{key}_std"))]
     else:
         parts = [[run] for run in runs]
         keys = differing(runs)
-        rows = [{key: run.get(key) for key in keys} | dict(run.metrics) | {"status": run.status} for run in runs]
-        for run, row in zip(runs, rows, strict=True):
-            row |= {"folder": str(run.folder), "error": run.error or None}
+        rows = [
+            {key: run.settings[key] for key in keys if key in run.settings}
+            | {**run.metrics, "status": run.status, "folder": str(run.folder), "error": run.error or None}
+            for run in runs
+        ]
         others = [key for key in METRICS if key not in ("val_loss", "parameters")] + ["folder", "error"]
-    columns = [*keys, *(key for key in others if any(row.get(key) is not None for row in rows) and key not in keys)]
-
-    word, down = ("val_acc", True) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
-    by = word if sort is None or word in columns else key_of(word, runs)
-
-    def value(number: int) -> Any:
-        return rows[number].get(by) if by in rows[number] else parts[number][0].get(by)
-
-    def ties(number: int) -> float:
-        return float(parts[number][0].metrics.get("val_loss", math.inf))
-
-    there = [number for number in range(len(rows)) if value(number) is not None]
-    if not all(_is_number(value(number)) for number in there):
-        there.sort(key=lambda number: in_words(value(number)), reverse=down)
-    else:
-        there.sort(key=lambda number: (-value(number) if down else value(number), ties(number)))
-    if sort is None:  # what is not finished, whatever it had reached, after what is
-        there.sort(key=lambda number: not _is_good(parts[number]))
-    order = there + [number for number in range(len(rows)) if value(number) is None]
+    columns = [*keys, *(key for key in others if key not in keys and any(row.get(key) is not None for row in rows))]
+    order = _order(columns, rows, parts, runs, sort)
     return Table(columns, [rows[number] for number in order], [parts[number] for number in order])
 
 
-def is_numeric(key: str, runs: Sequence[Run]) -> bool:
-    """Whether the setting has several values, all of them numbers."""
-    values = {repr(value): value for run in runs if (value := run.get(key)) is not None}
-    return len(values) > 1 and all(_is_number(value) for value in values.values())
+def _order(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    parts: Sequence[Sequence[Run]],
+    runs: Sequence[Run],
+    sort: str | None,
+) -> list[int]:
+    """The numbers of the rows, see `tabulate`; those without a value of the key come last."""
+    word, down = ("val_acc", True) if sort is None else (sort.removeprefix("-"), sort.startswith("-"))
+    by = word if sort is None or word in columns else key_of(word, runs)
+    values: list[Any] = [
+        row.get(by) if by in columns else part[0].get(by) for row, part in zip(rows, parts, strict=True)
+    ]
+    there = [number for number, value in enumerate(values) if value is not None]
+    losses = [part[0].metrics.get("val_loss", math.inf) for part in parts]
+    there.sort(key=lambda number: losses[number])
+    there.sort(key=lambda number: _place(values[number]), reverse=down)
+    if sort is None:  # what is not finished, whatever it had reached, after what is
+        there.sort(key=lambda number: all(run.status != "finished" for run in parts[number]))
+    return there + [number for number, value in enumerate(values) if value is None]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_good(part: Sequence[Run]) -> bool:
-    return any(run.status == "finished" for run in part)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _mean(part: Sequence[Run]) -> dict[str, Any]:
     """Over the finished ones; n - 1 in the standard deviation."""
     done = [run for run in part if run.status == "finished"]
-    row: dict[str, Any] = {"n": len(done), "failed": len(part) - len(done) or None}
+    row: dict[str, Any] = {"n": len(done), "unfinished": len(part) - len(done) or None}
     for key in AVERAGED:
         values = [run.metrics[key] for run in done if key in run.metrics]
         if values:
@@ -305,17 +362,34 @@ HEADINGS = {
     "best_val_acc": "best val acc",
     "test_acc": "test acc",
     "test_errors": "errors",
-    "val_loss": "val loss",
     "seconds": "time",
 }
 LEFT_OUT = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # on a narrow terminal, first ones first
+LONGEST = 40  # letters of a setting: the phases of a schedule are a line of their own
 
 
-def in_print(table: Table) -> tuple[list[str], list[list[str]], list[str]]:
-    """Headings and cells for people, and the headings that a narrow terminal may leave out.
+def show(table: Table) -> None:
+    """On the terminal, or into a pipe, with the reasons of what failed below it."""
+    headings, cells = in_print(table)
+    dispensable = [HEADINGS.get(key, key) for key in LEFT_OUT]
+    above = common_folder(table)
+    title = f"{shown(above)}:" if above is not None and above != Path.cwd() else ""
+    if over := averaged_over(table):
+        title = f"{title} mean ± standard deviation over {', '.join(over)}".lstrip()
+    show_table(headings, cells, dispensable, _one_line(title))
+    if lines := failures(table):
+        print("\n" + "\n".join(lines))
 
-    Folders are as short as they can be said beside each other, see `common_folder`.
-    """
+
+def averaged_over(table: Table) -> list[str]:
+    """The settings that differ among the runs of one row, and are in its mean all the same."""
+    done = [[run for run in part if run.status == "finished"] for part in table.runs]
+    inside = {key for part in done for key in differing(part)}
+    return [key for key in differing([run for part in done for run in part]) if key in inside]
+
+
+def in_print(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells for people. Folders are as short as they can be said beside each other: `common_folder`."""
     keys = [key for key in table.columns if key != "error" and not key.endswith("_std")]
     if all(row.get("status") == "finished" for row in table.rows):
         keys = [key for key in keys if key != "status"]
@@ -324,8 +398,7 @@ def in_print(table: Table) -> tuple[list[str], list[list[str]], list[str]]:
         HEADINGS.get(key, leaf if leaves.count(leaf) == 1 else key) for key, leaf in zip(keys, leaves, strict=True)
     ]
     above = common_folder(table)
-    cells = [[_cell(key, row, above) for key in keys] for row in table.rows]
-    return names, cells, [HEADINGS.get(key, key) for key in LEFT_OUT if key in keys]
+    return [*map(_one_line, names)], [[_one_line(_cell(key, row, above)) for key in keys] for row in table.rows]
 
 
 def common_folder(table: Table) -> Path | None:
@@ -335,9 +408,10 @@ def common_folder(table: Table) -> Path | None:
 
 
 def _cell(key: str, row: Mapping[str, Any], above: Path | None) -> str:
-    value, spread = row.get(key), row.get(f"{key}_std")
-    if value is None:
-        return "null" if key in row and key not in AVERAGED and key not in METRICS and key != "failed" else ""
+    value: Any = row.get(key)
+    spread = row.get(f"{key}_std")
+    if key not in row or (value is None and key in ("unfinished", *AVERAGED)):
+        return ""
     if key.endswith("_acc"):
         return f"{100 * value:.2f} %" if spread is None else f"{100 * value:.2f} ± {100 * spread:.2f} %"
     if key == "seconds":
@@ -345,38 +419,132 @@ def _cell(key: str, row: Mapping[str, Any], above: Path | None) -> str:
     if key == "test_errors" and "n" in row:
         return f"{value:,.1f}" if spread is None else f"{value:,.1f} ± {spread:,.1f}"
     if key == "folder":
-        return str(Path(value).relative_to(above)) if above else str(shown(Path(value)))
-    return in_words(value)
+        return _from(above, Path(value))
+    return _brief(value)
+
+
+def _brief(value: Any) -> str:
+    words = in_words(value)
+    return words if len(words) <= LONGEST else f"{words[: LONGEST // 2 - 1]}…{words[-LONGEST // 2 :]}"
+
+
+def _from(above: Path | None, folder: Path) -> str:
+    return str(folder.relative_to(above) if above is not None else shown(folder))
 
 
 def failures(table: Table) -> list[str]:
     """A line for each run that is not as it should be: which, how, why."""
-    above = common_folder(table)
-    return [
-        f"{run.folder.relative_to(above) if above else shown(run.folder)}: {run.status}"
-        + (f": {run.error}".partition("\n")[0].rstrip(";") if run.error else "")
-        for part in table.runs
-        for run in part
-        if run.status not in ("finished", "running", "waiting")
-    ]
+    above, lines = common_folder(table), []
+    for run in (run for part in table.runs for run in part):
+        if run.status not in ("finished", "running", "waiting"):
+            why = run.error.partition("\n")[0].rstrip(";")
+            how = why if why.startswith(run.status) else f"{run.status}: {why}" if why else run.status
+            lines.append(_one_line(f"{_from(above, run.folder)}: {how}"))
+    return lines
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", r"\n")
 
 
 def as_csv(table: Table) -> str:
-    """Full precision, accuracies as fractions."""
+    """Full precision, accuracies as fractions; true, false and lists as JSON has them, and nothing for null."""
+
+    def cell(value: Any) -> Any:
+        return json.dumps(value, default=str) if isinstance(value, bool | list) else value
+
     text = io.StringIO()
-    writer = csv.DictWriter(text, table.columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(table.rows)
-    return text.getvalue()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([cell(row.get(key)) for key in table.columns] for row in table.rows)
+    return printable(text.getvalue())
 
 
 def as_json(table: Table) -> str:
-    """A list of objects, as `as_csv` has it."""
-    return json.dumps([{key: row.get(key) for key in table.columns} for row in table.rows], indent=2) + "\n"
+    """A list of objects, as `as_csv` has it; what JSON has not, as text."""
+    rows = [{key: row.get(key) for key in table.columns} for row in table.rows]
+    return json.dumps(rows, indent=2, default=str) + "\n"
 
 
 def as_markdown(table: Table) -> str:
     """To be put in a README."""
-    names, cells, _ = in_print(table)
+    names, cells = in_print(table)
     lines = [names, ["---"] * len(names), *cells]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def plot(runs: Sequence[Run], group_by: Sequence[str], path: Path) -> None:
+    """Draw them, those as one that differ in their seed alone. Raises ConfigError without figures, OSError."""
+    from digitnet.pictures import Curve, draw_comparison  # half a second, which a table need not wait for
+
+    keys = [key_of(key, runs) for key in group_by]
+    keys = keys or [key for key in _independent(differing(runs), runs) if key != "seed"] or differing(runs)
+    swept = _swept(runs, keys, chosen=bool(group_by))
+    others = [key for key in keys if key not in (swept, "seed")]
+    done = [run for run in runs if run.status == "finished"]
+    measure = "test_acc" if all("test_acc" in run.metrics for run in done) else "val_acc"
+
+    parts = tabulate([run for run in runs if run.settings], keys).runs
+    by = [*others, *([swept] if swept else []), "seed"]
+    parts.sort(key=lambda part: [_place(part[0].get(key)) for key in by])  # a legend is read by value
+    curves = []
+    for part in parts:
+        first, ended = part[0], [run for run in part if run.status == "finished"]
+        value = first.get(swept) if swept is not None else None
+        curve = Curve(
+            label=_words(first, keys) or first.folder.name,
+            runs=[_accuracies(run.folder) for run in ended],
+            unfinished=[_accuracies(run.folder) for run in part if run.status != "finished"],
+            final=[run.metrics[measure] for run in ended if measure in run.metrics],
+            lost=sum(run.status in ("diverged", "failed") for run in part),
+            at=value if _is_number(value) else in_words(value) if swept is not None and swept in first else None,
+            series=_words(first, others),
+        )
+        curves.append(curve)
+    if not any(accuracies for curve in curves for accuracies in [*curve.runs, *curve.unfinished]):
+        raise ConfigError(f"--plot {path}: nothing to draw, no run has figures in a metrics.csv; leave out --plot")
+    draw_comparison(path, curves, swept, "Test error" if measure == "test_acc" else "Validation error")
+
+
+def _independent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Without those that come with another: with optimizer=sgd,adam its lr and weight_decay differ, too."""
+
+    def comes_along(key: str) -> bool:
+        group = key.partition(".")[0]
+        pairs = {(in_words(run.get(group)), in_words(run.get(key))) for run in runs if key in run and group in run}
+        return key != group and group in keys and len(pairs) == len({of for of, _ in pairs})
+
+    return [key for key in keys if not comes_along(key)]
+
+
+def _place(value: Any) -> tuple[float, list[str | int]]:
+    """To sort by: numbers, then words, and in these 9 before 10."""
+    if _is_number(value):
+        return value, []
+    return math.inf, [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", in_words(value))]
+
+
+def _swept(runs: Sequence[Run], keys: Sequence[str], chosen: bool) -> str | None:
+    """The key of the horizontal axis: the first that the user has `chosen`, else the one with the most numbers."""
+    values = {key: {in_words(run.get(key)) for run in runs if key in run} for key in keys if key != "seed"}
+    several = [key for key in values if len(values[key]) > 1]
+    if not chosen:
+        several.sort(key=lambda key: (_are_numbers(key, runs), len(values[key])), reverse=True)
+    return next(iter(several), None)
+
+
+def _are_numbers(key: str, runs: Sequence[Run]) -> bool:
+    """Whether all runs that have such a value have a number there."""
+    return all(_is_number(run.get(key)) for run in runs if key in run)
+
+
+def _words(run: Run, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {_brief(run.get(key))}" for key in keys if key in run)
+
+
+def _accuracies(folder: Path) -> list[float]:
+    """Of each epoch; none where they cannot be read."""
+    try:
+        return [record.val_acc for record in read_metrics(_regular(folder / "metrics.csv"))]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []

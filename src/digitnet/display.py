@@ -191,25 +191,24 @@ class SweepView:
 def show_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
 ) -> None:
-    """On stdout; what does not fit on a terminal loses its `dispensable` columns, the first ones first."""
+    """`printable` texts on stdout; what does not fit on a terminal loses `dispensable` columns, first ones first."""
     console = _Terminal()
-    lines = [[printable(cell) for cell in line] for line in (headings, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
     kept = list(range(len(headings)))
     for name in dispensable:
         if not console.is_terminal or sum(widths[n] + 2 for n in kept) - 2 <= console.width:
             break
         kept = [n for n in kept if headings[n] != name]
-    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in lines[1:] if line[n])}
+    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in rows if line[n])}
 
     def padded(line: Sequence[str]) -> str:
         spaces = {n: " " * (widths[n] - cell_len(line[n])) for n in kept}
         return "  ".join(spaces[n] + line[n] if n in right else line[n] + spaces[n] for n in kept).rstrip()
 
     if title:
-        console.print(printable(title), soft_wrap=True)
-    console.print(padded(lines[0]), style="bold", soft_wrap=True)
-    console.print("\n".join(map(padded, lines[1:])), soft_wrap=True)
+        console.print(title, soft_wrap=True)
+    console.print(padded(headings), style="bold", soft_wrap=True)
+    console.print("\n".join(map(padded, rows)), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

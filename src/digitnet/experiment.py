@@ -63,7 +63,8 @@ def run(
         process=myself(),
     )
     logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
-    with listening() as stop, _own_threads(), logbook.open(stop), group.joined(_device(config)):
+    device = _device(config)
+    with listening() as stop, _own_threads(), logbook.open(stop), group.joined(device, stop, logbook.write_failure):
         logbook.run_dir = Path(group.first(str(run_dir)))
         setup = set_up(config, download, group)
         _begin(setup)
@@ -87,8 +88,8 @@ def resume(
     damaged or of another run; until training goes on, nothing in the folder is changed but who works there.
     """
     group = ranks.here()
-    with listening() as stop, _own_threads(), group.joined(_device(config)):
-        logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
+    logbook, device = Logbook(run_dir, summary, config, check, writes=group.rank == 0), _device(config)
+    with listening() as stop, _own_threads(), group.joined(device, stop, logbook.write_failure):
         summary.process = myself()
         logbook.write_summary()
         setup = set_up(config, download, group)
@@ -243,10 +244,14 @@ def _with_memory(records: Iterator[EpochRecord], setup: Setup) -> Iterator[Epoch
     device = train.images.device.type
     if not model.training:
         raise DigitnetError(f"the validation needs more memory than {device} has left, whatever trainer.batch_size is")
-    fitting = largest_batch(setup.step, train, trainer.batch_size)
+    if setup.ranks.size > 1:  # a step takes all of them
+        advice = "lower it"
+    elif fitting := largest_batch(setup.step, train, trainer.batch_size):
+        advice = f"trainer.batch_size={fitting} fits"
+    else:
+        advice = "not even a batch of one image fits"
     raise DigitnetError(
-        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; "
-        + (f"trainer.batch_size={fitting} fits" if fitting else "not even a batch of one image fits")
+        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; {advice}"
     )
 
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from digitnet.errors import RankError
@@ -53,6 +54,30 @@ class Stop:
                 raise
             raise KeyboardInterrupt(f"interrupted by {self.wanted}") from error
 
+    @contextlib.contextmanager
+    def last_resort(self, seconds: float, end: Callable[[], None]) -> Iterator[None]:
+        """`end` is called, in a thread, when this block still goes on `seconds` after a signal.
+
+        Where it waits in compiled code, for a GPU for instance, Python hears no signal.
+        """
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        left = threading.Event()
+
+        def watch() -> None:
+            with ours:
+                if ours.recv(1) and not left.wait(seconds):
+                    end()
+
+        threading.Thread(target=watch, daemon=True).start()
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            left.set()
+            signal.set_wakeup_fd(before)
+            theirs.close()
+
     def end(self) -> None:
         """From now on signals do nothing: what is left to do takes milliseconds, and is not to be cut off."""
         self._ended = True
@@ -90,6 +115,8 @@ def listening() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in heard.items():
+            if stop._ended and isinstance(handler, Stop):
+                handler.end()
             signal.signal(number, handler)
         if stop.wanted == "SIGUSR2":
             signal.raise_signal(signal.SIGUSR2)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import platform
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,13 @@ def is_locked(run_dir: Path) -> bool:
     from filelock import FileLock, Timeout
 
     path = run_dir / ".lock"
-    if not path.exists():
-        return False
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):  # no run makes a link, which would lead the lock elsewhere
+            return False
         with FileLock(path, timeout=0):
             return False
+    except FileNotFoundError:
+        return False
     except (Timeout, OSError):
         return True
 

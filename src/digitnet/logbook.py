@@ -52,19 +52,25 @@ class Logbook:
             self.write_summary()
         except BaseException as error:
             stop.end()
-            if isinstance(error, KeyboardInterrupt | RankError):
-                what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-                error.args = (f"{what}; {self._how_to_go_on()}",)
-            if not self._writes:
-                raise
-            known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
-            self.summary.status = known.get(type(error), "failed")
-            self.summary.error = str(error) or repr(error)
+            self.write_failure(error)
+            raise
+
+    def write_failure(self, error: BaseException) -> str:
+        """The run ends with the `error`, whose text, which is returned, says from then on how to go on."""
+        if isinstance(error, KeyboardInterrupt | RankError):
+            what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            # A rank to which the first one has not said the folder does not know it.
+            begun = (self.run_dir / "summary.json").exists()
+            error.args = (f"{what}; {self._how_to_go_on()}" if begun else what,)
+        known = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
+        self.summary.status = known.get(type(error), "failed")
+        self.summary.error = str(error) or repr(error)
+        if self._writes:
             with contextlib.suppress(OSError):  # what went wrong first is the message, be the disk full or not
                 self.write_summary()
                 with (self.run_dir / "train.log").open("a", encoding="utf-8") as log:
                     log.write(f"error: {printable(self.summary.error)}\n")
-            raise
+        return self.summary.error
 
     def _how_to_go_on(self) -> str:
         steps = self.summary.steps

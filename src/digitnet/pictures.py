@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import cm
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from digitnet.records import EpochRecord, write_atomically
@@ -132,85 +135,178 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None
 
 @dataclass(frozen=True)
 class Curve:
-    """What `draw_comparison` draws as one: the runs of a table's row, their val_acc epoch by epoch, and how they ended.
+    """What `draw_comparison` draws in one colour: runs that differ in nothing that matters, as in their seed.
 
-    `at` is the value that was swept, if it is a number; curves of one `series` differ in nothing else.
+    `runs` are the val_acc of each epoch of the finished ones, `unfinished` of the others; `final` are accuracies at the
+    end, and `lost` is how many diverged or failed. `at` is the value that was swept, a number or a word; curves of one
+    `series` differ in nothing else.
     """
 
     label: str
-    runs: list[list[float]]
-    final: list[float]
-    at: float | None
+    runs: Sequence[Sequence[float]]
+    unfinished: Sequence[Sequence[float]] = ()
+    final: Sequence[float] = ()
+    lost: int = 0
+    at: float | str | None = None
     series: str = ""
 
 
+Colour = str | tuple[float, ...]
+PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
+SHOWN_CURVES = 20  # lines of a legend that are as high as the picture
+SHOWN_VALUES = 12  # below the axis
+LOST = "diverged or failed"
+
+
 def draw_comparison(path: Path, curves: Sequence[Curve], swept: str | None, measure: str) -> None:
-    """Validation error over the epochs, a colour a curve, the band from the best run to the worst.
+    """Validation error over the epochs, a colour a curve: each run thin, dashed if not finished, their mean thick.
 
     Beside it, if something was `swept`, `measure` at the end against it: each run, and mean and standard deviation.
     """
-    figure = Figure(figsize=(12 if swept else 8, 4.8), dpi=100, layout="constrained")
+    figure = Figure(figsize=(13 if swept else 8.5, 4.8), dpi=100, layout="constrained")
     left, *rest = figure.subplots(1, 2 if swept else 1, squeeze=False)[0]
-    many = len(curves) > len(PALETTE)
-    colours = [cm.viridis(n / (len(curves) - 1)) if many else PALETTE[n] for n in range(len(curves))]
+    numbers = [curve.at for curve in curves if isinstance(curve.at, float | int)]
+    series = list(dict.fromkeys(curve.series for curve in curves))
+    by_value: ScalarMappable | None = None
+    words = any(isinstance(curve.at, str) for curve in curves)
+    if len(curves) > len(PALETTE) and numbers and not words and (len(series) == 1 or len(series) > len(PALETTE)):
+        scale = LogNorm if _suits_log(numbers) else Normalize
+        by_value = ScalarMappable(scale(min(numbers), max(numbers)), "viridis")
+        bar = figure.colorbar(by_value, ax=left)
+        bar.ax.set_title(str(swept), fontsize=9)
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+    colours = _colours(curves, by_value)
     for curve, colour in zip(curves, colours, strict=True):
-        length = min((len(run) for run in curve.runs if run), default=0)
-        if not length:
-            continue
-        errors = 100 * (1 - np.array([run[:length] for run in curve.runs if run]))
-        epochs = range(1, length + 1)
-        left.plot(epochs, errors.mean(0), color=colour, label=curve.label, marker="o", markersize=3)
-        if len(errors) > 1:
-            left.fill_between(epochs, errors.min(0), errors.max(0), color=colour, alpha=0.15, linewidth=0)
-    _log_percent(left)
-    left.set_title("Validation error (%)")
+        _draw_over_epochs(left, curve, colour)
+    left.set_title("Validation error (%)" + (", runs and their mean" if any(len(c.runs) > 1 for c in curves) else ""))
     left.set_xlabel("epoch")
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if left.lines:
-        shown = 20  # lines of a legend that are as high as the picture
-        handles, labels = left.get_legend_handles_labels()
-        more = [f"and {len(labels) - shown} more"] if len(labels) > shown else []
-        figure.legend(handles[: shown + len(more)], labels[:shown] + more, fontsize=8, loc="outside right upper")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    _percent_axis(left, [_errors(run) for curve in curves for run in (*curve.runs, *curve.unfinished)])
     for axes in rest:
-        names = list(dict.fromkeys(curve.series for curve in curves))
-        for name, colour in zip(names, PALETTE * len(names), strict=False):
-            _draw_series(axes, [curve for curve in curves if curve.series == name], name, colour)
-        values = [curve.at for curve in curves if curve.at is not None]
-        if values and min(values) > 0 and max(values) / min(values) >= 10:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        if len(names) > 1:
-            axes.legend(fontsize=8)
-        _log_percent(axes)
+        places = _value_axis(axes, [curve.at for curve in curves if curve.at is not None])
+        for name in series:
+            members = [pair for pair in zip(curves, colours, strict=True) if pair[0].series == name]
+            line = None if by_value is not None else "0.4" if len(series) == 1 else members[-1][1]
+            _draw_over_values(axes, members, places, line)
+        several = any(len(curve.final) > 1 for curve in curves)
+        axes.set_title(f"{measure} (%)" + (", runs, mean and standard deviation" if several else ""))
         axes.set_xlabel(str(swept))
-        axes.set_title(f"{measure} (%)")
+        _percent_axis(axes, [_errors(curve.final) for curve in curves])
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=8)
+    handles, labels = left.get_legend_handles_labels()
+    if by_value is None and len(labels) > 1:
+        more = [f"and {len(labels) - SHOWN_CURVES} more"] if len(labels) > SHOWN_CURVES else []
+        shown = [*handles[:SHOWN_CURVES], *(Line2D([], [], linestyle="none") for _ in more)]
+        figure.legend(shown, labels[:SHOWN_CURVES] + more, fontsize=8, loc="outside right upper")
+    elif by_value is None and labels:
+        left.legend(fontsize=8)
     _save(figure, path)
 
 
-def _draw_series(axes: Axes, curves: Sequence[Curve], name: str, colour: str) -> None:
-    """Each run as a point, mean and standard deviation of those at the same value as a line."""
-    values = sorted({curve.at for curve in curves if curve.at is not None and curve.final})
-    ends = [
-        [100 * (1 - accuracy) for curve in curves if curve.at == value for accuracy in curve.final] for value in values
-    ]
-    means = [float(np.mean(found)) for found in ends]
-    # Downwards not below 0, which a logarithmic axis has not.
-    spreads = [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in ends]
-    down = [min(spread, 0.9 * mean) for spread, mean in zip(spreads, means, strict=True)]
-    for value, found in zip(values, ends, strict=True):
-        axes.plot([value] * len(found), found, "o", color="0.6", markersize=3, zorder=1)
-    axes.errorbar(values, means, yerr=[down, spreads], marker="o", capsize=3, color=colour, label=name)
+def _errors(accuracies: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """In percent."""
+    return 100 * (1 - np.asarray(accuracies, dtype=float))
 
 
-PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
+def _colours(curves: Sequence[Curve], by_value: ScalarMappable | None) -> list[Colour]:
+    """Each curve its own, maybe by its value; of several series, those of one are shades of a colour."""
+    series: dict[str, list[int]] = {}
+    for number, curve in enumerate(curves):
+        series.setdefault(curve.series, []).append(number)
+    if by_value is not None:
+        return [tuple(by_value.to_rgba(np.array(curve.at))) if curve.at is not None else "0.6" for curve in curves]
+    if len(series) == 1 or len(series) > len(PALETTE) or len(series) == len(curves):
+        few = len(curves) <= len(PALETTE)
+        return [PALETTE[n] if few else tuple(cm.viridis(0.95 * n / len(curves))) for n in range(len(curves))]
+    colours: list[Colour] = [""] * len(curves)
+    for numbers, base in zip(series.values(), PALETTE, strict=False):
+        for place, number in enumerate(numbers, start=1):
+            share = 0.3 + 0.7 * place / len(numbers)
+            colours[number] = tuple(1 - share * (1 - part) for part in to_rgb(base))
+    return colours
 
 
-def _log_percent(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _draw_over_epochs(axes: Axes, curve: Curve, colour: Colour) -> None:
+    """The mean goes as far as all finished runs do, so that none leaves it on the way."""
+    runs = [run for run in curve.runs if run]
+    labels = iter([curve.label])
+    if runs:
+        length = min(map(len, runs))
+        mean = np.mean([_errors(run[:length]) for run in runs], axis=0)
+        marker = "o" if length <= 30 else ""
+        axes.plot(range(1, length + 1), mean, marker=marker, markersize=3, color=colour, label=next(labels))
+    for run in runs if len(runs) > 1 else []:
+        axes.plot(range(1, len(run) + 1), _errors(run), color=colour, linewidth=0.7, alpha=0.6)
+    for run in filter(None, curve.unfinished):
+        (drawn,) = axes.plot(range(1, len(run) + 1), _errors(run), "--x", color=colour, label=next(labels, None))
+        drawn.set(linewidth=1, markevery=[-1])
+
+
+def _draw_over_values(
+    axes: Axes, members: Sequence[tuple[Curve, Colour]], places: Mapping[float | str, float], line: Colour | None
+) -> None:
+    """Runs as points, and maybe mean and standard deviation as a `line`; a cross on top where some were lost."""
+    ends: dict[float, list[float]] = {}
+    for curve, colour in members:
+        if curve.at is None:
+            continue
+        place = places[curve.at]
+        if curve.final:
+            errors = _errors(curve.final)
+            axes.plot([place] * len(errors), errors, "o", color=colour, markersize=4, clip_on=False)
+            ends.setdefault(place, []).extend(errors)
+        if curve.lost:
+            label = None if LOST in axes.get_legend_handles_labels()[1] else LOST
+            axes.plot([place], [0.97], "x", color=colour, label=label, transform=axes.get_xaxis_transform())
+    if line is None:
+        return
+    means = {place: float(np.mean(ends[place])) for place in sorted(ends)}
+    if not any(isinstance(value, str) for value in places):  # between words there is nothing
+        axes.plot(list(means), list(means.values()), color=line, label=members[0][0].series or None, zorder=1)
+    for place, mean in means.items():
+        if len(ends[place]) > 1:
+            spread = float(np.std(ends[place], ddof=1))
+            axes.errorbar(place, mean, spread, fmt="_", markersize=12, capsize=3, color=line, zorder=1)
+
+
+def _suits_log(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) >= 10 * min(values)
+
+
+def _value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | str, float]:
+    """Where each value is on the horizontal axis: numbers at their place, words beside each other."""
+    different = list(dict.fromkeys(values))
+    numbers = sorted(value for value in different if not isinstance(value, str))
+    if len(numbers) < len(different):
+        words = [value if len(value) <= 24 else f"…{value[-23:]}" for value in map(str, different)]
+        axes.set_xticks(range(len(words)), words)
+        if sum(map(len, words)) > 60:
+            axes.tick_params("x", rotation=90, labelsize=8)
+        axes.set_xlim(-0.5, len(different) - 0.5)
+        return {value: float(place) for place, value in enumerate(different)}
+    if _suits_log(numbers):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if numbers[-1] < 200 * numbers[0] else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    along = np.log(numbers) if _suits_log(numbers) else np.asarray(numbers, dtype=float)
+    if len(numbers) <= SHOWN_VALUES and min(np.diff(along), default=1) > 0.07 * (along[-1] - along[0]):
+        axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+    return {value: float(value) for value in numbers}
+
+
+def _percent_axis(axes: Axes, errors: Sequence["np.ndarray[tuple[int], np.dtype[np.float64]]"]) -> None:
+    """Logarithmic where errors of several sizes are there, and none is 0."""
+    there = np.concatenate([np.empty(0), *errors])
+    if len(there) and there.min() > 0 and there.max() >= 5 * there.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, 0), min(top, 100) if len(there) and there.max() < 100 else top)
     axes.grid(alpha=0.3)
 
 

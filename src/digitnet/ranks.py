@@ -3,18 +3,23 @@
 import contextlib
 import datetime
 import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from digitnet.errors import ConfigError, RankError
+from digitnet.interrupts import Stop
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch.distributed.distributed_c10d import PrefixStore
 
 PATIENCE = datetime.timedelta(minutes=10)  # with a rank that says nothing: one may load data, or write to a slow disk
+FIRST_WORD = 3.0  # seconds that rank 0 has for it
+LAST_RESORT = 15.0  # seconds after a signal; torchrun kills after 30
 # What gloo and NCCL say where another rank is gone.
 GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL", "Timed out waiting")
 
@@ -40,16 +45,16 @@ class Ranks:
 
         return torch.cat([self.part(batch) for batch in images.split(batch_size)])
 
-    def agree(self, row: "Tensor", wish: bool) -> tuple["Tensor", bool]:
-        """Sum `row` (4,) over the ranks, but for its last number, which all have alike; whether any of them wishes."""
+    def agree(self, row: "Tensor", *wishes: bool) -> tuple["Tensor", list[bool]]:
+        """Sum `row` (4,) over the ranks, but for its last number, which all have alike; which wishes any rank has."""
         if self.size == 1:
-            return row, wish
+            return row, list(wishes)
         import torch
 
-        both = torch.cat([row, row.new_tensor([wish])])
+        both = torch.cat([row, row.new_tensor(wishes)])
         torch.distributed.all_reduce(both)
         both[3] /= self.size
-        return both[:4], bool(both[4])
+        return both[:4], both[4:].bool().tolist()
 
     def first(self, value: Any) -> Any:
         """What rank 0 has there."""
@@ -61,42 +66,83 @@ class Ranks:
         torch.distributed.broadcast_object_list(values)
         return values[0]
 
-    def wrap(self, model: "nn.Module", device: "torch.device") -> "nn.Module":
-        """The network as training calls it: gradients are means over the ranks. Its weights stay where they are."""
+    def wrap(self, model: "nn.Module", device: "torch.device", unused: bool = False) -> "nn.Module":
+        """The network as training calls it: gradients are means over the ranks. Its weights stay where they are.
+
+        Some weights may be `unused` by a step, which costs time to find out.
+        """
         if self.size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [self.local])
+        devices = None if device.type == "cpu" else [self.local]
+        return DistributedDataParallel(model, devices, find_unused_parameters=unused)
 
     @contextlib.contextmanager
-    def joined(self, device: "torch.device") -> Iterator[None]:
+    def joined(self, device: "torch.device", stop: Stop, write_down: Callable[[Exception], str]) -> Iterator[None]:
         """Be one of the process group in this block; alone, there is none.
 
-        Raises ConfigError where the machine has too few devices.
+        A rank that waits in compiled code for one that is gone ends some time after `stop` was to have stopped it;
+        `write_down` returns the message. Raises ConfigError where the machine has too few devices, RankError where
+        another rank is gone.
         """
         if self.size == 1:
             yield
             return
         import torch
+        from torch.distributed.distributed_c10d import PrefixStore
 
-        if not torch.distributed.is_available():
-            raise ConfigError("torchrun: this build of PyTorch has no torch.distributed; install another one")
         if device.type == "cuda":
             if (count := torch.cuda.device_count()) < self.local_size:
+                have = f"this machine has {count} GPU{'' if count == 1 else 's'}"
                 raise ConfigError(
-                    f"torchrun: {self.local_size} processes on a machine with {count} GPUs; "
-                    f"start it with --nproc-per-node={count}, or set device=cpu"
+                    f"torchrun: {self.local_size} processes, and {have}; start it with --nproc-per-node={count}, "
+                    "or set device=cpu"
                 )
             torch.cuda.set_device(self.local)
         elif device.type == "mps":
             raise ConfigError("device=mps: there is one in a machine; leave torchrun out, or set device=cpu")
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        with warnings.catch_warnings():
-            # Of 1x1 convolutions, whose memory lies alike in more ways than one; it costs a copy.
-            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
-            yield
-        torch.distributed.destroy_process_group()  # where all went well: else it would wait for those that are gone
+        with stop.last_resort(LAST_RESORT, lambda: self._give_up(write_down)), self.noticing():
+            store = _meeting_place(PATIENCE)
+            store.add("here", 1)
+            while store.add("here", 0) < self.size:
+                time.sleep(0.02)  # here, where signals are heard, and not in what follows
+            torch.distributed.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                timeout=PATIENCE,
+                store=PrefixStore("group", store),
+                rank=self.rank,
+                world_size=self.size,
+                device_id=torch.device("cuda", self.local) if device.type == "cuda" else None,
+            )
+            with warnings.catch_warnings():
+                # Of 1x1 convolutions, whose memory lies alike in more ways than one; it costs a copy.
+                warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+                yield
+            torch.distributed.destroy_process_group()  # where all went well: else it would wait for those that are gone
+
+    def _give_up(self, write_down: Callable[[Exception], str]) -> None:
+        from digitnet.display import show_error
+
+        message = write_down(RankError(f"another process of this run does not answer (rank {self.rank} waited for it)"))
+        if self.speaks():
+            show_error(message)
+        os._exit(RankError.exit_code)
+
+    def speaks(self) -> bool:
+        """Whether this rank is to say why the run failed, of which all may know: rank 0, or one of those that are left
+        if it keeps silent.
+        """
+        if self.size == 1:
+            return True
+        try:
+            store = _meeting_place(datetime.timedelta(seconds=FIRST_WORD))
+            begun = time.monotonic()
+            while self.rank > 0 and time.monotonic() < begun + FIRST_WORD and not store.check(["said"]):
+                time.sleep(0.02)
+            return bool(store.add("said", 1) == 1)
+        except RuntimeError:  # torchrun is gone: better twice than not at all
+            return True
 
     @contextlib.contextmanager
     def noticing(self) -> Iterator[None]:
@@ -124,6 +170,15 @@ def check_alone(what: str) -> None:
     """Raise ConfigError under torchrun."""
     if (group := here()).size > 1:
         raise ConfigError(f"{what} is not for torchrun, which started {group.size} processes; start it without")
+
+
+def _meeting_place(patience: datetime.timedelta) -> "PrefixStore":
+    """Keys and values that the processes of this start by torchrun share. Raises RuntimeError."""
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", timeout=patience))
+    return PrefixStore(f"digitnet/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 
 DEFAULTS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}

@@ -103,7 +103,8 @@ def set_up(config: schema.Config, download: bool = True, ranks: Ranks = ALONE) -
     augment = build.augment(config.aug, generator)
     capture = build.cuda_graph(config, device) and ranks.size == 1
     optimizer = build.optimizer(config.optimizer, model, capturable=capture)
-    step = partial(train_step, ranks.wrap(model, device), optimizer, precision=config.trainer.precision, ranks=ranks)
+    wrapped = ranks.wrap(model, device, unused=isinstance(config.model, schema.CustomModel))
+    step = partial(train_step, wrapped, optimizer, precision=config.trainer.precision, ranks=ranks)
     return Setup(
         config.model_copy(update={"data": build.settled(config.data, data.name)}),
         data,

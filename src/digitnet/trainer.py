@@ -105,10 +105,12 @@ def fit(
                 logits.append(step(batch, target))
                 state.step += 1
             measured = _measure(torch.cat(logits).float(), ranks.parts(labels, batch_size), parameters)
-            row, stop = ranks.agree(measured, pause is not None and pause())
+            # All look at once: one that diverged alone would leave the others waiting.
+            late = time.perf_counter() - looked > LOOK_SECONDS
+            row, (stop, look) = ranks.agree(measured, pause is not None and pause(), late)
             underway.sums.append(row)
             underway.done += len(chunk)
-            if stop or time.perf_counter() - looked > LOOK_SECONDS:
+            if stop or look:
                 _read(state, batch_size, chunk_size, rate)
                 looked = time.perf_counter()
             if stop:

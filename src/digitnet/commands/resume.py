@@ -4,6 +4,7 @@ digitnet resume RUN_DIR                      from its last checkpoint, with its 
 digitnet resume RUN_DIR trainer.epochs=30    beyond the epochs that it had
 digitnet resume SWEEP_DIR                    the jobs that are not finished, as they were meant when it started
 digitnet resume SWEEP_DIR hydra/launcher=ray elsewhere than before
+digitnet resume SWEEP_DIR --trials 50        a search (digitnet tune), until it has as many trials
 
 On a CPU the figures and weights are to the last bit those of a run that was never interrupted. What makes a run what it
 is cannot be changed. What can: trainer.epochs, trainer.threads, trainer.reuse_memory, trainer.cuda_graph,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what is to be otherwise from here on"
     )
+    parser.add_argument("--trials", type=int, metavar="N", help="of a search: how many it is to have, old and new")
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -46,8 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Resume it, or say that it is done. Raises a DigitnetError, or OSError, where that cannot be."""
     if (Path(options.run_dir) / NAME).is_file():
-        _resume_sweep(Path(options.run_dir), options.overrides, options.trust)
-    elif resume(options.run_dir, *options.overrides, trust=options.trust) is None:
+        _resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials)
+    elif options.trials is not None:
+        raise ConfigError(f"--trials: {options.run_dir} is no search; of a run: trainer.epochs=N")
+    elif resume(options.run_dir, *options.overrides, trust=options.trust) is None and here().rank == 0:
         print(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")
 
 
@@ -97,7 +101,7 @@ def resume(
         return experiment.resume(config, folder, summary, check, command, download, quiet)
 
 
-def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool) -> None:
+def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool, trials: int | None) -> None:
     """Do the jobs that are not finished. Raises as a sweep does."""
     from digitnet.compose.sweep import plan_sweep
     from digitnet.sweep.drive import driving
@@ -114,15 +118,21 @@ def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool) -> None:
         sweep = read(folder)
         if overrides:
             sweep.launcher = plan_sweep(overrides, Tree.at()).sweep.launcher
-        names = [name for name in sweep.jobs if _is_unfinished(sweep.summary(name))]
-        for name in names:
-            model = sweep.jobs[name].config.get("model", {})
-            if model.get("name") == "custom" and not trust:
-                raise ConfigError(_untrusted(folder, str(model.get("target"))))
+        if sweep.search is None and trials is not None:
+            raise ConfigError(f"--trials: {folder} is no search; its jobs are as many as when it started")
         if Path(sweep.cwd).is_dir():  # relative paths start from there
             os.chdir(sweep.cwd)
+        names = [name for name in sweep.jobs if _is_unfinished(sweep.summary(name))]
+        jobs = [sweep.jobs[name] for name in names]
         if sweep.search is not None:
-            tune.go_on(sweep, trust)
+            plan = tune.go_on(sweep, trials)
+            jobs += tune.ends(plan)  # it makes more like them
+        for job in jobs:
+            model = job.config.get("model", {})
+            if model.get("name") == "custom" and not trust:
+                raise ConfigError(_untrusted(folder, str(model.get("target"))))
+        if sweep.search is not None:
+            tune.carry_out(plan, trust)
             return
         with driving(sweep, trust) as drive:
             drive(names)

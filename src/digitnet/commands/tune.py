@@ -4,16 +4,20 @@ digitnet tune 'optimizer.lr=tag(log,interval(0.01,3))' optimizer=sgd,adam
 digitnet tune 'optimizer.lr=tag(log,interval(0.01,3))' 'trainer.batch_size=int(interval(16,256))' --trials 50
 digitnet tune sweep=lr hydra/launcher=local      the values of a preset
 digitnet resume SWEEP_DIR                        go on with a search that was killed or interrupted
+digitnet resume SWEEP_DIR --trials 50            or one that is to have more
 
 A,B,C is a choice; interval(A,B) is between, tag(log,…) evenly in orders of magnitude, int(…) whole numbers. The highest
-validation accuracy wins, so hold out images for it: data.validation=10000. Trials are jobs of a sweep, in
-outputs/sweeps/, and run as its jobs do: hydra/launcher=local, ray, slurm. Its journal, optuna.log, is Optuna's.
+validation accuracy wins, so hold out images for it: data.validation=10000. A trial that falls behind is stopped, from
+its third epoch on; that, or one that diverges, is no failure. Trials are jobs of a sweep, in outputs/sweeps/, and run
+as its jobs do: hydra/launcher=local, ray, slurm. The journal, optuna.log, is Optuna's.
 """
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitnet.errors import ConfigError
+from digitnet.errors import ConfigError, DigitnetError
 from digitnet.ranks import check_alone
 from digitnet.schema import LocalLauncher
 from digitnet.sources import ROOT, Tree
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Search, and say what is best. Raises ConfigError before anything is tried; else as a sweep does."""
     from digitnet.compose.sweep import plan_sweep, search_space
+    from digitnet.display import SweepView
     from digitnet.sweep.search import check_installed
 
     check_alone("digitnet tune")
@@ -47,19 +52,69 @@ def main(options: argparse.Namespace) -> None:
     fixed, space = search_space(typed, tree)
     if not space:
         raise ConfigError("digitnet tune: nothing to search; give several values, 'optimizer.lr=interval(0.01,1)'")
+    plan.overrides = fixed
+    plan.sweep.command = shlex.join(["digitnet", "tune", *options.overrides])
     plan.sweep.search = Search(
-        space, fixed, list(plan.of_hydra), options.trials, not options.no_pruning, options.config_dir, tree.root
+        space,
+        fixed,
+        list(plan.of_hydra),
+        options.trials,
+        not options.no_pruning,
+        [str(directory) for directory in tree.directories],
+        tree.root,
     )
-    _check_ends(plan, plan.sweep.search)
+    try:
+        jobs = ends(plan)
+    except ConfigError as error:
+        for key, dimension in space.items():
+            if f"{key}={dimension.low}: should be a valid integer" in str(error):
+                values = f"interval({dimension.low:g},{dimension.high:g})"
+                raise ConfigError(f"{key}={values}: is a whole number; {key}=int({values})") from error
+        raise
+    if any(job.config["data"]["validation"] == "test" for job in jobs):
+        SweepView().line(
+            "warning: data.validation=test: the search chooses by the test set, where the best is then too good; "
+            "hold out images: data.validation=10000",
+            "yellow",
+        )
     with plan.claimed():
         carry_out(plan, trust=True)
 
 
+def go_on(sweep: Sweep, trials: int | None) -> "SweepPlan":
+    """The plan of a search that was stopped, or is to have more `trials`, for `carry_out`.
+
+    Raises ConfigError if its trials would not be what they were.
+    """
+    from digitnet.compose.sweep import SweepPlan, frozen
+    from digitnet.sweep.search import check_installed
+
+    check_installed()
+    search = sweep.search
+    assert search is not None
+    if trials is not None:
+        if trials < len(sweep.jobs):
+            raise ConfigError(f"--trials {trials}: the search has {len(sweep.jobs)} already; ask for more")
+        search.trials = trials
+    tree = Tree([Path(directory) for directory in search.directories], search.root)
+    copy = frozen(sweep.folder, search.root)
+    plan = SweepPlan(sweep, tree, search.fixed, search.of_hydra, {}, None, copy)
+    for job in list(sweep.jobs.values())[:1]:
+        (now,) = plan.jobs([job.overrides], 0)
+        now.config["trainer"]["threads"] = job.config["trainer"]["threads"]  # which another launcher may change
+        if others := [key for key, value in now.config.items() if job.config.get(key) != value]:
+            raise ConfigError(
+                f"{others[0]}: has other values now than when the search began, from the same YAML;\n"
+                "set the environment variables as they were, or start a new search"
+            )
+    return plan
+
+
 def carry_out(plan: "SweepPlan", trust: bool) -> None:
     """Try what is left to try. The caller has the sweep's folder locked. Raises as a sweep does."""
-    from digitnet.display import shown
+    from digitnet.display import SweepView, shown
     from digitnet.sweep.drive import driving
-    from digitnet.sweep.search import Trials
+    from digitnet.sweep.search import Trials, best
 
     sweep = plan.sweep
     at_once = _at_once(sweep)
@@ -69,60 +124,39 @@ def carry_out(plan: "SweepPlan", trust: bool) -> None:
         plan.write_down([job])
         return job
 
-    with driving(sweep, trust) as drive:
-        if any(config["data"]["validation"] == "test" for config in _configs(plan)):
-            drive.view.line(
-                "warning: data.validation=test: the search chooses by the test set, where the best is then too good; "
-                "hold out images: data.validation=10000",
-                "yellow",
-            )
-        trials = Trials(sweep, drive, at_once, make)
-        drive(trials.begin(), trials.more)
-    if (best := trials.best()) is not None:
-        job, value = best
-        drive.view.line(f"best: {job.name}, {100 * value:.2f} %; {shown(sweep.folder / job.name)}", "bold")
-        drive.view.line(job.command)
+    try:
+        with driving(sweep, trust) as drive:
+            if plan.frozen is None:
+                plan.freeze()
+            plan.write_down([])  # from here on it can be resumed
+            trials = Trials(sweep, drive, at_once, make)
+            names = trials.begin()
+            if not names and (why := trials.done):
+                more = f"digitnet resume {shlex.quote(str(shown(sweep.folder)))} --trials N"
+                drive.view.line(f"{why}; for more: {more}" if why == "finished" else why)
+            drive(names, trials.more)
+    finally:  # also when some failed, or after Ctrl-C
+        if (found := best(sweep)) is not None:
+            job, value = found
+            view = SweepView()
+            view.line(f"best: {100 * value:.2f} %, {shown(sweep.folder / job.name)}", "bold")
+            view.line(job.command)
+    if found is None:
+        raise DigitnetError(f"{shown(sweep.folder)}: no trial has finished; search among other values")
 
 
-def go_on(sweep: Sweep, trust: bool) -> None:
-    """Go on with a search that was stopped. Raises ConfigError if the configuration is another one by now."""
-    from digitnet.compose.sweep import SweepPlan
-    from digitnet.sweep.search import check_installed
-
-    check_installed()
-    search = sweep.search
-    assert search is not None
-    plan = SweepPlan(sweep, Tree.at(search.config_dir, search.config_name), search.fixed, search.of_hydra, {}, None)
-    for job in list(sweep.jobs.values())[:1]:
-        (now,) = plan.jobs([job.overrides], 0)
-        if now.config != job.config:
-            raise ConfigError(
-                f"{sweep.folder}: the same overrides give another configuration now than when the search began;\n"
-                "bring back the YAML of then, or start a new search"
-            )
-    carry_out(plan, trust)
-
-
-def _configs(plan: "SweepPlan") -> list[dict[str, dict[str, object]]]:
-    """One of the trials'."""
-    assert plan.sweep.search is not None
-    return [plan.jobs(_ends(plan.sweep.search)[:1], 0)[0].config]
-
-
-def _check_ends(plan: "SweepPlan", search: Search) -> None:
-    """Raise ConfigError if values at an end of the space do not compose."""
-    plan.jobs(_ends(search), 0)
-
-
-def _ends(search: Search) -> list[list[str]]:
-    """Trials that together have every end and every choice."""
+def ends(plan: "SweepPlan") -> "list[Job]":
+    """Trials that together have every end of the space and every choice. Raises ConfigError if one does not compose."""
     from digitnet.compose.sweep import covering
 
-    ends = [[f"{key}={end}" for end in dimension.ends] for key, dimension in search.space.items()]
-    return [[*search.fixed, *words] for words in covering(ends)]
+    search = plan.sweep.search
+    assert search is not None
+    words = [[f"{key}={end}" for end in dimension.ends] for key, dimension in search.space.items()]
+    return plan.jobs([[*search.fixed, *overrides] for overrides in covering(words)], 0)
 
 
 def _at_once(sweep: Sweep) -> int:
+    """How many trials run at a time. Raises ConfigError where nobody says it."""
     from digitnet.sweep.room import slots
 
     launcher = sweep.launcher

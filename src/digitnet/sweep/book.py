@@ -1,6 +1,7 @@
 """sweep.json: the jobs of a sweep, with their configurations as they were when it started."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,18 +42,28 @@ class Dimension:
         kind = int if self.whole else float
         return self.choices if self.choices is not None else [str(kind(self.low)), str(kind(self.high))]
 
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        if self.choices is not None:
+            return len(self.choices)
+        return self.high - self.low + 1 if self.whole else math.inf
 
-@dataclass(frozen=True)
+
+@dataclass
 class Search:
-    """What `digitnet tune` looks for: how many `trials`, all with the overrides `fixed` and one value of each key."""
+    """What `digitnet tune` looks for: how many `trials`, all with the overrides `fixed` and one value of each key.
+
+    `directories` and `root` are those of the `Tree` that it began with, for the commands of its trials.
+    """
 
     space: dict[str, Dimension]
     fixed: list[str]
     of_hydra: list[str]
     trials: int
     prune: bool
-    config_dir: str | None
-    config_name: str
+    directories: list[str]
+    root: str
 
 
 @dataclass

@@ -303,6 +303,15 @@ def test_jobs_of_a_sweep_that_have_not_begun_wait() -> None:
     assert compare.failures(table) == []
 
 
+def test_which_data_auto_is_nobody_knows_of_a_job_that_waits() -> None:
+    config = {"data": {"name": "auto", "root": "somewhere"}, "seed": 0}
+    write(Path("sweep/sweep.json"), json.dumps({"jobs": {"a": {"config": config}, "b": {"config": config}}}))
+    make_run("sweep/b", data={"name": "mnist", "root": "somewhere"})
+    runs = find(["sweep"])
+    assert [(run.status, run.get("data")) for run in runs] == [("waiting", None), ("finished", "mnist")]
+    assert "data" not in tabulate(runs).columns
+
+
 def test_names_of_jobs_lead_to_no_other_folder() -> None:
     make_sweep(**{"..": 0.1, "../other": 0.2, ".hidden": 0.3, "job": 0.4, "": 0.5, "a/b": 0.6, str(Path.cwd()): 0.7})
     make_run("other")

@@ -159,6 +159,19 @@ def test_errors_of_several_sizes_are_on_a_logarithmic_axis(
     for axes in compared(monkeypatch, curves).axes:
         assert axes.get_yscale() == scale
         assert axes.get_ylim()[0] >= 0
+    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert not any(line.get_clip_on() for line in points)  # one at the edge, of no error, is seen whole
+
+
+def test_no_error_is_above_a_hundred_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = [Curve(f"{at}", [[0.5]], final=[0.02, 0.6], at=at) for at in (1, 2)]  # 69 ± 41 %
+    assert compared(monkeypatch, curves).axes[1].get_ylim()[1] == 100
+
+
+@pytest.mark.parametrize(("epochs", "marker"), [(30, "o"), (31, "")])
+def test_a_short_curve_has_its_epochs_marked(monkeypatch: pytest.MonkeyPatch, epochs: int, marker: str) -> None:
+    (axes,) = compared(monkeypatch, [Curve("a", [[0.5] * epochs])], swept=None).axes
+    assert axes.lines[0].get_marker() == marker
 
 
 def test_words_stand_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +194,21 @@ def test_numbers_among_words_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_words_are_cut_at_their_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = [Curve(f"{n}", [[0.5]], final=[0.9], at=f"outputs/2026-01-31/12-00-00-{n}") for n in range(3)]
     assert ticks(compared(monkeypatch, curves).axes[1]) == [f"…s/2026-01-31/12-00-00-{n}" for n in range(3)]
+
+
+@pytest.mark.parametrize(("count", "rotation"), [(2, 0), (20, 90)])
+def test_many_words_stand_upright(monkeypatch: pytest.MonkeyPatch, count: int, rotation: int) -> None:
+    curves = [Curve(f"{n}", [[0.5]], final=[0.9], at=f"word {n}") for n in range(count)]
+    _, right = compared(monkeypatch, curves).axes
+    assert {label.get_rotation() for label in right.get_xticklabels()} == {rotation}
+
+
+def test_more_series_than_colours_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = [
+        Curve(f"{n} {word}", [[0.5]], final=[0.9], at=word, series=f"{n}") for n in range(11) for word in ("a", "b")
+    ]
+    left, _ = compared(monkeypatch, curves).axes
+    assert len({str(line.get_color()) for line in left.lines}) == 22
 
 
 def test_each_series_has_a_line_and_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,11 +125,16 @@ def _below(top: Path) -> Iterator[Run]:
 def _jobs(path: Path) -> dict[str, dict[str, Any]]:
     """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
     jobs = json.loads(_regular(path).read_bytes())["jobs"]
-    return {
+    found = {
         name: _flat(job["config"])
         for name, job in jobs.items()
         if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
     }
+    for settings in found.values():
+        if settings.get("data") == "auto":  # which data these are is known when the job has begun
+            for key in [key for key in settings if key.partition(".")[0] == "data"]:
+                del settings[key]
+    return found
 
 
 def read(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:

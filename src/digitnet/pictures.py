@@ -154,7 +154,6 @@ class Curve:
 Colour = str | tuple[float, ...]
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
 SHOWN_CURVES = 20  # lines of a legend that are as high as the picture
-SHOWN_VALUES = 12  # below the axis
 LOST = "diverged or failed"
 
 
@@ -216,7 +215,7 @@ def _colours(curves: Sequence[Curve], by_value: ScalarMappable | None) -> list[C
         series.setdefault(curve.series, []).append(number)
     if by_value is not None:
         return [tuple(by_value.to_rgba(np.array(curve.at))) if curve.at is not None else "0.6" for curve in curves]
-    if len(series) == 1 or len(series) > len(PALETTE) or len(series) == len(curves):
+    if len(series) == 1 or len(series) > len(PALETTE):
         few = len(curves) <= len(PALETTE)
         return [PALETTE[n] if few else tuple(cm.viridis(0.95 * n / len(curves))) for n in range(len(curves))]
     colours: list[Colour] = [""] * len(curves)
@@ -291,7 +290,7 @@ def _value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | str, 
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     along = np.log(numbers) if _suits_log(numbers) else np.asarray(numbers, dtype=float)
-    if len(numbers) <= SHOWN_VALUES and min(np.diff(along), default=1) > 0.07 * (along[-1] - along[0]):
+    if min(np.diff(along), default=1) > 0.07 * (along[-1] - along[0]):
         axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
     return {value: float(value) for value in numbers}
 

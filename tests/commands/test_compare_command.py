@@ -35,6 +35,7 @@ MISTAKES = [
     ("runs --where lr>high", "--where lr>high: 'high' is no number; words are compared with = and !="),
     ("runs --where lr=7", "--where lr=7: no run is left"),
     ("runs --where lr=0.1 --where lr=0.3", "--where lr=0.3: no run is left"),
+    ("runs --where test_acc=0.5", "--where test_acc=0.5: no run is left"),
     ("runs --where test_acc>=98", "--where test_acc>=98: no run is left; accuracies are fractions"),
     ("runs --plot lr.gif", "--plot lr.gif: ends in none of .png, .svg, .pdf"),
     ("runs --plot lr", "--plot lr: ends in none of .png, .svg, .pdf"),

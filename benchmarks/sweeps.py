@@ -1,15 +1,15 @@
 """One sweep on MNIST by each launcher: how long it takes and, killed once and resumed, what it finds.
 
-    python benchmarks/sweeps.py
+    python benchmarks/sweeps.py            # by each launcher, killed and resumed; into README.md and docs/
+    python benchmarks/sweeps.py --turns 2  # times alone: in a row, and two at a time
 
-Nine jobs of three epochs (learning rates × seeds). First in a row and two at a time, left alone, for the ratio of their
-times. Then by each launcher, killed with SIGKILL when its first job has finished, and resumed; their figures are held
-against each other. For Ray it starts a cluster of two nodes on this machine; Slurm must run already, or its row is left
-out. Table and picture, as `digitnet compare` makes them, go into README.md and docs/.
+Nine jobs of three epochs (learning rates × seeds), by each launcher killed with SIGKILL when the first job has
+finished, and resumed; their figures are held against each other. For Ray it starts a cluster of two nodes on this
+machine; Slurm must run already, or it is left out.
 """
 
+import argparse
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -76,26 +76,36 @@ def ray_cluster() -> Iterator[None]:
         subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
 
 
+def measure(turns: int) -> None:
+    """The ratio of the times, forth and back, so that what slows the machine down strikes both."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for turn in range(turns):
+            order = ["serial", "local"][:: 1 - 2 * (turn % 2)]
+            seconds = {name: run(command_of(name, Path(scratch) / f"{name}{turn}")) for name in order}
+            ratio = seconds["local"] / seconds["serial"]
+            print(
+                f"in a row {seconds['serial']:.0f} s, two at a time {seconds['local']:.0f} s: {ratio:.2f} x", flush=True
+            )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=0)
+    if turns := parser.parse_args().turns:
+        measure(turns)
+        return
     has_slurm = shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
     launchers = [name for name in LAUNCHERS if name != "slurm" or has_slurm]
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        ratios = []
-        for turn in range(2):  # there and back, so that what slows the machine down strikes both
-            order = ["serial", "local"] if turn == 0 else ["local", "serial"]
-            seconds = {name: run(command_of(name, home / f"{name}{turn}")) for name in order}
-            print(seconds)
-            ratios.append(seconds["local"] / seconds["serial"])
         for name in launchers:
             if name == "ray":
                 with ray_cluster():
                     killed_and_resumed(name, home / name)
             else:
                 killed_and_resumed(name, home / name)
-        alone = figures(home / "local0")
-        same = all(figures(home / name) == alone for name in launchers)
-        if len(alone) != 9 or not same:
+        found_by = {name: figures(home / name) for name in launchers}
+        if any(len(of) != 9 or of != found_by["local"] for of in found_by.values()):
             raise SystemExit("not the same figures")
         folder = home / "local"
         plot = CHECKOUT / "docs" / "sweep.png"
@@ -104,15 +114,13 @@ def main() -> None:
             [*DIGITNET, "compare", str(folder), *shown, "--plot", str(plot)], check=True, capture_output=True, text=True
         ).stdout
     names = ", ".join(LAUNCHERS[name] for name in launchers)
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     text = (
         f"```sh\ndigitnet -m {' '.join(SWEPT)} hydra/launcher=local hydra.sweep.dir=SWEEP_DIR\n"
         f"digitnet compare SWEEP_DIR --group-by optimizer.lr --plot sweep.png\n```\n\n"
         f"{table}\n![Validation error over the epochs, and test error against the learning rate](docs/sweep.png)\n\n"
         f"Mean ± standard deviation over three seeds, MNIST; {machine()}, one thread a job. Run by each launcher "
-        f"({names}), killed once with SIGKILL and resumed: the same figures, to the last digit, as of a sweep that was "
-        f"left alone. Two jobs at a time took {statistics.mean(ratios):.2f} ({spread}) x the time of nine in a row "
-        f"with two threads, n = {len(ratios)}. Remade by `python benchmarks/sweeps.py`.\n"
+        f"({names}), killed once with SIGKILL when its first job had finished, and resumed: all found the same "
+        "figures, to the last digit. Remade by `python benchmarks/sweeps.py`.\n"
     )
     print(text)
     write_section("benchmarks/sweeps.py", text)

@@ -2,13 +2,14 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import CHECKOUT, TINY, Command, write
-from digitnet import commands
+from digitnet import cli, commands
 from digitnet.compose import load
 from digitnet.compose.sweep import plan_sweep
 from digitnet.sources import Tree
@@ -25,16 +26,28 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 10
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run and a sweep."""
+    folder = tmp_path_factory.mktemp("made")
+    for arguments in (
+        [f"hydra.run.dir={folder}/RUN_DIR"],
+        ["-m", "optimizer.lr=0.1,1", f"hydra.sweep.dir={folder}/SWEEP_DIR"],
+    ):
+        assert cli.main([*TINY, *arguments]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
-def test_commands(line: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands(
+    line: list[str], command: Command, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where completion is installed
     monkeypatch.setenv("SHELL", "/bin/bash")
     arguments = line[1:]
-    if "RUN_DIR" in arguments or "outputs" in arguments:
-        assert command(*TINY, "hydra.run.dir=RUN_DIR").code == 0
-        Path("outputs").symlink_to("RUN_DIR")
-    if "SWEEP_DIR" in arguments:
-        assert command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=0.1,1", "hydra.sweep.dir=SWEEP_DIR").code == 0
+    for word, source in {"RUN_DIR": "RUN_DIR", "outputs": "RUN_DIR", "SWEEP_DIR": "SWEEP_DIR"}.items():
+        if word in arguments:
+            shutil.copytree(made / source, word)
     if arguments[:1] == ["resume"]:  # where there is no cluster
         arguments = [word.replace("launcher=ray", "launcher=local") for word in arguments]
     if arguments[:1] == ["tune"]:

@@ -235,8 +235,10 @@ def _draw_over_epochs(axes: Axes, curve: Curve, colour: Colour) -> None:
         mean = np.mean([_errors(run[:length]) for run in runs], axis=0)
         marker = "o" if length <= 30 else ""
         axes.plot(range(1, length + 1), mean, marker=marker, markersize=3, color=colour, label=next(labels))
-    for run in runs if len(runs) > 1 else []:
-        axes.plot(range(1, len(run) + 1), _errors(run), color=colour, linewidth=0.7, alpha=0.6)
+    if len(runs) > 1:  # as one line with gaps: a thousand lines take a second
+        epochs = [place for run in runs for place in (*range(1, len(run) + 1), math.nan)]
+        errors = _errors([accuracy for run in runs for accuracy in (*run, math.nan)])
+        axes.plot(epochs, errors, color=colour, linewidth=0.7, alpha=0.6)
     for run in filter(None, curve.unfinished):
         (drawn,) = axes.plot(range(1, len(run) + 1), _errors(run), "--x", color=colour, label=next(labels, None))
         drawn.set(linewidth=1, markevery=[-1])

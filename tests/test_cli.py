@@ -15,7 +15,7 @@ import torch
 
 import digitnet
 from conftest import TINY, Command, run_folder
-from digitnet import build, experiment
+from digitnet import build, experiment, run
 from digitnet.compose import load
 from digitnet.errors import ConfigError, DataError
 from digitnet.records import read_metrics
@@ -173,35 +173,14 @@ def test_a_network_of_ones_own(command: Command) -> None:
     assert summary_of(run_folder())["parameters"] == 785 * 16 + 17 * 10
 
 
-def test_sweep(command: Command) -> None:
-    done = command("-m", *TINY, "optimizer=adam", "optimizer.lr=0.001,0.01", "trainer.epochs=1", "trainer.threads=1")
-    assert (done.code, done.err) == (0, "")
-    jobs = sorted(Path("outputs/sweeps").glob("*/*/summary.json"))
-    assert [path.parent.name for path in jobs] == ["0", "1"]
-    assert len({path.parent.parent for path in jobs}) == 1
-    assert " optimizer.lr=0.001 " in summary_of(jobs[0].parent)["command"]
-
-
-def test_jobs_that_fail_do_not_stop_a_sweep(command: Command) -> None:
-    done = command("-m", *TINY, "trainer.epochs=1", "optimizer.lr=1e30,-1,0.1,-2", "hydra.sweep.dir=sweep")
-    assert done.code == 2
-    assert done.err.splitlines() == [
-        "error: epoch 1, step 2 of 45: the loss is nan;",
-        "lower optimizer.lr (it was 1e+30), or begin with little: schedule=onecycle",
-        "error: optimizer.lr=-1: should be greater than 0",
-        "error: optimizer.lr=-2: should be greater than 0",
-    ]
-    statuses = {path.parent.name: summary_of(path.parent)["status"] for path in Path("sweep").glob("*/summary.json")}
-    assert statuses == {"0": "diverged", "2": "finished"}
-
-
-def test_threads_are_a_jobs_own(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_a_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one in the same process has those that there were."""
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    threads = [torch.get_num_threads(), 1 + torch.get_num_threads() % 2]  # the second is another one
-    options = ["trainer.epochs=1", f"trainer.threads=null,{threads[1]},null", "hydra.sweep.dir=sweep"]
-    assert command("-m", *TINY, *options).code == 0
-    found = [summary_of(Path(f"sweep/{job}"))["device"]["threads"] for job in range(3)]
-    assert found == [threads[0], threads[1], threads[0]]
+    before = torch.get_num_threads()
+    other = 1 + before % 2
+    for name, asked, had in (("first", other, other), ("second", "null", before)):
+        run(*TINY, "trainer.epochs=1", f"trainer.threads={asked}", run_dir=name)
+        assert summary_of(Path(name))["device"]["threads"] == had
 
 
 def test_divergence_keeps_what_was_finished(command: Command) -> None:

@@ -173,9 +173,6 @@ def test_killed_and_interrupted_and_gone_on_with_in_other_numbers_of_processes(c
     why = "another process of this run has ended (rank 0 noticed)"
     check_ended(done, run_dir, "failed", f"{why}; checkpoints/last.pt is of step {summary.steps}")
 
-    taken = "error: run: holds a run already, and runs never share a folder; choose another\n"
-    assert said(together(2, *options, "hydra.run.dir=run")) == taken
-
     with torchrun(3, "resume", "run", "trainer.threads=null") as process:
         wait_for(lambda: read_summary(run_dir / "summary.json").steps > summary.steps)
         process.send_signal(signal.SIGINT)  # to torchrun: Ctrl-C reaches no other, each has a session of its own
@@ -200,7 +197,7 @@ def check_ended(done: Outcome, run_dir: Path, status: str, how: str) -> None:
 
 
 def test_the_one_that_writes_is_killed() -> None:
-    with torchrun(2, *LONG, first="") as process:
+    with torchrun(2, *LONG, first="ranks.FIRST_WORD = 0.5") as process:
         wait_for(an_epoch_is_done)
         send(0, signal.SIGKILL)
         done = outcome(process)
@@ -220,23 +217,24 @@ from torch import nn
 class Hungry(nn.Module):
     def __init__(self):
         super().__init__()
-        self.used, self.unused = nn.Linear(784, 10), nn.Linear(3, 3)
+        self.used, self.seldom = nn.Linear(784, 10), nn.Linear(784, 10)
         self.steps = 0
     def forward(self, images):
         self.steps += self.training
         if self.steps == 60 and os.environ.get("RANK") == "1":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.used(images.flatten(1))
+        layers = [self.used, self.seldom] if self.steps == 1 else [self.used]
+        return sum(layer(images.flatten(1)) for layer in layers)
 """
 
 
 def test_a_network_of_ones_own_and_what_goes_wrong_in_one_process_alone(command: Command) -> None:
-    """Weights that no step uses are as good as with one process. Where memory does not suffice, it is not tried out
-    what would fit: a step takes all processes.
+    """Weights that not every step uses are as good as with one process. Where memory does not suffice, what would fit
+    is not tried out: a step takes all processes.
     """
     write(Path("mine.py"), NETWORK)
     options = [*TINY, "trainer.threads=1", "model=custom", "model.target=mine:Hungry", "optimizer.lr=0.1"]
-    done = together(2, *options, "trainer.epochs=2", "hydra.run.dir=run")
+    done = together(2, *options, "trainer.epochs=2", "hydra.run.dir=run", first="ranks.FIRST_WORD = 0.5")
     assert said(done) == "error: trainer.batch_size=32: a step needs more memory than cpu has; lower it\n"
     summary = read_summary(Path("run/summary.json"))
     assert (summary.status, summary.steps) == ("failed", 45)
@@ -284,20 +282,26 @@ DIVERGED = (
 )
 
 
+TAKEN = "taken: holds a run already, and runs never share a folder; choose another"
+
+
 @pytest.mark.parametrize(
-    ("overrides", "message", "code", "status"),
+    ("override", "message", "codes"),
     [
-        (["trainer.epocs=3"], "no key 'trainer.epocs' … did you mean 'trainer.epochs'?", 2, None),
-        (["optimizer.lr=1e30"], DIVERGED, 1, "diverged"),
+        ("trainer.epocs=3", "no key 'trainer.epocs' … did you mean 'trainer.epochs'?", [2]),
+        ("hydra.run.dir=taken", TAKEN, [2, 130]),  # the other, which waits, is interrupted
+        ("optimizer.lr=1e30", DIVERGED, [1]),
     ],
+    ids=["configuration", "folder", "divergence"],
 )
-def test_what_goes_wrong_in_all_processes_is_said_once(
-    overrides: list[str], message: str, code: int, status: str | None
-) -> None:
-    done = together(2, *TINY, *overrides, first="time.sleep(1.5 * (os.environ['RANK'] == '0'))")  # the other is first
+def test_what_goes_wrong_is_said_once(override: str, message: str, codes: list[int]) -> None:
+    write(Path("taken/summary.json"), "{}")
+    done = together(2, *TINY, override, first="time.sleep(1.0 * (os.environ['RANK'] == '0'))")  # the other is first
     assert said(done) == f"error: {message}\n"
-    assert f"exitcode  : {code} (" in done.err  # torchrun's word for it
-    assert [read_summary(path).status for path in Path("outputs").rglob("summary.json")] == ([status] if status else [])
+    for code in codes:
+        assert f"exitcode  : {code} (" in done.err  # torchrun's word for it
+    found = [read_summary(path).status for path in Path("outputs").rglob("summary.json")]
+    assert found == (["diverged"] if message == DIVERGED else [])
 
 
 # Without torchrun.
@@ -307,6 +311,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> None:
     for key, value in {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}.items():
         monkeypatch.setenv(key, str(value))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does, and leaves it
     monkeypatch.setattr(Ranks, "speaks", lambda self: True)
 
 
@@ -354,12 +359,40 @@ def test_batch_normalization_on_a_cpu() -> None:
     )
 
 
+def test_a_process_that_ends_while_a_run_is_gone_on_with(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=run").code == 0
+
+    def closed(*_: object) -> None:
+        raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:41532")
+
+    pretend(monkeypatch, 0)
+    monkeypatch.setattr(Ranks, "joined", lambda self, device, stop, give_up: contextlib.nullcontext())
+    monkeypatch.setattr(Ranks, "wrap", lambda self, model, device, unused: model)
+    monkeypatch.setattr(Ranks, "agree", closed)
+    done = command("resume", "run", "trainer.epochs=2")
+    error = (
+        "another process of this run has ended (rank 0 noticed); checkpoints/last.pt is of step 45;\n"
+        "to go on: digitnet resume run"
+    )
+    assert (done.code, done.err) == (1, f"error: {error}\n")
+    assert read_summary(Path("run/summary.json")).error == error
+
+
+def test_a_signal_does_not_cut_a_message_off(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which another process may have said meanwhile, and have ended."""
+    monkeypatch.setattr(Ranks, "speaks", lambda self: os.kill(os.getpid(), signal.SIGTERM) is None)
+    found = []
+    with contextlib.suppress(KeyboardInterrupt):
+        found.append(command("trainer.epocs=3"))
+    assert found == [Outcome(2, "", "error: no key 'trainer.epocs' … did you mean 'trainer.epochs'?\n")]
+
+
 class JoinedError(Exception):
     """As far as a test without such devices comes."""
 
 
 def joined(group: Ranks, device: str, error: Exception | None = None) -> None:
-    with group.joined(torch.device(device), Stop(), str):
+    with group.joined(torch.device(device), Stop(), print):
         raise error or JoinedError
 
 
@@ -456,6 +489,7 @@ def test_rank_0_has_the_first_word_and_another_one_if_it_keeps_silent(monkeypatc
     answers: list[bool] = []
     other = threading.Thread(target=lambda: answers.append(Ranks(1, 2).speaks()))
     other.start()
+    time.sleep(0.1)  # it comes first, and waits
     assert Ranks(0, 2).speaks()
     other.join()
     assert answers == [False]
@@ -496,9 +530,13 @@ def test_the_last_resort_is_for_who_stays() -> None:
 def test_a_run_that_has_failed_is_not_interrupted_besides() -> None:
     """By torchrun's SIGTERM, for instance, with which it ends all when one has ended."""
     with listening() as outer:
-        with contextlib.suppress(RankError), listening() as inner, inner.heeded(), inner.deferred():
+        try:
+            with listening() as inner, inner.heeded(), inner.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                inner.end()
+                raise RankError
+        except (RankError, KeyboardInterrupt) as error:
+            ended = type(error)
+        with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-            inner.end()
-            raise RankError
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert outer.wanted is None
+    assert (ended, outer.wanted) == (RankError, None)

@@ -6,14 +6,15 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
 from digitnet import build, checkpoint, notices, ranks, schema
-from digitnet.display import Display, shown
-from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, one_line
+from digitnet.display import Display, show_error, shown
+from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, RankError, one_line
 from digitnet.evaluate import Evaluation, predict
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import myself
@@ -63,8 +64,8 @@ def run(
         process=myself(),
     )
     logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
-    device = _device(config)
-    with listening() as stop, _own_threads(), logbook.open(stop), group.joined(device, stop, logbook.write_failure):
+    device, give_up = _device(config), partial(_give_up, logbook, group)
+    with listening() as stop, _own_threads(), logbook.open(stop), group.joined(device, stop, give_up):
         logbook.run_dir = Path(group.first(str(run_dir)))
         setup = set_up(config, download, group)
         _begin(setup)
@@ -88,8 +89,9 @@ def resume(
     damaged or of another run; until training goes on, nothing in the folder is changed but who works there.
     """
     group = ranks.here()
-    logbook, device = Logbook(run_dir, summary, config, check, writes=group.rank == 0), _device(config)
-    with listening() as stop, _own_threads(), group.joined(device, stop, logbook.write_failure):
+    logbook = Logbook(run_dir, summary, config, check, writes=group.rank == 0)
+    device, give_up = _device(config), partial(_give_up, logbook, group)
+    with listening() as stop, _own_threads(), group.joined(device, stop, give_up):
         summary.process = myself()
         logbook.write_summary()
         setup = set_up(config, download, group)
@@ -146,6 +148,15 @@ def _own_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _give_up(logbook: Logbook, group: ranks.Ranks) -> None:
+    """End a process that waits in compiled code, where no signal reaches it, for one that is gone."""
+    error = RankError(f"another process of this run does not answer (rank {group.rank} waited for it)")
+    message = logbook.write_failure(error)
+    if group.speaks():
+        show_error(message)
+    os._exit(error.exit_code)
 
 
 def _begin(setup: Setup) -> None:

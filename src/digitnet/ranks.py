@@ -46,15 +46,14 @@ class Ranks:
         return torch.cat([self.part(batch) for batch in images.split(batch_size)])
 
     def agree(self, row: "Tensor", *wishes: bool) -> tuple["Tensor", list[bool]]:
-        """Sum `row` (4,) over the ranks, but for its last number, which all have alike; which wishes any rank has."""
+        """Sum `row` over the ranks; which of the wishes any of them has."""
         if self.size == 1:
             return row, list(wishes)
         import torch
 
         both = torch.cat([row, row.new_tensor(wishes)])
         torch.distributed.all_reduce(both)
-        both[3] /= self.size
-        return both[:4], both[4:].bool().tolist()
+        return both[: len(row)], both[len(row) :].bool().tolist()
 
     def first(self, value: Any) -> Any:
         """What rank 0 has there."""
@@ -79,12 +78,11 @@ class Ranks:
         return DistributedDataParallel(model, devices, find_unused_parameters=unused)
 
     @contextlib.contextmanager
-    def joined(self, device: "torch.device", stop: Stop, write_down: Callable[[Exception], str]) -> Iterator[None]:
+    def joined(self, device: "torch.device", stop: Stop, give_up: Callable[[], None]) -> Iterator[None]:
         """Be one of the process group in this block; alone, there is none.
 
-        A rank that waits in compiled code for one that is gone ends some time after `stop` was to have stopped it;
-        `write_down` returns the message. Raises ConfigError where the machine has too few devices, RankError where
-        another rank is gone.
+        `give_up` is called, in a thread, when the block still goes on some time after a signal: it may wait for a rank
+        that is gone. Raises ConfigError where the machine has too few devices, RankError where another rank is gone.
         """
         if self.size == 1:
             yield
@@ -102,7 +100,7 @@ class Ranks:
             torch.cuda.set_device(self.local)
         elif device.type == "mps":
             raise ConfigError("device=mps: there is one in a machine; leave torchrun out, or set device=cpu")
-        with stop.last_resort(LAST_RESORT, lambda: self._give_up(write_down)), self.noticing():
+        with stop.last_resort(LAST_RESORT, give_up), self.noticing():
             store = _meeting_place(PATIENCE)
             store.add("here", 1)
             while store.add("here", 0) < self.size:
@@ -120,14 +118,6 @@ class Ranks:
                 warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
                 yield
             torch.distributed.destroy_process_group()  # where all went well: else it would wait for those that are gone
-
-    def _give_up(self, write_down: Callable[[Exception], str]) -> None:
-        from digitnet.display import show_error
-
-        message = write_down(RankError(f"another process of this run does not answer (rank {self.rank} waited for it)"))
-        if self.speaks():
-            show_error(message)
-        os._exit(RankError.exit_code)
 
     def speaks(self) -> bool:
         """Whether this rank is to say why the run failed, of which all may know: rank 0, or one of those that are left

@@ -60,8 +60,8 @@ class Diverging(Linear):
 
 class Slow(Linear):
     def forward(self, images):
-        if self.training:
-            time.sleep(0.01)
+        if self.training and Path("slow").exists():
+            time.sleep(0.03)
         return super().forward(images)
 
 class Late(Linear):  # only in the first job it learns anything
@@ -207,6 +207,8 @@ def test_stopped_and_killed_and_resumed_it_is_the_search_that_was_left_alone(com
     words = tune("Slow", "trainer.epochs=3", "--trials", "3")
 
     def press_ctrl_c() -> None:
+        wait_for(lambda: epochs_of(0) == 3)
+        Path("slow").touch()
         wait_for(lambda: epochs_of(1) == 1)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -228,6 +230,7 @@ def test_stopped_and_killed_and_resumed_it_is_the_search_that_was_left_alone(com
         wait_for(lambda: epochs_of(2) == 1 or process.poll() is not None)
         process.kill()
     assert process.returncode == -signal.SIGKILL
+    Path("slow").unlink()
     finished = command("resume", "sweep", "--trust")
     assert (finished.code, finished.err) == (0, "")
     assert states() == ["COMPLETE"] * 3
@@ -441,6 +444,7 @@ class Still:
 
     def __init__(self) -> None:
         self.pruned: set[str] = set()
+        self.failures: dict[str, str] = {}
         self.said: dict[str, RunSummary] = {}
         self.stopped: list[str] = []
         self.lines: list[str] = []
@@ -508,7 +512,7 @@ def said(name: str, accuracies: list[float], status: str, loss: float = 1.0) -> 
 
 def test_only_a_job_at_work_that_has_more_to_do_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "STARTUP_TRIALS", 1)
-    still, trials, _ = still_search(at_once=1, trials=2)
+    still, trials, _ = still_search(at_once=1, trials=3)
     (good,) = trials.more([])
     still.said[good] = said(good, [0.9, 0.9, 0.9, 0.9], "finished")
     (bad,) = trials.more([])
@@ -519,6 +523,19 @@ def test_only_a_job_at_work_that_has_more_to_do_is_pruned(monkeypatch: pytest.Mo
         still.said[bad] = said(bad, [0.1, 0.1, 0.1, 0.1], "running")
         trials.more([bad])
         assert still.stopped == []  # it is about to finish
+    still.said[bad] = said(bad, [0.1, 0.1, 0.1, 0.1], "finished")
+    (worse,) = trials.more([])
+    with locked(Path(worse)):
+        still.said[worse] = said(worse, [0.1, 0.1, 0.1], "running")
+        trials.more([worse])
+    assert still.stopped == [worse]
+    still.said[worse] = said(worse, [0.1, 0.1, 0.1], "interrupted")
+    still.failures[worse] = "Slurm job 1 is CANCELLED"
+    trials.more([])
+    assert still.failures == {}
+    assert read_summary(Path(worse, "summary.json")).error == (
+        "pruned after epoch 3: behind the median of the trials before"
+    )
 
 
 def test_epochs_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:

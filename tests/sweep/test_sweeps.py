@@ -203,7 +203,7 @@ def test_a_folder_of_another_sweep_is_not_taken(command: Command) -> None:
     done = command(*QUICK, "seed=0,1")
     assert (done.code, done.err) == (
         2,
-        f"error: {SWEEP.absolute()}: holds a run already, and runs never share a folder; choose another\n",
+        "error: sweep: holds a run already, and runs never share a folder; choose another\n",
     )
     assert (SWEEP / "sweep.json").read_text() == "{}"
 

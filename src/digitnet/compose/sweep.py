@@ -24,6 +24,7 @@ from digitnet import checks
 from digitnet.compose import _check, _command, _compose, _folder, _no_folder, _write_down
 from digitnet.compose.explain import explain
 from digitnet.compose.loading import loading
+from digitnet.display import shown
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault
 from digitnet.lock import locked
 from digitnet.sources import Tree
@@ -98,7 +99,7 @@ class SweepPlan:
             raise _no_folder(error, "sweep") from error
         with locked(folder):
             if (folder / NAME).exists() or any(folder.glob("**/summary.json")):
-                raise ConfigError(f"{folder}: {TAKEN}")
+                raise ConfigError(f"{shown(folder)}: {TAKEN}")
             try:
                 yield
             finally:

@@ -135,6 +135,7 @@ class Trials:
         elif name in self._drive.pruned and summary is not None:
             summary.error = f"pruned after epoch {summary.epochs}: behind the median of the trials before"
             write_summary(self._sweep.folder / name / "summary.json", summary)
+            self._drive.failures.pop(name, None)  # that Slurm cancelled it, is no failure
             self._tell(trial, None, "PRUNED")
 
     def _tell(self, trial: Any, value: float | None, state: str | None) -> None:

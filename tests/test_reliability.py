@@ -348,7 +348,7 @@ def test_where_runs_are(command: Command) -> None:
         ("runs", "no summary.json there; give one of the runs in it, runs/1 for instance"),
         ("runs/1/checkpoints", "no summary.json there; give runs/1"),
         ("runs/2", "no summary.json there; it did not get as far as training; start it again"),
-        ("runs/2/.hydra", "no summary.json there; give the folder of a run"),
+        ("runs/2/.hydra", "no summary.json there; give the folder of a run or of a sweep"),
         ("runs/3", "not a folder; give that of a run"),
         ("seed=1", "no such folder; RUN_DIR comes first: digitnet resume RUN_DIR seed=1"),
     ):

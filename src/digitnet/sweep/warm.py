@@ -9,6 +9,7 @@ VARIABLE = "DIGITNET_SWEEP"  # in the environment: the sweep's folder
 
 def _warm(folder: Path) -> None:
     import torch
+    import torch._dynamo  # torch.optim imports it on first use, which would take two seconds of each job
 
     from digitnet import build, experiment
     from digitnet.schema import Config

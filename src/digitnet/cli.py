@@ -1,7 +1,6 @@
 """The command line, and the one place where errors become messages and exit codes."""
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -86,12 +85,11 @@ def _train(options: argparse.Namespace) -> None:
     if flags:
         show(options.overrides, tree, flags)
         return
-    group = here()
     if options.multirun or any(override.lstrip("+").startswith("sweep=") for override in options.overrides):
         _sweep(options.overrides, tree)
         return
     ready = plan(options.overrides, tree)
-    with ready.claimed() if group.rank == 0 else contextlib.nullcontext(lambda: None) as check:
+    with ready.claimed() as check:
         from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
 
         run(ready.config, ready.run_dir, check, ready.command)

@@ -52,7 +52,7 @@ def test_jobs_are_named_by_what_differs_and_compared_best_first(shell: Command, 
     assert {line.partition(":")[0] for line in lines[:4]} == set(jobs)  # as they end
     heading, *rows = lines[6:]
     assert lines[5] == "sweep:"
-    assert re.split("  +", heading) == [
+    assert re.split("  +", heading.strip()) == [
         "lr",
         "seed",
         "epochs",

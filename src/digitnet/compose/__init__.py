@@ -28,6 +28,7 @@ from digitnet.compose.loading import loading, searching
 from digitnet.compose.places import located
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault, reason
 from digitnet.lock import locked
+from digitnet.ranks import here
 from digitnet.schema import GROUPS, PRESETS, SECTIONS, Config, is_changeable
 from digitnet.sources import CONF_PACKAGE, ROOT, Tree
 
@@ -48,8 +49,12 @@ class Plan:
     def claimed(self) -> Iterator[Callable[[], None]]:
         """Have the run's folder for this block, with `.hydra/` in it as Hydra writes it; yields as `lock.locked` does.
 
-        Raises a DigitnetError if another run has it, or it cannot be written.
+        Of torchrun's processes the first has it for all. Raises a DigitnetError if another run has it, or it cannot be
+        written.
         """
+        if here().rank > 0:
+            yield lambda: None
+            return
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:

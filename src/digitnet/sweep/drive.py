@@ -90,7 +90,8 @@ class Drive:
     def _end(self, name: str, why: str | None) -> None:
         summary = self.summary(name)
         status = summary.status if summary is not None else "failed"
-        if why is not None and status not in ("finished", "diverged", "interrupted" if self.stop.wanted else ""):
+        meant = self.stop.wanted is not None or name in self.pruned
+        if why is not None and status not in ("finished", "diverged", "interrupted" if meant else ""):
             self.failures[name] = why
             if summary is not None and status == "running":  # its process could not write it down any more
                 _bury(self.sweep.folder / name, summary, why)
@@ -101,6 +102,8 @@ class Drive:
         if status == "finished" and summary is not None and summary.final is not None:
             self._seconds.append(summary.seconds)
             self.view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
+        elif status == "pruned" and summary is not None:
+            self.view.line(f"{name}: pruned after epoch {summary.epochs}")
         else:
             error = self.failures.get(name) or (summary.error if summary else None) or ""
             word = "" if error.startswith(status) else f"{status}: "  # interrupted; checkpoints/last.pt is …

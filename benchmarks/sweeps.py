@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from digitnet import compare
 from digitnet.records import read_metrics
+from digitnet.runs import Run, find
 from readme import CHECKOUT, machine, write_section
 
 SWEPT = ["optimizer.lr=0.1,0.3,1", "seed=0,1,2", "trainer.epochs=3", "logger=metrics"]
@@ -53,8 +53,8 @@ def killed_and_resumed(launcher: str, folder: Path) -> None:
     print(f"{run([*DIGITNET, 'resume', str(folder)]):.0f} s")
 
 
-def found(folder: Path) -> list[compare.Run]:
-    return compare.find([folder]) if (folder / "sweep.json").exists() else []
+def found(folder: Path) -> list[Run]:
+    return find([folder]) if (folder / "sweep.json").exists() else []
 
 
 def figures(folder: Path) -> dict[str, list[tuple[float, ...]]]:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from conftest import write
-from digitnet import compare, pictures
-from digitnet.compare import Run, Table, find, tabulate, where
+from digitnet import compare, pictures, runs
+from digitnet.compare import Table, tabulate, where
 from digitnet.lock import locked
 from digitnet.pictures import Curve
 from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
+from digitnet.runs import Run, find
 
 ACCURACIES = (0.5, 0.9)
 
@@ -271,7 +272,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(monkeypatch: pytes
         return False
 
     make_run("run", status="running")
-    monkeypatch.setattr(compare, "is_locked", ends)
+    monkeypatch.setattr(runs, "is_locked", ends)
     assert [run.status for run in find(["run"])] == ["finished"]
 
 

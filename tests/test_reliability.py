@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import TINY, Command, run_folder, write
+from conftest import TINY, Command, run_folder, unprivileged, write
 from digitnet import checkpoint, resume, run
 from digitnet.checkpoint import TrainState
 from digitnet.errors import ConfigError
@@ -176,20 +176,6 @@ def test_a_read_only_folder(command: Command, small_disk: Path) -> None:
     assert done.code == 1
     assert done.err.startswith("error: cannot make the run's folder (")
     assert "Read-only file system); set hydra.run.dir=FOLDER to another" in done.err
-
-
-def unprivileged(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """digitnet in a process that permissions hold for, even root's."""
-    code = (
-        "import ctypes, os, sys\n"
-        "if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, 1, 0, 0, 0):  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE\n"
-        "    sys.exit(77)\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'digitnet', *sys.argv[1:]])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
-    if done.returncode == 77:
-        pytest.skip("this root may not drop its privileges")
-    return done
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are dropped as Linux has it")

@@ -8,11 +8,10 @@ import yaml
 from pydantic import ValidationError
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
-from digitnet.schema import GROUPS, Config, Group, Launcher, conflicts, group_keys
+from digitnet.schema import GROUPS, LAUNCHER, Config, Group, Launcher, conflicts, group_keys
 from digitnet.sources import Tree
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's default
-LAUNCHERS = ("local", "ray", "serial", "slurm")
 
 
 def check(content: dict[Any, Any]) -> Config:
@@ -50,10 +49,13 @@ class _WithHydra(Group):
 
 def check_launcher(node: Any) -> Launcher:
     """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
+    packaged = Tree.packaged()
     if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # of a root that chooses none
-        node = yaml.safe_load((Tree.packaged().directories[0] / "hydra/launcher/serial.yaml").read_text())
+        node = yaml.safe_load(packaged.read(f"{LAUNCHER}/serial").text)
     if not isinstance(node, dict) or "_target_" in node:
-        message = f"hydra/launcher: digitnet brings its own, {', '.join(LAUNCHERS)}; choose one of them"
+        message = (
+            f"hydra/launcher: digitnet brings its own, {', '.join(packaged.options(LAUNCHER))}; choose one of them"
+        )
         raise ConfigError(Fault(message, "hydra.launcher._target_"))
     content = {"hydra": {"launcher": node}}
     try:

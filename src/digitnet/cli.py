@@ -73,7 +73,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
 def _train(options: argparse.Namespace) -> None:
     """One run, or a sweep, or what is shown instead."""
     from digitnet.compose import plan, show
-    from digitnet.sources import Tree
+    from digitnet.sources import Tree, asks_for_sweep
 
     tree = Tree.at(options.config_dir, options.config_name)
     flags = ["--resolve"] if options.resolve else []
@@ -85,7 +85,7 @@ def _train(options: argparse.Namespace) -> None:
     if flags:
         show(options.overrides, tree, flags)
         return
-    if options.multirun or any(override.lstrip("+").startswith("sweep=") for override in options.overrides):
+    if options.multirun or asks_for_sweep(options.overrides):
         _sweep(options.overrides, tree)
         return
     ready = plan(options.overrides, tree)

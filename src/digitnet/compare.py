@@ -1,4 +1,4 @@
-"""Runs and sweeps side by side: what is in folders, and which settings differ. Plain Python, without torch."""
+"""Runs and sweeps side by side: which settings differ, tables and a picture. Plain Python, without torch."""
 
 import csv
 import io
@@ -8,202 +8,23 @@ import operator
 import os
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from digitnet.display import duration, printable, show_table, shown
 from digitnet.errors import ConfigError, did_you_mean
-from digitnet.lock import is_locked
-from digitnet.records import RunSummary, read_metrics, read_summary
+from digitnet.records import read_metrics
+from digitnet.runs import METRICS, Run, is_number, regular
 from digitnet.schema import is_changeable
 
-# What a run gave, by the names that --sort and --where know; accuracies are fractions.
-METRICS = (
-    "status",
-    "epochs",
-    "val_acc",
-    "val_loss",
-    "best_val_acc",
-    "test_acc",
-    "test_errors",
-    "seconds",
-    "parameters",
-)
 AVERAGED = ("val_acc", "best_val_acc", "test_acc", "test_errors", "seconds")
 SHOWN_EVEN_IF_CHANGEABLE = ("trainer.epochs", "device")
-RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
-SWEEP_FILE = "sweep.json"
 CONDITION = re.compile(r"\s*([\w.]+)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
 ORDERS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's folder, a job of a sweep that waits, or what is left of a run.
-
-    `status` is that of summary.json, or waiting, killed (it says running, and nobody is at work there), broken.
-    `settings` are dotted keys, `optimizer` for `optimizer.name`; `metrics` are those of METRICS that there are.
-    """
-
-    folder: Path
-    status: str
-    error: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-
-    def __contains__(self, key: str) -> bool:
-        return key == "status" or key in self.metrics or key in self.settings
-
-    def get(self, key: str) -> Any:
-        """A metric or a setting; None where it has none such."""
-        return self.status if key == "status" else self.metrics.get(key, self.settings.get(key))
-
-
-def find(paths: Sequence[str | Path], failures: Mapping[Path, str] | None = None) -> list[Run]:
-    """All runs in and below `paths`, each once, in the order of their folders; files among them are passed over.
-
-    `failures` says why some have nothing better to say for themselves. Raises ConfigError where there are none.
-    """
-    said = failures or {}
-    found: dict[Path, Run] = {}  # by where they really are
-    nothing: list[Run] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise ConfigError(f"{path}: no such folder; give those of runs or sweeps, outputs/ for instance")
-        top, real = path.absolute(), path.resolve()
-        runs = [*_below(top)] if path.is_dir() else []
-        for run in runs:
-            if run.folder in said:
-                run = Run(run.folder, "failed", said[run.folder], run.settings, run.metrics)
-            found.setdefault(real / run.folder.relative_to(top), run)
-        if path.is_dir() and not runs:
-            nothing.append(Run(top, "broken", "no run in it"))
-    if not found:
-        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        raise ConfigError(f"{paths[0]}{others}: no run there; give the folder of runs or sweeps, outputs/ for instance")
-    return [*found.values(), *nothing]
-
-
-def _below(top: Path) -> Iterator[Run]:
-    """The runs in a folder, which may be one."""
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            yield Run(folder, "broken", str(error.strerror))
-            continue
-        names = {entry.name for entry in entries}
-        jobs: dict[str, dict[str, Any]] = {}
-        if SWEEP_FILE in names:
-            try:
-                jobs = _jobs(folder / SWEEP_FILE)
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                yield Run(folder, "broken", f"{SWEEP_FILE}: not a sweep's; which jobs wait is not known")
-        elif names & RUN_FILES:
-            yield read(folder)
-        for name, planned in jobs.items():
-            yield read(folder / name, planned)
-        folders += [
-            folder / entry.name
-            for entry in reversed(entries)
-            if not entry.name.startswith(".")
-            and entry.name != "checkpoints"
-            and entry.name not in jobs
-            and entry.is_dir(follow_symlinks=False)
-        ]
-
-
-def _jobs(path: Path) -> dict[str, dict[str, Any]]:
-    """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
-    jobs = json.loads(_regular(path).read_bytes())["jobs"]
-    found = {
-        name: _flat(job["config"])
-        for name, job in jobs.items()
-        if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
-    }
-    for settings in found.values():
-        if settings.get("data") == "auto":  # which data these are is known when the job has begun
-            for key in [key for key in settings if key.partition(".")[0] == "data"]:
-                del settings[key]
-    return found
-
-
-def read(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
-    """What a run's folder says; a broken one says why. A job whose settings are `planned` may not have begun."""
-    path = folder / "summary.json"
-    try:
-        summary = read_summary(_regular(path))
-        killed = False
-        if summary.status == "running" and not is_locked(folder):
-            summary = read_summary(path)  # once more: it may have ended in between
-            killed = summary.status == "running"
-        settings = _flat(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
-        metrics = _metrics(summary)
-    except FileNotFoundError:
-        if planned is not None:
-            return Run(folder, "waiting", settings=planned)
-        return Run(folder, "broken", "no summary.json: it did not get as far as training, or was cleared")
-    except Exception as error:  # whatever a damaged or foreign file leads to
-        what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
-        return Run(folder, "broken", f"{path.name}: {what[:200]}")
-    if killed:
-        process = summary.process
-        who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
-        return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
-    return Run(folder, summary.status, summary.error or "", settings, metrics)
-
-
-def _regular(path: Path) -> Path:
-    """`path`, unless it is something that whoever reads it may wait for for ever. Raises OSError."""
-    if path.exists() and not path.is_file():
-        raise OSError(0, "not a file", str(path))
-    return path
-
-
-def _metrics(summary: RunSummary) -> dict[str, Any]:
-    final, best, test = summary.final or {}, summary.best or {}, summary.test or {}
-    found = {
-        "epochs": summary.epochs,
-        "val_acc": final.get("val_acc"),
-        "val_loss": final.get("val_loss"),
-        "best_val_acc": best.get("val_acc"),
-        "test_acc": test.get("accuracy"),
-        "test_errors": test.get("errors"),
-        "seconds": summary.seconds,
-        "parameters": summary.parameters,
-    }
-    for key, value in found.items():
-        if value is not None and not _is_number(value):
-            raise ValueError(f"{key}={value!r} is no number")
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _composed(folder: Path) -> dict[str, Any]:
-    """The configuration of runs of versions before it stood in summary.json."""
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return dict(yaml.load(_regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
-        return {}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}".removesuffix(".name")] = value
-    return flat
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -266,8 +87,8 @@ def _number(word: str) -> float | None:
 def _holds(run: Run, key: str, sign: str, wanted: str, number: float | None) -> bool:
     value = run.get(key)
     if sign in ORDERS:
-        return number is not None and _is_number(value) and ORDERS[sign](value, number)
-    if number is not None and _is_number(value):
+        return number is not None and is_number(value) and ORDERS[sign](value, number)
+    if number is not None and is_number(value):
         same = value == number
     else:
         same = key in run and in_words(value).replace(" ", "") == wanted.replace(" ", "")
@@ -344,10 +165,6 @@ def _order(
     if sort is None:  # what is not finished, whatever it had reached, after what is
         there.sort(key=lambda number: all(run.status != "finished" for run in parts[number]))
     return there + [number for number, value in enumerate(values) if value is None]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _mean(part: Sequence[Run]) -> dict[str, Any]:
@@ -442,10 +259,14 @@ def failures(table: Table) -> list[str]:
     above, lines = common_folder(table), []
     for run in (run for part in table.runs for run in part):
         if run.status not in ("finished", "running", "waiting"):
-            why = run.error.partition("\n")[0].rstrip(";")
-            how = why if why.startswith(run.status) else f"{run.status}: {why}" if why else run.status
-            lines.append(_one_line(f"{_from(above, run.folder)}: {how}"))
+            lines.append(_one_line(f"{_from(above, run.folder)}: {how_ended(run.status, run.error)}"))
     return lines
+
+
+def how_ended(status: str, error: str) -> str:
+    """`failed: the error's first line`; what says `interrupted; …` has the status in it."""
+    why = error.partition("\n")[0].rstrip(";")
+    return why if why.startswith(status) else f"{status}: {why}" if why else status
 
 
 def _one_line(text: str) -> str:
@@ -502,7 +323,7 @@ def plot(runs: Sequence[Run], group_by: Sequence[str], path: Path) -> None:
             unfinished=[_accuracies(run.folder) for run in part if run.status != "finished"],
             final=[run.metrics[measure] for run in ended if measure in run.metrics],
             lost=sum(run.status in ("diverged", "failed") for run in part),
-            at=value if _is_number(value) else in_words(value) if swept is not None and swept in first else None,
+            at=value if is_number(value) else in_words(value) if swept is not None and swept in first else None,
             series=_words(first, others),
         )
         curves.append(curve)
@@ -524,7 +345,7 @@ def _independent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
 
 def _place(value: Any) -> tuple[float, list[str | int]]:
     """To sort by: numbers, then words, and in these 9 before 10."""
-    if _is_number(value):
+    if is_number(value):
         return value, []
     return math.inf, [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", in_words(value))]
 
@@ -540,7 +361,7 @@ def _swept(runs: Sequence[Run], keys: Sequence[str], chosen: bool) -> str | None
 
 def _are_numbers(key: str, runs: Sequence[Run]) -> bool:
     """Whether all runs that have such a value have a number there."""
-    return all(_is_number(run.get(key)) for run in runs if key in run)
+    return all(is_number(run.get(key)) for run in runs if key in run)
 
 
 def _words(run: Run, keys: Sequence[str]) -> str:
@@ -550,6 +371,6 @@ def _words(run: Run, keys: Sequence[str]) -> str:
 def _accuracies(folder: Path) -> list[float]:
     """Of each epoch; none where they cannot be read."""
     try:
-        return [record.val_acc for record in read_metrics(_regular(folder / "metrics.csv"))]
+        return [record.val_acc for record in read_metrics(regular(folder / "metrics.csv"))]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []

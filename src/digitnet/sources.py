@@ -289,6 +289,11 @@ class Tree:
         return no_option(group, option, there)
 
 
+def asks_for_sweep(overrides: Iterable[str]) -> bool:
+    """Whether a preset of a sweep is chosen among them, which is one without -m, too."""
+    return any(override.lstrip("+").startswith("sweep=") for override in overrides)
+
+
 def no_group(group: str, there: Iterable[str]) -> str:
     """The message about a group that is not `there`."""
     return f"no group '{group}'" + (did_you_mean(group, there) or f"; there are {', '.join(sorted(there))}")

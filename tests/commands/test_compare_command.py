@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, Command, write
+from conftest import TINY, Command, unprivileged, write
 from digitnet.records import read_metrics, read_summary
 from test_compare import make_run
 
@@ -183,21 +183,6 @@ def test_a_full_disk_is_said(command: Command) -> None:
     Path("p.png").mkdir()
     done = command("compare", "runs", "--plot", "p.png")
     assert (done.code, done.err) == (1, "error: p.png: Is a directory\n")
-
-
-def unprivileged(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """digitnet in a process that permissions hold for, even root's: what may not be read is not read either."""
-    code = (
-        "import ctypes, os, sys\n"
-        "for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH\n"
-        "    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP\n"
-        "        sys.exit(77)\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'digitnet', *sys.argv[1:]])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
-    if done.returncode == 77:
-        pytest.skip("this root may not drop its privileges")
-    return done
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are dropped as Linux has it")

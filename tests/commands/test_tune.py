@@ -1,6 +1,5 @@
 """`digitnet tune`: values in the space, pruning, going on with a search that was stopped, and what is refused."""
 
-import argparse
 import os
 import re
 import shlex
@@ -9,8 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from optuna.storages.journal import JournalFileSymlinkLock
 
 from conftest import Command, write
 from digitnet import cli
-from digitnet.commands import tune as tune_command
 from digitnet.compose import load
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.lock import locked
@@ -30,6 +26,7 @@ from digitnet.schema import LocalLauncher
 from digitnet.sweep import book, search
 from digitnet.sweep.book import Dimension, Job, Search, Sweep
 from digitnet.sweep.search import Trials
+from sweeping import wait_for
 
 SWEEP = Path("sweep")
 DATA = ["data=digits", "data.enlarge_to=1437", "data.validation=300"]
@@ -195,12 +192,6 @@ def test_no_combination_is_tried_twice_and_what_does_not_go_together_is_left_out
 
 def epochs_of(trial: int) -> int:
     return sum(len(read_metrics(path)) for path in SWEEP.glob(f"{trial},*/metrics.csv"))
-
-
-def wait_for(moment: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not moment() and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def test_stopped_and_killed_and_resumed_it_is_the_search_that_was_left_alone(command: Command) -> None:
@@ -413,7 +404,7 @@ def test_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
-        tune_command.main(argparse.Namespace(overrides=[LR]))
+        cli._dispatch(["tune", LR])
     assert str(caught.value) == "digitnet tune is not for torchrun, which started 2 processes; start it without"
 
 

@@ -33,19 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Print the table, draw the picture. Raises ConfigError for what is not there, OSError for a full disk."""
-    from digitnet import compare  # what --help need not wait for
+    from digitnet import compare, runs  # what --help need not wait for
 
     if options.plot is not None and options.plot.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--plot {options.plot}: ends in none of {', '.join(ENDINGS)}")
     if options.plot is not None and not options.plot.absolute().parent.is_dir():
         raise ConfigError(f"--plot {options.plot}: the folder {options.plot.parent} is not there; make it first")
-    runs = compare.where(compare.find(options.paths), options.where)
+    found = compare.where(runs.find(options.paths), options.where)
     keys = [key for key in options.group_by.split(",") if key]
-    table = compare.tabulate(runs, keys, options.sort)
+    table = compare.tabulate(found, keys, options.sort)
     if options.format == "table":
         compare.show(table)
     else:
         formats = {"csv": compare.as_csv, "json": compare.as_json, "md": compare.as_markdown}
         sys.stdout.write(formats[options.format](table))
     if options.plot is not None:
-        compare.plot(runs, keys, options.plot)
+        compare.plot(found, keys, options.plot)

@@ -130,12 +130,12 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         return
     if command == "resume":
         if all(word.startswith("-") for word in before[1:]):
-            yield from (path for path in _paths(current) if path.endswith("/") and not _is_of_a_run(Path(path)))
+            yield from _folders_of_runs(current)
         else:
             words = {*_overrides((), current)} - {"device."}
             yield from (word for word in words if word.startswith(CHANGEABLE) or word == "trainer.")
     elif command == "compare":
-        yield from (path for path in _paths(current) if path.endswith("/") and not _is_of_a_run(Path(path)))
+        yield from _folders_of_runs(current)
     elif command in (None, "tune", "validate") and positionals:
         yield from _overrides(before, current)
 
@@ -174,6 +174,11 @@ def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
     for name in names:
         if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen
             yield f"{name}." if name in groups else f"{name}="
+
+
+def _folders_of_runs(start: str) -> Iterator[str]:
+    """Folders that are one, or lead to one."""
+    yield from (path for path in _paths(start) if path.endswith("/") and not _is_of_a_run(Path(path)))
 
 
 def _is_of_a_run(folder: Path) -> bool:

@@ -24,6 +24,12 @@ EXAMPLES = {
     "digitnet -m optimizer.lr=0.1,0.3,1 seed=0,1,2": "a sweep",
 }
 
+TITLES = {
+    "experiment": "Presets, ",
+    "sweep": "Presets of a sweep, ",
+    LAUNCHER: "Where the jobs of a sweep run, ",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", help="a group, GROUP=OPTION or a command")
@@ -95,12 +101,7 @@ def _lines(tree: Tree, width: int) -> Iterator[str]:
     except ConfigError:
         chosen = set()
     for group in (*GROUPS, LAUNCHER):
-        titles = {
-            "experiment": "Presets, ",
-            "sweep": "Presets of a sweep, ",
-            LAUNCHER: "Where the jobs of a sweep run, ",
-        }
-        title = f"{titles.get(group, '')}{group}=OPTION:"
+        title = f"{TITLES.get(group, '')}{group}=OPTION:"
         options = {
             option: text + (" (default)" if f"{group}/{option}" in chosen else "")
             for option, text in tree.described(group).items()

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.errors import ConfigError, DigitnetError
-from digitnet.ranks import check_alone
 from digitnet.schema import LocalLauncher
 from digitnet.sources import ROOT, Tree
 from digitnet.sweep.book import Search, Sweep
@@ -42,7 +41,6 @@ def main(options: argparse.Namespace) -> None:
     from digitnet.display import SweepView
     from digitnet.sweep.search import check_installed
 
-    check_alone("digitnet tune")
     check_installed()
     if options.trials < 1:
         raise ConfigError(f"--trials {options.trials}: at least 1")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from digitnet.errors import ConfigError, Fault, did_you_mean
 from digitnet.schema import GROUPS, SECTIONS, Config, doubts, run_length
-from digitnet.sources import ROOT, Tree, no_group
+from digitnet.sources import ROOT, Tree, asks_for_sweep, no_group
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def _look(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Fin
 
     label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
     try:
-        if any(override.lstrip("+").startswith("sweep=") for override in overrides):
+        if asks_for_sweep(overrides):
             plan = plan_sweep(overrides, tree)
             jobs = [(job.overrides, Config.model_validate(job.config)) for job in plan.jobs(plan.covering())]
         else:

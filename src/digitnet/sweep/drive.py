@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from digitnet import compare
-from digitnet.compare import show
 from digitnet.display import JobRow, SweepView, duration, plural, shown
 from digitnet.errors import DigitnetError
 from digitnet.interrupts import Stop, listening
 from digitnet.lock import locked
 from digitnet.records import RunSummary, write_summary
+from digitnet.runs import find
 from digitnet.schema import Config, LocalLauncher, RayLauncher, SlurmLauncher, run_length
 from digitnet.sweep import room
 from digitnet.sweep.book import Sweep
@@ -97,7 +97,10 @@ class Drive:
                 _bury(self.sweep.folder / name, summary, why)
         if summary is None and self.stop.wanted is not None:  # it had not begun
             return
-        status = "failed" if name in self.failures else "pruned" if name in self.pruned else status
+        if name in self.failures:
+            status = "failed"
+        elif status == "interrupted" and name in self.pruned:  # not one that had just finished
+            status = "pruned"
         self._ended[status] = self._ended.get(status, 0) + 1
         if status == "finished" and summary is not None and summary.final is not None:
             self._seconds.append(summary.seconds)
@@ -106,8 +109,7 @@ class Drive:
             self.view.line(f"{name}: pruned after epoch {summary.epochs}")
         else:
             error = self.failures.get(name) or (summary.error if summary else None) or ""
-            word = "" if error.startswith(status) else f"{status}: "  # interrupted; checkpoints/last.pt is …
-            self.view.line(f"{name}: {word}{error}".partition("\n")[0].rstrip(";"), "red")
+            self.view.line(f"{name}: {compare.how_ended(status, error)}", "red")
 
     def _show(self, todo: list[str]) -> None:
         rows = [row for name in todo if (row := self._row(name)) is not None]
@@ -189,8 +191,8 @@ def _finish(sweep: Sweep, drive: Drive, view: SweepView) -> list[str]:
     if not sweep.jobs:
         return []
     failures = {sweep.folder / name: why for name, why in drive.failures.items()}
-    runs = compare.find([sweep.folder], failures)
+    runs = find([sweep.folder], failures)
     view.line()
-    show(compare.tabulate(runs))
+    compare.show(compare.tabulate(runs))
     good = {sweep.folder / name for name in drive.pruned}
     return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in good]

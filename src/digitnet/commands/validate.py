@@ -9,7 +9,7 @@ reported, with file and line.
 
   digitnet validate                              everything
   digitnet validate model=lenet5 aug=distort     one composition
-  digitnet validate --schema-only                without torch: in two seconds; imports no network of yours
+  digitnet validate --schema-only                without torch, in less time; imports no network of yours
   digitnet validate --format github              in a GitHub workflow: annotations on the lines of a pull request
 """
 

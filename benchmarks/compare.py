@@ -19,10 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from digitnet.compose import load
-from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
-from digitnet.schema import LocalLauncher
-from digitnet.sweep.book import Job, Sweep
+from digitnet.config.compose import load_config
+from digitnet.config.schema import LocalLauncherConfig
+from digitnet.runs.formats import RunSummary, write_metrics, write_summary
+from digitnet.sweep.manifest import Job, Sweep
+from digitnet.training.record import EpochRecord
 from readme import machine
 
 DIGITNET = [sys.executable, "-m", "digitnet"]
@@ -47,7 +48,7 @@ def main() -> None:
 def configurations() -> Iterator[dict[str, object]]:
     """Over and over: three learning rates, three seeds."""
     kinds = [
-        load(["data=mnist", f"optimizer.lr={lr}", f"seed={seed}"]).model_dump()
+        load_config(["data=mnist", f"optimizer.lr={lr}", f"seed={seed}"]).model_dump()
         for lr in (0.1, 0.3, 1)
         for seed in (0, 1, 2)
     ]
@@ -96,7 +97,7 @@ def write_run(folder: Path, config: dict[str, object], number: int) -> None:
 
 def write_sweep(folder: Path) -> None:
     """Its sweep.json."""
-    sweep = Sweep(folder, "digitnet -m", "/", LocalLauncher(name="local", jobs=2, threads=None, gpus=1.0))
+    sweep = Sweep(folder, "digitnet -m", "/", LocalLauncherConfig(name="local", jobs=2, threads=None, gpus=1.0))
     for run in folder.iterdir():
         config = json.loads((run / "summary.json").read_bytes())["config"]
         sweep.jobs[run.name] = Job(run.name, run.name.split(","), "digitnet", config)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from digitnet.records import read_metrics
+from digitnet.runs.formats import read_metrics
 from readme import CHECKOUT, machine, write_section
 
 PICTURES = {"curves.png": "lenet5", "distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from digitnet.records import read_metrics
+from digitnet.runs.formats import read_metrics
 from readme import CHECKOUT, machine, write_section
 
 PEERS = Path(__file__).parent / "peers"

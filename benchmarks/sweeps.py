@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from digitnet.records import read_metrics
-from digitnet.runs import Run, find
+from digitnet.runs.formats import read_metrics
+from digitnet.runs.reader import Run, find_runs
 from readme import CHECKOUT, machine, write_section
 
 SWEPT = ["optimizer.lr=0.1,0.3,1", "seed=0,1,2", "trainer.epochs=3", "logger=metrics"]
@@ -54,7 +54,7 @@ def killed_and_resumed(launcher: str, folder: Path) -> None:
 
 
 def found(folder: Path) -> list[Run]:
-    return find([folder]) if (folder / "sweep.json").exists() else []
+    return find_runs([folder]) if (folder / "sweep.json").exists() else []
 
 
 def figures(folder: Path) -> dict[str, list[tuple[float, ...]]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from digitnet.records import RunSummary, read_summary
+from digitnet.runs.formats import RunSummary, read_summary
 
 SWEEP = Path("sweep")
 # mine.py: takes two minutes, or until there is a file `go`; or dies.

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY, Command, write
 from digitnet import run
 from digitnet.errors import ConfigError
-from digitnet.records import read_metrics
+from digitnet.runs.formats import read_metrics
 
 FILES = [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"]
 

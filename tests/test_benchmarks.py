@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from conftest import CHECKOUT
-from digitnet import build
-from digitnet.compose import load
+from digitnet.config.compose import load_config
+from digitnet.experiment import build
 
 
 @pytest.mark.parametrize("preset", ["lenet5", "allconv"])
@@ -15,7 +15,7 @@ def test_same_networks_and_optimizers(preset: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "path", [str(CHECKOUT / "benchmarks" / "peers"), *sys.path])
     import networks
 
-    config = load([f"experiment={preset}"])
+    config = load_config([f"experiment={preset}"])
     ours = build.model(config.model, 10)
     theirs, optimizer = getattr(networks, preset)()
     assert [p.shape for p in theirs.parameters()] == [p.shape for p in ours.parameters()]

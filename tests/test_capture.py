@@ -18,14 +18,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conftest import TINY, Command, run_folder
-from digitnet import build, capture, optim
-from digitnet.capture import CapturedStep
-from digitnet.checkpoint import TrainState
-from digitnet.compose import load
+from digitnet import schedules
+from digitnet.config.compose import load_config
 from digitnet.data import load_digits
+from digitnet.experiment import build
 from digitnet.models import LeNet5
-from digitnet.records import read_summary
-from digitnet.trainer import fit, train_step
+from digitnet.runs.formats import read_summary
+from digitnet.training import recorded_step
+from digitnet.training.checkpoint import TrainState
+from digitnet.training.loop import fit, train_step
+from digitnet.training.recorded_step import RecordedStep
 
 
 class Graph(TorchDispatchMode):
@@ -82,13 +84,13 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
         def wait_stream(self, other: "Stream") -> None:
             pass
 
-    original = CapturedStep.__init__
+    original = RecordedStep.__init__
 
-    def watch(self: CapturedStep, step: Any, optimizer: Optimizer, batch_size: int) -> None:
+    def watch(self: RecordedStep, step: Any, optimizer: Optimizer, batch_size: int) -> None:
         original(self, step, optimizer, batch_size)
         watched.append(optimizer)
 
-    monkeypatch.setattr(CapturedStep, "__init__", watch)
+    monkeypatch.setattr(RecordedStep, "__init__", watch)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
     monkeypatch.setattr(torch.cuda, "graph", recording)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
@@ -104,15 +106,15 @@ def tensors_of(optimizer: Optimizer) -> list[Tensor]:
 
 
 def on_device(name: str, model: nn.Module) -> Optimizer:
-    return build.optimizer(load([f"optimizer={name}"]).optimizer, model, capturable=True)
+    return build.optimizer(load_config([f"optimizer={name}"]).optimizer, model, capturable=True)
 
 
-def train(name: str, captured: bool) -> tuple[TrainState, list[Any], CapturedStep]:
+def train(name: str, captured: bool) -> tuple[TrainState, list[Any], RecordedStep]:
     torch.manual_seed(0)
     digits = load_digits(1437)
     model = LeNet5(generator=Generator().manual_seed(0))
     state = TrainState(model, on_device(name, model), Generator().manual_seed(0))
-    step = CapturedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
+    step = RecordedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
     records = fit(
         state,
         digits.train[:500],  # 15 batches of 32 and one of 20
@@ -120,7 +122,7 @@ def train(name: str, captured: bool) -> tuple[TrainState, list[Any], CapturedSte
         epochs=2,
         batch_size=32,
         lr=0.1 if name == "sgd" else 0.001,
-        schedule=partial(optim.cosine, epochs=2, final_factor=0.1),
+        schedule=partial(schedules.cosine, epochs=2, final_factor=0.1),
         step=step if captured else None,
     )
     return state, list(records), step
@@ -132,7 +134,7 @@ def test_a_captured_run_is_an_eager_one(cuda: list[Graph], name: str) -> None:
     state, found, step = train(name, captured=True)
     assert step.refusal is None
     assert step.recorded
-    assert [graph.replays for graph in cuda] == [2 * 15 - capture.WARMUP]
+    assert [graph.replays for graph in cuda] == [2 * 15 - recorded_step.WARMUP]
     for ours, theirs in zip(state.model.parameters(), eager.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     for ours, theirs in zip(found, records, strict=True):
@@ -146,8 +148,8 @@ def test_a_captured_run_is_an_eager_one(cuda: list[Graph], name: str) -> None:
 def test_a_learning_rate_that_would_be_baked_in_is_refused(cuda: list[Graph]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = SGD(model.parameters(), lr=0.1)
-    step = CapturedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
-    for _ in range(capture.WARMUP + 1):
+    step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
+    for _ in range(recorded_step.WARMUP + 1):
         step(torch.rand(4, 1, 28, 28), torch.zeros(4, dtype=torch.long))
     assert step.refusal == "the optimizer's learning rate is not on the device"
     assert not step.recorded
@@ -203,8 +205,8 @@ def test_what_cannot_be_captured_goes_on_eagerly(
         model.layers[1].weight.register_post_accumulate_grad_hook(made)
         optimizer = SGD(model.parameters(), lr=torch.tensor(0.1), fused=True)
         state = TrainState(model, optimizer, Generator().manual_seed(0))
-        step = CapturedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 32)
-        options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 0.1, "schedule": optim.constant}
+        step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 32)
+        options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 0.1, "schedule": schedules.constant}
         list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None))
         weights.append(model.layers[1].weight.detach())
     words = "the network makes the processor wait for the GPU, as .item() does"
@@ -219,7 +221,7 @@ def test_what_cannot_be_captured_goes_on_eagerly(
 def test_a_mistake_in_the_network_is_not_swallowed(cuda: list[Graph]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = SGD(model.parameters(), lr=0.1)
-    step = CapturedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
+    step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         step(torch.zeros(4, 1, 28, 27), torch.zeros(4, dtype=torch.long))
 
@@ -251,8 +253,8 @@ def test_on_a_device(name: str) -> None:
         torch.manual_seed(0)
         model = LeNet5(generator=Generator().manual_seed(0)).cuda()
         state = TrainState(model, on_device(name, model), Generator("cuda").manual_seed(0))
-        step = CapturedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
-        schedule = partial(optim.cosine, epochs=2, final_factor=0.1)
+        step = RecordedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
+        schedule = partial(schedules.cosine, epochs=2, final_factor=0.1)
         options: dict[str, Any] = {"epochs": 2, "batch_size": 32, "lr": 0.001, "schedule": schedule}
         records = fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None)
         losses.append([record.train_loss for record in records])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from digitnet import checkpoint
-from digitnet.checkpoint import TrainState
 from digitnet.errors import CheckpointError
 from digitnet.models import AllConv, LeNet5
+from digitnet.training import checkpoint
+from digitnet.training.checkpoint import TrainState
 
 
 @pytest.fixture
@@ -21,12 +21,14 @@ def run_dir(tmp_path: Path) -> Path:
     optimizer.step()
     state = TrainState(model, optimizer, torch.Generator().manual_seed(7), epoch=3, step=42)
     (tmp_path / "checkpoints").mkdir()
-    checkpoint.save([tmp_path / "checkpoints" / "last.pt"], state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}})
+    checkpoint.save_checkpoint(
+        [tmp_path / "checkpoints" / "last.pt"], state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}}
+    )
     return tmp_path
 
 
 def test_everything_that_resuming_needs(run_dir: Path) -> None:
-    content = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")
     assert (content["epoch"], content["step"], content["config"]["seed"]) == (3, 42, 0)
     assert torch.equal(content["generator"], torch.Generator().manual_seed(7).get_state())
     assert torch.equal(content["torch_rng"], torch.get_rng_state())
@@ -41,7 +43,7 @@ def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
     optimizer = torch.optim.RMSprop(model.parameters(), lr=torch.tensor(0.5), capturable=True)
     rate = optimizer.param_groups[0]["lr"]
     state = TrainState(model, optimizer, torch.Generator())
-    checkpoint.restore(state, checkpoint.load(run_dir / "checkpoints" / "last.pt"), images=1)
+    checkpoint.restore_checkpoint(state, checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt"), images=1)
     assert (state.epoch, state.step) == (3, 42)
     (group,) = optimizer.param_groups
     assert isinstance(group["lr"], torch.Tensor)
@@ -54,31 +56,31 @@ def test_another_optimizer_does_not_fit(run_dir: Path) -> None:
     model = LeNet5()
     state = TrainState(model, torch.optim.SGD(list(model.parameters())[:1]), torch.Generator())
     with pytest.raises(ValueError, match="loaded state dict contains"):
-        checkpoint.restore(state, checkpoint.load(run_dir / "checkpoints" / "last.pt"), images=1)
+        checkpoint.restore_checkpoint(state, checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt"), images=1)
 
 
 def test_on_another_device_no_draw_comes_again(run_dir: Path) -> None:
-    content = checkpoint.load(run_dir / "checkpoints" / "last.pt") | {"device": "cuda"}
+    content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt") | {"device": "cuda"}
     model = LeNet5()
     state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator().manual_seed(7))
     torch.manual_seed(8)
-    checkpoint.restore(state, content, images=1)
+    checkpoint.restore_checkpoint(state, content, images=1)
     drawn = torch.rand(3, generator=state.generator), torch.rand(3)
     torch.manual_seed(8)
     assert not torch.equal(drawn[0], torch.rand(3, generator=torch.Generator().manual_seed(7)))
     assert not torch.equal(drawn[1], torch.rand(3))
-    checkpoint.restore(state, content, images=1)
+    checkpoint.restore_checkpoint(state, content, images=1)
     assert torch.equal(drawn[1], torch.rand(3))  # and the same each time
 
 
 @pytest.mark.parametrize("order", [torch.tensor([0, 1]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 3])])
 def test_a_permutation_that_is_none(run_dir: Path, order: torch.Tensor) -> None:
-    content = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")
     content["underway"] = {"order": order, "done": 1, "sums": [], "seconds": 0.0}
     model = LeNet5()
     state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator())
     with pytest.raises(ValueError, match="its permutation is not one of 3 images"):
-        checkpoint.restore(state, content, images=3)
+        checkpoint.restore_checkpoint(state, content, images=3)
 
 
 def test_load_weights(run_dir: Path) -> None:
@@ -108,7 +110,7 @@ def test_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"init_from=.*: no checkpoint there; give the folder of a run"):
         checkpoint.load_weights(LeNet5(), "lenet5", tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
-        checkpoint.load(tmp_path / "last.pt")
+        checkpoint.load_checkpoint(tmp_path / "last.pt")
 
 
 def test_a_checkpoint_itself(run_dir: Path) -> None:
@@ -150,5 +152,5 @@ def test_unreadable(run_dir: Path, damage: str) -> None:
         case "foreign":
             torch.save({"weights": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match=r"last\.pt: not a (readable )?checkpoint"):
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
     assert not Path("ran").exists()

@@ -15,10 +15,10 @@ import torch
 
 import digitnet
 from conftest import TINY, Command, run_folder
-from digitnet import build, experiment, run
-from digitnet.compose import load
+from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError, DataError
-from digitnet.records import read_metrics
+from digitnet.experiment import build, run
+from digitnet.runs.formats import read_metrics
 
 CONTRACT = {
     ".hydra/config.yaml",
@@ -179,7 +179,7 @@ def test_threads_are_a_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     other = 1 + before % 2
     for name, asked, had in (("first", other, other), ("second", "null", before)):
-        run(*TINY, "trainer.epochs=1", f"trainer.threads={asked}", run_dir=name)
+        digitnet.run(*TINY, "trainer.epochs=1", f"trainer.threads={asked}", run_dir=name)
         assert summary_of(Path(name))["device"]["threads"] == had
 
 
@@ -222,11 +222,11 @@ def test_a_folder_is_never_shared(command: Command, key: str) -> None:
 
 
 def test_a_folder_taken_meanwhile_is_not_shared(tmp_path: Path) -> None:
-    config = load(TINY)
+    config = load_config(TINY)
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "summary.json").write_text("another run's")
     with pytest.raises(ConfigError, match="here: holds a run already"):
-        experiment.run(config, tmp_path / "here", lambda: None)
+        run.run_experiment(config, tmp_path / "here", lambda: None)
     assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
 
 
@@ -417,7 +417,7 @@ def test_a_full_disk_is_no_traceback(command: Command, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "last.pt")
 
-    monkeypatch.setattr(experiment.checkpoint, "save", full)
+    monkeypatch.setattr(run.checkpoint, "save_checkpoint", full)
     done = command(*TINY)
     assert (done.code, done.err) == (1, "error: last.pt: No space left on device\n")
     assert summary_of(run_folder())["status"] == "failed"

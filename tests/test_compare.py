@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from conftest import write
-from digitnet import compare, pictures, runs
-from digitnet.compare import Table, tabulate, where
 from digitnet.lock import locked
-from digitnet.pictures import Curve
-from digitnet.records import EpochRecord, RunSummary, write_metrics, write_summary
-from digitnet.runs import Run, find
+from digitnet.report import comparison, plots
+from digitnet.report.comparison import Table, tabulate, where
+from digitnet.report.plots import Curve
+from digitnet.runs import reader
+from digitnet.runs.formats import RunSummary, write_metrics, write_summary
+from digitnet.runs.reader import Run, find_runs
+from digitnet.training.record import EpochRecord
 
 ACCURACIES = (0.5, 0.9)
 
@@ -56,7 +58,7 @@ def make_run(folder: str | Path, accuracies: tuple[float, ...] = ACCURACIES, **s
 
 
 def names(runs: list[Run]) -> list[str]:
-    return [run.folder.name for run in runs]
+    return [run.folder.name for run in reader]
 
 
 def column(table: Table, key: str) -> list[Any]:
@@ -69,7 +71,7 @@ def column(table: Table, key: str) -> list[Any]:
 def test_only_the_settings_that_differ_are_columns() -> None:
     make_run("a", optimizer__name="sgd", optimizer__lr=0.1, trainer__threads=1, checkpoint__keep=0)
     make_run("b", optimizer__name="sgd", optimizer__lr=0.3, trainer__threads=2, checkpoint__keep=3)
-    table = tabulate(find(["."]))
+    table = tabulate(find_runs(["."]))
     assert table.columns == [
         *["optimizer.lr", "status", "epochs", "val_acc", "best_val_acc", "test_acc", "test_errors", "seconds", "folder"]
     ]  # neither threads nor checkpoint.keep, which make no other run of it
@@ -78,16 +80,16 @@ def test_only_the_settings_that_differ_are_columns() -> None:
 def test_options_epochs_and_device_are_among_them() -> None:
     make_run("a", (0.5,), optimizer__name="sgd", device__name="cpu")
     make_run("b", optimizer__name="adam", device__name="cuda")
-    assert compare.differing(find(["."])) == ["trainer.epochs", "optimizer", "device"]
+    assert comparison.differing(find_runs(["."])) == ["trainer.epochs", "optimizer", "device"]
 
 
 def test_what_a_run_has_not_is_no_difference_and_stays_empty() -> None:
     make_run("adam", optimizer__name="adam")
     make_run("one", optimizer__name="sgd", optimizer__momentum=None)
     make_run("two", optimizer__name="sgd", optimizer__momentum=None)
-    assert compare.differing(find(["."])) == ["optimizer"]
+    assert comparison.differing(find_runs(["."])) == ["optimizer"]
     make_run("three", optimizer__name="sgd", optimizer__momentum=0.9)
-    headings, cells = compare.in_print(tabulate(find(["."]), sort="folder"))
+    headings, cells = comparison.in_print(tabulate(find_runs(["."]), sort="folder"))
     assert headings[:2] == ["optimizer", "momentum"]
     assert [line[:2] for line in cells] == [["adam", ""], ["sgd", "null"], ["sgd", "0.9"], ["sgd", "null"]]
 
@@ -95,8 +97,8 @@ def test_what_a_run_has_not_is_no_difference_and_stays_empty() -> None:
 def test_a_whole_number_is_the_same_with_and_without_its_point() -> None:
     make_run("old", optimizer__lr=1, schedule__phases=[{"epochs": 2, "factor": 1}])
     make_run("new", optimizer__lr=1.0, schedule__phases=[{"epochs": 2, "factor": 1.0}])
-    assert compare.differing(find(["."])) == []
-    assert column(tabulate(find(["."]), ["lr"]), "n") == [2]
+    assert comparison.differing(find_runs(["."])) == []
+    assert column(tabulate(find_runs(["."]), ["lr"]), "n") == [2]
 
 
 @pytest.mark.parametrize(
@@ -117,22 +119,22 @@ def test_a_whole_number_is_the_same_with_and_without_its_point() -> None:
     ],
 )
 def test_values_are_said_as_the_command_line_has_them(value: Any, words: str) -> None:
-    assert compare.in_words(value) == words
+    assert comparison.in_words(value) == words
 
 
 def test_a_long_value_is_cut_in_its_middle_and_in_print_alone() -> None:
     phases = [{"epochs": 2, "factor": 1.0}, {"epochs": 3, "factor": 0.8}]
     make_run("a", schedule__phases=phases)
     make_run("b", schedule__phases=[])
-    table = tabulate(find(["."]), sort="folder")
-    assert compare.in_print(table)[1][0][0] == "[{epochs: 2, factor…hs: 3, factor: 0.8}]"
-    assert json.loads(compare.as_json(table))[0]["schedule.phases"] == phases
+    table = tabulate(find_runs(["."]), sort="folder")
+    assert comparison.in_print(table)[1][0][0] == "[{epochs: 2, factor…hs: 3, factor: 0.8}]"
+    assert json.loads(comparison.as_json(table))[0]["schedule.phases"] == phases
 
 
 def test_headings_are_as_short_as_they_can_be_told_apart() -> None:
     make_run("a", (0.5,), aug__shift=1, data__shift=1, optimizer__lr=1)
     make_run("b", aug__shift=2, data__shift=2, optimizer__lr=2)
-    headings, _ = compare.in_print(tabulate(find(["."])))
+    headings, _ = comparison.in_print(tabulate(find_runs(["."])))
     assert headings[:5] == ["trainer.epochs", "aug.shift", "data.shift", "lr", "epochs"]
 
 
@@ -143,14 +145,14 @@ def test_runs_are_found_once_each_whatever_path_leads_there() -> None:
     for name in ("outputs/1/b", "outputs/1/a", "outputs/2"):
         make_run(name)
     Path("link").symlink_to("outputs/1")
-    runs = find(["link", "outputs", "outputs/../outputs/2"])
-    assert [str(run.folder.relative_to(Path.cwd())) for run in runs] == ["link/a", "link/b", "outputs/2"]
+    reader = find_runs(["link", "outputs", "outputs/../outputs/2"])
+    assert [str(run.folder.relative_to(Path.cwd())) for run in reader] == ["link/a", "link/b", "outputs/2"]
 
 
 def test_a_run_in_the_folder_of_a_run_is_found() -> None:
     make_run("outputs")
     make_run("outputs/later")
-    assert names(find(["outputs"])) == ["outputs", "later"]
+    assert names(find_runs(["outputs"])) == ["outputs", "later"]
 
 
 def test_hidden_folders_checkpoints_and_links_in_a_folder_are_not_entered() -> None:
@@ -158,15 +160,15 @@ def test_hidden_folders_checkpoints_and_links_in_a_folder_are_not_entered() -> N
         make_run(name)
     Path("there/link").symlink_to("../elsewhere")
     Path("there/round").symlink_to(".")
-    assert [run.folder for run in find(["there"])] == [Path.cwd() / "there" / "run"]
+    assert [run.folder for run in find_runs(["there"])] == [Path.cwd() / "there" / "run"]
 
 
 def test_folders_without_a_run_among_others_are_listed_and_files_passed_over() -> None:
     make_run("run")
     Path("empty").mkdir()
     write(Path("notes.txt"), "x")
-    runs = find(["empty", "notes.txt", "run"])
-    assert [(run.folder.name, run.status, run.error) for run in runs] == [
+    reader = find_runs(["empty", "notes.txt", "run"])
+    assert [(run.folder.name, run.status, run.error) for run in reader] == [
         ("run", "finished", ""),
         ("empty", "broken", "no run in it"),
     ]
@@ -232,17 +234,17 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
 def test_a_broken_run_says_why(damage: Callable[[Path], None], why: str) -> None:
     make_run("good")
     damage(make_run("bad"))
-    table = tabulate(find(["."]))
+    table = tabulate(find_runs(["."]))
     assert column(table, "status") == ["finished", "broken"]
-    assert compare.failures(table) == [f"bad: broken: {why}"]
-    assert column(tabulate(find(["."]), ["seed"]), "n") == [1, 0]
+    assert comparison.failures(table) == [f"bad: broken: {why}"]
+    assert column(tabulate(find_runs(["."]), ["seed"]), "n") == [1, 0]
 
 
 def test_a_run_of_an_old_version_has_its_settings_from_hydra() -> None:
     changed(config={})(make_run("old"))
     write(Path("old/.hydra/config.yaml"), "optimizer: {name: sgd, lr: 1}\nseed: 3\n")
     make_run("new", optimizer__name="sgd", optimizer__lr=0.5, seed=3)
-    table = tabulate(find(["."]), sort="lr")
+    table = tabulate(find_runs(["."]), sort="lr")
     assert (table.columns[0], column(table, "optimizer.lr")) == ("optimizer.lr", [0.5, 1])
 
 
@@ -250,7 +252,7 @@ def test_a_run_of_an_old_version_has_its_settings_from_hydra() -> None:
 def test_without_those_it_has_what_its_summary_says(content: bytes | str | None) -> None:
     changed(config={}, seed=3, model="allconv")(make_run("old"))
     write_or_pipe(Path("old/.hydra/config.yaml"), content)
-    (run,) = find(["old"])
+    (run,) = find_runs(["old"])
     assert (run.status, run.settings) == ("finished", {"model": "allconv", "seed": 3})
 
 
@@ -258,12 +260,12 @@ def test_a_running_run_that_nobody_holds_was_killed() -> None:
     make_run("run", status="running", process={"pid": 123, "host": "node7"})
     write(Path("run/.lock"), "")
     with locked(Path("run")):
-        assert [run.status for run in find(["run"])] == ["running"]
-        assert compare.failures(tabulate(find(["run"]))) == []
-    assert compare.failures(tabulate(find(["run"]))) == ["run: killed: its process 123 on node7 is gone"]
+        assert [run.status for run in find_runs(["run"])] == ["running"]
+        assert comparison.failures(tabulate(find_runs(["run"]))) == []
+    assert comparison.failures(tabulate(find_runs(["run"]))) == ["run: killed: its process 123 on node7 is gone"]
     changed(process={})(Path("run"))
     Path("run/.lock").unlink()
-    assert compare.failures(tabulate(find(["run"]))) == ["run: killed: its process is gone"]
+    assert comparison.failures(tabulate(find_runs(["run"]))) == ["run: killed: its process is gone"]
 
 
 def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,15 +274,15 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(monkeypatch: pytes
         return False
 
     make_run("run", status="running")
-    monkeypatch.setattr(runs, "is_locked", ends)
-    assert [run.status for run in find(["run"])] == ["finished"]
+    monkeypatch.setattr(reader, "is_locked", ends)
+    assert [run.status for run in find_runs(["run"])] == ["finished"]
 
 
 def test_a_lock_that_is_a_link_leads_nowhere() -> None:
     make_run("run", status="running")
     write(Path("precious"), "mine")
     Path("run/.lock").symlink_to("../precious")
-    assert [run.status for run in find(["run"])] == ["killed"]
+    assert [run.status for run in find_runs(["run"])] == ["killed"]
     assert Path("precious").read_text() == "mine"
 
 
@@ -294,29 +296,29 @@ def test_jobs_of_a_sweep_that_have_not_begun_wait() -> None:
     make_run("sweep/b", optimizer__lr=0.2)
     write(Path("sweep/c/.hydra/config.yaml"), "")  # made with the sweep
     make_run("sweep/left", optimizer__lr=0.2)  # of no job
-    table = tabulate(find(["sweep"]))
+    table = tabulate(find_runs(["sweep"]))
     assert [(row["optimizer.lr"], row["status"], Path(row["folder"]).name) for row in table.rows] == [
         (0.2, "finished", "b"),
         (0.2, "finished", "left"),
         (0.1, "waiting", "a"),
         (0.3, "waiting", "c"),
     ]
-    assert compare.failures(table) == []
+    assert comparison.failures(table) == []
 
 
 def test_which_data_auto_is_nobody_knows_of_a_job_that_waits() -> None:
     config = {"data": {"name": "auto", "root": "somewhere"}, "seed": 0}
     write(Path("sweep/sweep.json"), json.dumps({"jobs": {"a": {"config": config}, "b": {"config": config}}}))
     make_run("sweep/b", data={"name": "mnist", "root": "somewhere"})
-    runs = find(["sweep"])
-    assert [(run.status, run.get("data")) for run in runs] == [("waiting", None), ("finished", "mnist")]
-    assert "data" not in tabulate(runs).columns
+    reader = find_runs(["sweep"])
+    assert [(run.status, run.get("data")) for run in reader] == [("waiting", None), ("finished", "mnist")]
+    assert "data" not in tabulate(reader).columns
 
 
 def test_names_of_jobs_lead_to_no_other_folder() -> None:
     make_sweep(**{"..": 0.1, "../other": 0.2, ".hidden": 0.3, "job": 0.4, "": 0.5, "a/b": 0.6, str(Path.cwd()): 0.7})
     make_run("other")
-    assert [run.folder for run in find(["sweep"])] == [Path.cwd() / "sweep" / "job"]
+    assert [run.folder for run in find_runs(["sweep"])] == [Path.cwd() / "sweep" / "job"]
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,7 @@ def test_names_of_jobs_lead_to_no_other_folder() -> None:
 def test_a_damaged_sweep_has_the_runs_that_are_there(content: bytes | str) -> None:
     make_run("sweep/a")
     write_or_pipe(Path("sweep/sweep.json"), content)
-    broken, good = find(["sweep"])
+    broken, good = find_runs(["sweep"])
     assert (good.folder.name, good.status) == ("a", "finished")
     assert (broken.folder.name, broken.status) == ("sweep", "broken")
     assert broken.error == "sweep.json: not a sweep's; which jobs wait is not known"
@@ -335,7 +337,7 @@ def test_what_a_sweep_knows_of_a_job_goes_before_what_its_folder_says() -> None:
     make_sweep(a=0.1, b=0.2)
     make_run("sweep/b", status="running")
     why = {Path.cwd() / "sweep" / name: f"{name} was killed by signal 9" for name in "ab"}
-    assert [(run.status, run.error) for run in find(["sweep"], why)] == [
+    assert [(run.status, run.error) for run in find_runs(["sweep"], why)] == [
         ("failed", "a was killed by signal 9"),
         ("failed", "b was killed by signal 9"),
     ]
@@ -350,7 +352,7 @@ def three() -> list[Run]:
     make_run("b", (0.95,), optimizer__lr=0.3, data__validation=5000, model__pool=True)
     make_run("c", (0.80,), optimizer__lr=3.0, status="diverged", error="diverged in epoch 2")
     Path("d").mkdir()
-    return find("abcd")
+    return find_runs("abcd")
 
 
 @pytest.mark.parametrize(
@@ -384,7 +386,7 @@ def test_conditions(three: list[Run], conditions: list[str], left: str) -> None:
 def test_a_list_is_compared_whatever_its_spaces() -> None:
     make_run("a", optimizer__betas=[0.9, 0.999])
     make_run("b", optimizer__betas=[0.9, 0.99])
-    assert names(where(find(["."]), ["betas=[0.9,0.999]"])) == ["a"]
+    assert names(where(find_runs(["."]), ["betas=[0.9,0.999]"])) == ["a"]
 
 
 # Order and means.
@@ -395,13 +397,13 @@ def test_the_best_is_first_and_what_did_not_finish_last() -> None:
     make_run("best", (0.95,))
     make_run("stopped", (0.99,), status="interrupted")
     make_run("nothing", (), status="failed")
-    assert names([run for (run,) in tabulate(find(["."])).runs]) == ["best", "second", "stopped", "nothing"]
+    assert names([run for (run,) in tabulate(find_runs(["."])).runs]) == ["best", "second", "stopped", "nothing"]
 
 
 def test_of_equal_accuracies_the_lower_loss_is_first() -> None:
     changed(final={"val_acc": 0.9, "val_loss": 0.2})(make_run("a"))
     changed(final={"val_acc": 0.9, "val_loss": 0.1})(make_run("b"))
-    assert names([run for (run,) in tabulate(find(["."])).runs]) == ["b", "a"]
+    assert names([run for (run,) in tabulate(find_runs(["."])).runs]) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +423,7 @@ def test_sorted_by_any_key(key: str, order: str) -> None:
     make_run("run1", (0.9,), optimizer__lr=10.0, optimizer__name="adam", seconds=5.0)
     make_run("run9", (0.7,), optimizer__lr=0.5, optimizer__name="sgd", seconds=7.0)
     make_run("run10", (0.8,), optimizer__lr=2.0, optimizer__name="adam", seconds=3.0)
-    found = [run for (run,) in tabulate(find(["."]), sort=key).runs]
+    found = [run for (run,) in tabulate(find_runs(["."]), sort=key).runs]
     if key == "optimizer":  # equal ones: by their loss
         order = "run1 run10 run9"
     elif key == "-optimizer":
@@ -435,7 +437,7 @@ def grouped(**keywords: Any) -> Table:
         make_run(f"a{seed}", (0.99, accuracy), optimizer__lr=0.1, seed=seed, seconds=60.0 + seed)
     make_run("b0", (0.5, 0.96), optimizer__lr=0.3)
     make_run("b1", (0.1,), optimizer__lr=0.3, seed=1, status="diverged", error="diverged in epoch 2")
-    return tabulate(find(["."]), ["lr"], **keywords)
+    return tabulate(find_runs(["."]), ["lr"], **keywords)
 
 
 def test_means_standard_deviations_and_n() -> None:
@@ -456,7 +458,7 @@ def test_means_standard_deviations_and_n() -> None:
 
 
 def test_means_in_print(capsys: pytest.CaptureFixture[str]) -> None:
-    compare.show(grouped())
+    comparison.show_comparison(grouped())
     assert capsys.readouterr().out == (
         "mean ± standard deviation over seed\n"
         " lr  n  unfinished         val acc    best val acc        test acc       errors  time\n"
@@ -469,39 +471,39 @@ def test_means_in_print(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_groups_are_sorted_too() -> None:
     assert column(grouped(sort="lr"), "optimizer.lr") == [0.1, 0.3]
-    runs = find(["."])
-    assert column(tabulate(runs, ["lr"], sort="-val_acc_std"), "optimizer.lr") == [0.1, 0.3]
-    assert column(tabulate(runs, ["lr"], sort="n"), "n") == [1, 3]
-    assert column(tabulate(runs, ["lr"], sort="-parameters"), "n") == [1, 3]  # of no column: as their first runs
+    reader = find_runs(["."])
+    assert column(tabulate(reader, ["lr"], sort="-val_acc_std"), "optimizer.lr") == [0.1, 0.3]
+    assert column(tabulate(reader, ["lr"], sort="n"), "n") == [1, 3]
+    assert column(tabulate(reader, ["lr"], sort="-parameters"), "n") == [1, 3]  # of no column: as their first runs
 
 
 def test_what_else_is_in_a_mean_is_said() -> None:
     for number, momentum in enumerate((0.0, 0.9)):
         make_run(f"{number}", optimizer__lr=0.1, optimizer__momentum=momentum, seed=number)
         make_run(f"{number}x", optimizer__lr=0.3, optimizer__momentum=0.9, seed=0)
-    assert compare.averaged_over(tabulate(find(["."]), ["lr"])) == ["seed", "optimizer.momentum"]
-    assert compare.averaged_over(tabulate(find(["."]))) == []
+    assert comparison.averaged_over(tabulate(find_runs(["."]), ["lr"])) == ["seed", "optimizer.momentum"]
+    assert comparison.averaged_over(tabulate(find_runs(["."]))) == []
 
 
 def test_groups_by_several_keys_and_by_what_some_have_not() -> None:
     make_run("a", optimizer__name="sgd", optimizer__momentum=None, seed=0)
     make_run("b", optimizer__name="sgd", optimizer__momentum=None, seed=1)
     make_run("c", optimizer__name="adam", seed=0)
-    table = tabulate(find(["."]), ["optimizer", "momentum", "optimizer.name"], sort="n")
+    table = tabulate(find_runs(["."]), ["optimizer", "momentum", "optimizer.name"], sort="n")
     assert table.columns[:3] == ["optimizer", "optimizer.momentum", "n"]
-    assert compare.in_print(table)[1][0][:3] == ["adam", "", "1"]
-    assert compare.in_print(table)[1][1][:3] == ["sgd", "null", "2"]
+    assert comparison.in_print(table)[1][0][:3] == ["adam", "", "1"]
+    assert comparison.in_print(table)[1][1][:3] == ["sgd", "null", "2"]
 
 
 def test_groups_by_what_came_out() -> None:
     for number, accuracy in enumerate((0.9, 0.9, 0.8)):
         make_run(f"{number}", (accuracy,), seed=number)
     make_run("4", (0.8,), seed=4, status="failed")
-    table = tabulate(find(["."]), ["test_errors"], sort="test_errors")
+    table = tabulate(find_runs(["."]), ["test_errors"], sort="test_errors")
     assert table.columns[:3] == ["test_errors", "n", "unfinished"]
     assert table.columns.count("test_errors") == 1
     assert (column(table, "test_errors"), column(table, "n")) == ([100, 200, None], [2, 1, 0])
-    assert column(tabulate(find(["."]), ["status"], sort="status"), "status") == ["failed", "finished"]
+    assert column(tabulate(find_runs(["."]), ["status"], sort="status"), "status") == ["failed", "finished"]
 
 
 # On paper.
@@ -510,7 +512,7 @@ def test_groups_by_what_came_out() -> None:
 def test_csv_has_full_precision_and_fractions() -> None:
     make_run("a", (0.1 + 0.2,), optimizer__lr=0.1, model__pool=True, optimizer__betas=[0.9, 0.5])
     make_run("b", (0.5,), optimizer__lr=0.2, model__pool=False, optimizer__betas=None)
-    assert compare.as_csv(tabulate(find(["."]))) == (
+    assert comparison.as_csv(tabulate(find_runs(["."]))) == (
         "model.pool,optimizer.lr,optimizer.betas,status,epochs,val_acc,best_val_acc,test_acc,test_errors,seconds,folder\n"
         f"false,0.2,,finished,1,0.5,0.5,0.5,500,65.25,{Path.cwd()}/b\n"
         f'true,0.1,"[0.9, 0.5]",finished,1,0.30000000000000004,0.30000000000000004,0.30000000000000004,700,65.25,'
@@ -523,7 +525,7 @@ def test_json_is_a_list_of_objects() -> None:
     make_run("b", (0.5,), model__pool=False, status="failed", error="ValueError: x\nmore")
     write(Path("b/.hydra/config.yaml"), "x: 2026-01-31\n")
     changed(config={})(Path("b"))
-    assert json.loads(compare.as_json(tabulate(find(["."]), sort="folder"))) == [
+    assert json.loads(comparison.as_json(tabulate(find_runs(["."]), sort="folder"))) == [
         {
             "status": "finished",
             "epochs": 1,
@@ -553,14 +555,14 @@ def test_json_of_what_json_has_not() -> None:
     for name, day in (("a", "2026-01-31"), ("b", "2026-02-01")):
         changed(config={})(make_run(name))
         write(Path(name, ".hydra/config.yaml"), f"model: {{kwargs: {{day: {day}}}}}\nseed: 0\n")
-    rows = json.loads(compare.as_json(tabulate(find(["."]), sort="folder")))
+    rows = json.loads(comparison.as_json(tabulate(find_runs(["."]), sort="folder")))
     assert [row["model.kwargs.day"] for row in rows] == ["2026-01-31", "2026-02-01"]
 
 
 def test_markdown_is_a_table() -> None:
     make_run("a|b", (0.9,), optimizer__lr=0.1)
     make_run("c", (0.8,), optimizer__lr=0.3, status="interrupted")
-    assert compare.as_markdown(tabulate(find(["."]))) == (
+    assert comparison.as_markdown(tabulate(find_runs(["."]))) == (
         "| lr | status | epochs | val acc | best val acc | test acc | errors | time | folder |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         "| 0.1 | finished | 1 | 90.00 % | 90.00 % | 90.00 % | 100 | 1:05 | a\\|b |\n"
@@ -572,7 +574,7 @@ def test_the_table_with_the_reasons_below(capsys: pytest.CaptureFixture[str]) ->
     make_run("all/a", (0.9,), optimizer__lr=0.00001)
     make_run("all/b", (0.8,), optimizer__lr=0.3, status="interrupted", error="interrupted; no checkpoint;\nto go on: x")
     make_run("all/c", (), status="failed", error="ValueError: no\nmore")
-    compare.show(tabulate(find(["all"])))
+    comparison.show_comparison(tabulate(find_runs(["all"])))
     assert capsys.readouterr().out == (
         "all:\n"
         "   lr  status       epochs  val acc  best val acc  test acc  errors  time  folder\n"
@@ -587,7 +589,7 @@ def test_the_table_with_the_reasons_below(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_run_alone_has_its_whole_folder_and_no_status(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("outputs/a", (0.9,))
-    compare.show(tabulate(find(["outputs"])))
+    comparison.show_comparison(tabulate(find_runs(["outputs"])))
     assert capsys.readouterr().out == (
         "epochs  val acc  best val acc  test acc  errors  time  folder\n"
         "     1  90.00 %       90.00 %   90.00 %     100  1:05  outputs/a\n"
@@ -610,11 +612,11 @@ def test_a_narrow_terminal_leaves_columns_out(
     monkeypatch.setenv("COLUMNS", str(columns))
     make_run("a", (0.9,), optimizer__lr=0.1)
     make_run("b", (0.8,), optimizer__lr=0.3)
-    compare.show(tabulate(find(["."])))
+    comparison.show_comparison(tabulate(find_runs(["."])))
     assert "best val acc" in capsys.readouterr().out  # into a pipe: everything
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    compare.show(tabulate(find(["."])))
+    comparison.show_comparison(tabulate(find_runs(["."])))
     heading = capsys.readouterr().out.splitlines()[0]
     assert " ".join(heading.removeprefix("\x1b[1m").removesuffix("\x1b[0m").split()) == headings
 
@@ -627,20 +629,22 @@ def test_names_that_cannot_be_shown_break_neither_lines_nor_the_terminal(capsys:
     make_run("x/\x1b[31mred", (0.7,), status="failed", error="\x1b]0;title\x07")
     make_run("x/数字", (0.6,))
     Path("x").rename("x\x1b[0m")
-    table = tabulate(find(["x\x1b[0m"]))
-    compare.show(table)
+    table = tabulate(find_runs(["x\x1b[0m"]))
+    comparison.show_comparison(table)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == r"x\x1b[0m:"
     shown = [r"bad\udcff", r"two\nlines", "数字", r"\x1b[31mred"]
     assert [line.split()[-1] for line in lines[2:6]] == shown
     assert lines[7:] == [r"\x1b[31mred: failed: \x1b]0;title\x07"]
-    assert [line.split(" | ")[-1] for line in compare.as_markdown(table).splitlines()[2:]] == [f"{n} |" for n in shown]
-    rows = list(csv.DictReader(io.StringIO(compare.as_csv(table))))
+    assert [line.split(" | ")[-1] for line in comparison.as_markdown(table).splitlines()[2:]] == [
+        f"{n} |" for n in shown
+    ]
+    rows = list(csv.DictReader(io.StringIO(comparison.as_csv(table))))
     assert [row["folder"].rpartition("/")[2] for row in rows] == [shown[0], "two\nlines", *shown[2:]]
     make_run("y/a", **{"model__\x1b\n": 1})
     make_run("y/b", **{"model__\x1b\n": 2})
-    assert compare.in_print(tabulate(find(["y"])))[0][0] == r"\x1b\n"
-    for text in (compare.as_csv(table), compare.as_markdown(table), compare.as_json(table)):
+    assert comparison.in_print(tabulate(find_runs(["y"])))[0][0] == r"\x1b\n"
+    for text in (comparison.as_csv(table), comparison.as_markdown(table), comparison.as_json(table)):
         text.encode()
 
 
@@ -648,14 +652,14 @@ def test_numbers_stand_at_the_right_and_wide_letters_take_two_columns(capsys: py
     make_run("a", model__kind="数字数字", optimizer__momentum=None, seed=1)
     make_run("b", model__kind="x", optimizer__momentum=1e-05, seed=2)
     make_run("c", model__kind="y", optimizer__momentum=0.9, seed=3)
-    compare.show(tabulate(find(["."]), sort="seed"))
+    comparison.show_comparison(tabulate(find_runs(["."]), sort="seed"))
     assert [line[:18] for line in capsys.readouterr().out.splitlines()] == [
         "kind      seed  mo",
         "数字数字     1      nu",
         "x            2    ",
         "y            3    ",
     ]
-    compare.show(tabulate(find(["."]), ["momentum"], sort="momentum"))
+    comparison.show_comparison(tabulate(find_runs(["."]), ["momentum"], sort="momentum"))
     lines = capsys.readouterr().out.splitlines()
     assert [line[:8] for line in lines] == ["momentum", "   1e-05", "     0.9", "    null"]
 
@@ -667,10 +671,10 @@ def test_numbers_stand_at_the_right_and_wide_letters_take_two_columns(capsys: py
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Curve], str | None, str]]:
     """`drawn(*keys)`: the curves of the runs below the working directory, what was swept, and what is measured."""
     calls: list[tuple[list[Curve], str | None, str]] = []
-    monkeypatch.setattr(pictures, "draw_comparison", lambda _, *of: calls.append(of))
+    monkeypatch.setattr(plots, "draw_comparison", lambda _, *of: calls.append(of))
 
     def call(*keys: str) -> tuple[list[Curve], str | None, str]:
-        compare.plot(find(["."]), keys, Path("unused.png"))
+        comparison.plot(find_runs(["."]), keys, Path("unused.png"))
         return calls[-1]
 
     return call

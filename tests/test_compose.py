@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CHECKOUT, TINY, Command, run_folder, write
-from digitnet import experiment
-from digitnet.compose import load, plan, try_out
+from digitnet.config.compose import compose_incomplete, compose_run, load_config
+from digitnet.config.files import Tree
+from digitnet.config.schema import GROUPS
 from digitnet.errors import ConfigError, DigitnetError
-from digitnet.schema import GROUPS
-from digitnet.sources import Tree
+from digitnet.experiment import run
 
 GLOBAL = "# @package _global_\n"
 HOW_TO_SET = "set {0}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
@@ -552,7 +552,7 @@ def test_mistakes_in_yaml(
     command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
 ) -> None:
     if "data=digits" not in typed:  # found without a run
-        monkeypatch.setattr(experiment, "run", lambda *_: None)
+        monkeypatch.setattr(run, "run", lambda *_: None)
     Path("trap.py").write_text("open('sprung', 'w')\ndef spring(*_, **__): open('sprung', 'w')\n")
     for name, content in files.items():
         write(Path("conf") / name, content)
@@ -578,24 +578,24 @@ def test_a_broken_file_that_nobody_chose_is_no_hindrance(command: Command) -> No
 def test_what_is_typed_goes_before_what_is_written(command: Command) -> None:
     write(Path("conf/optimizer/x.yaml"), "defaults: [sgd]\nlr: -1\n")
     assert command("optimizer=x", "optimizer.lr=-2").err == "error: optimizer.lr=-2: should be greater than 0\n"
-    assert load(["optimizer=x", "optimizer.lr=2"]).optimizer.lr == 2
+    assert load_config(["optimizer=x", "optimizer.lr=2"]).optimizer.lr == 2
 
 
 def test_own_directories_add_and_override(tmp_path: Path) -> None:
-    packaged = load(["optimizer=adam"])
+    packaged = load_config(["optimizer=adam"])
     write(Path("conf/optimizer/slow.yaml"), "defaults: [sgd]\nlr: 0.001\n")
     write(Path("conf/optimizer/adam.yaml"), "defaults: [adamw]\nname: adam\nlr: 0.5\n")
-    assert load(["optimizer=slow"]).optimizer.lr == 0.001
-    assert (packaged.optimizer.lr, load(["optimizer=adam"]).optimizer.lr) == (0.001, 0.5)
+    assert load_config(["optimizer=slow"]).optimizer.lr == 0.001
+    assert (packaged.optimizer.lr, load_config(["optimizer=adam"]).optimizer.lr) == (0.001, 0.5)
     write(tmp_path / "more" / "optimizer" / "adam.yaml", "defaults: [rmsprop]\nlr: 0.7\n")
-    with_both = load(["optimizer=adam"], config_dir=tmp_path / "more")
+    with_both = load_config(["optimizer=adam"], config_dir=tmp_path / "more")
     assert (with_both.optimizer.name, with_both.optimizer.lr) == ("rmsprop", 0.7)  # --config-dir before ./conf
-    assert load(["optimizer=slow"], config_dir=tmp_path / "more").optimizer.lr == 0.001
+    assert load_config(["optimizer=slow"], config_dir=tmp_path / "more").optimizer.lr == 0.001
 
 
 def test_a_root_of_ones_own(command: Command) -> None:
     write(Path("conf/mine.yaml"), "defaults: [config, _self_]\nseed: 7\n")
-    assert plan([], Tree.at(root="mine")).config.seed == 7
+    assert compose_run([], Tree.at(root="mine")).config.seed == 7
     done = command("--config-name", "mine", *TINY, "trainer.epochs=1")
     assert done.code == 0
     run = (run_folder() / "summary.json").read_text()
@@ -648,8 +648,8 @@ def test_a_sweep_over_all_that_a_pattern_names(command: Command) -> None:
 
 def test_a_folder_that_another_run_has_just_taken() -> None:
     """It may not have got beyond writing down its configuration."""
-    ready = plan([*TINY, "hydra.run.dir=here"], Tree.at())
-    with plan([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).claimed():
+    ready = compose_run([*TINY, "hydra.run.dir=here"], Tree.at())
+    with compose_run([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).claimed():
         with pytest.raises(DigitnetError, match="here: another process is at work there; wait for it"), ready.claimed():
             pass
         assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
@@ -662,7 +662,7 @@ def test_a_folder_that_another_run_has_just_taken() -> None:
 
 def test_lists_in_place_of_strings() -> None:
     with pytest.raises(ConfigError, match=r"\['seed=1'\]: is not a string of the form KEY=VALUE"):
-        plan([["seed=1"]], Tree.at())  # type: ignore[list-item]
+        compose_run([["seed=1"]], Tree.at())  # type: ignore[list-item]
 
 
 def test_hydra_says_nothing_of_its_own() -> None:
@@ -670,26 +670,26 @@ def test_hydra_says_nothing_of_its_own() -> None:
     write(Path("conf/mine.yaml"), "defaults: [config]\nseed: 7\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert plan([], Tree.at(root="mine")).config.seed == 7
+        assert compose_run([], Tree.at(root="mine")).config.seed == 7
 
 
 def test_values_that_only_a_user_has() -> None:
-    assert try_out(["data=folder"], Tree.at()) is None
+    assert compose_incomplete(["data=folder"], Tree.at()) is None
     with pytest.raises(ConfigError, match=r"data\.root: has no value; set data.root=VALUE"):
-        load(["data=folder"])
+        load_config(["data=folder"])
     with pytest.raises(ConfigError, match=r"data\.test_fraction=2: should"):
-        try_out(["data=folder", "data.test_fraction=2"], Tree.at())
+        compose_incomplete(["data=folder", "data.test_fraction=2"], Tree.at())
     write(Path("conf/optimizer/x.yaml"), "name: sgd\nlr: ???\nmomentum: 0.0\nnesterov: false\nweight_decay: 0.0\n")
-    assert try_out(["optimizer=x"], Tree.at()) is None  # lr shall be a number, and is not yet
+    assert compose_incomplete(["optimizer=x"], Tree.at()) is None  # lr shall be a number, and is not yet
     with pytest.raises(ConfigError) as error:
-        try_out(["optimizer=x", "optimizer.momentum=2"], Tree.at())
+        compose_incomplete(["optimizer=x", "optimizer.momentum=2"], Tree.at())
     assert str(error.value) == "optimizer.momentum=2: should be less than 1"
 
 
 def test_the_callers_state_is_left_alone(tmp_path: Path) -> None:
     path, here = list(sys.path), Path.cwd()
     with pytest.raises(ConfigError):
-        load(["modle=lenet5"])
+        load_config(["modle=lenet5"])
     assert (sys.path, Path.cwd()) == (path, here)
 
 
@@ -727,7 +727,7 @@ def test_no_override_makes_a_traceback(overrides: list[str]) -> None:
     """The composer answers with a configuration or a ConfigError, whatever is typed; `os.environ` stays as it is."""
     before = dict(os.environ)
     try:
-        plan(overrides, Tree.at())
+        compose_run(overrides, Tree.at())
     except ConfigError as error:
         text = str(error)
         assert text

@@ -10,10 +10,11 @@ import yaml
 from torch import Generator
 
 from conftest import CHECKOUT
-from digitnet import build, schema
-from digitnet.compose import load
+from digitnet.config import schema
+from digitnet.config.compose import load_config
 from digitnet.data import load_digits
 from digitnet.errors import ConfigError
+from digitnet.experiment import build
 from digitnet.models import AllConv, FastNet, LeNet5
 
 CONF = CHECKOUT / "conf"
@@ -33,7 +34,7 @@ NEVER_DISTORTED = [("fast99", "aug=distort"), ("lenet5_distort", "schedule=onecy
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option(option: str) -> None:
-    config = load([option, *NEEDED.get(option, [])])
+    config = load_config([option, *NEEDED.get(option, [])])
     model = build.model(config.model, 10, Generator())
     assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
     build.optimizer(config.optimizer, model)
@@ -51,7 +52,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 
 
 def test_the_defaults_are_the_notebooks_part_one() -> None:
-    default, preset = load([]), load(["experiment=lenet5"])
+    default, preset = load_config([]), load_config(["experiment=lenet5"])
     assert default == preset
     assert schema.run_length(default) == 20
     schedule = build.schedule(default.schedule, 20)
@@ -61,7 +62,7 @@ def test_the_defaults_are_the_notebooks_part_one() -> None:
 
 def test_the_presets() -> None:
     rmsprop, distort, allconv = (
-        load([f"experiment={name}"]) for name in ("lenet5_rmsprop", "lenet5_distort", "allconv")
+        load_config([f"experiment={name}"]) for name in ("lenet5_rmsprop", "lenet5_distort", "allconv")
     )
     assert rmsprop.optimizer.model_dump() == {
         "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
@@ -74,13 +75,13 @@ def test_the_presets() -> None:
 
 
 def test_the_command_line_has_the_last_word() -> None:
-    config = load(["experiment=allconv", "optimizer.lr=0.5", "trainer.batch_size=7", "seed=3"])
+    config = load_config(["experiment=allconv", "optimizer.lr=0.5", "trainer.batch_size=7", "seed=3"])
     assert (config.optimizer.lr, config.trainer.batch_size, config.seed) == (0.5, 7, 3)
 
 
 @pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
 def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
-    config = load([f"schedule={schedule}", "trainer.epochs=30"])
+    config = load_config([f"schedule={schedule}", "trainer.epochs=30"])
     assert schema.run_length(config) == 30
     function = build.schedule(config.schedule, 30)
     if schedule in ("cosine", "onecycle"):
@@ -90,17 +91,17 @@ def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
 def test_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIGITNET_DATA")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert load(["data=mnist"]).data.model_dump()["root"] == "~/.cache/digitnet"
+    assert load_config(["data=mnist"]).data.model_dump()["root"] == "~/.cache/digitnet"
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert load(["data=auto"]).data.model_dump()["root"] == "/cache/digitnet"
+    assert load_config(["data=auto"]).data.model_dump()["root"] == "/cache/digitnet"
     monkeypatch.setenv("DIGITNET_DATA", "/data")
-    assert load(["data=kmnist"]).data.model_dump()["root"] == "/data"
+    assert load_config(["data=kmnist"]).data.model_dump()["root"] == "/data"
 
 
 def test_options_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
     (tmp_path / "mine" / "optimizer" / "slow.yaml").write_text("defaults: [sgd, _self_]\nlr: 0.001\n")
-    assert load(["optimizer=slow"], config_dir=str(tmp_path / "mine")).optimizer.lr == 0.001
+    assert load_config(["optimizer=slow"], config_dir=str(tmp_path / "mine")).optimizer.lr == 0.001
 
 
 def test_no_defaults_in_the_schema() -> None:
@@ -117,9 +118,9 @@ def test_the_command_line_outdoes_every_preset(preset: str, option: str) -> None
         with pytest.raises(
             ConfigError, match=r"aug\.warmup_epochs=2: no image would be distorted, as the run has only 1"
         ):
-            load(overrides)
+            load_config(overrides)
         overrides.append("aug.warmup_epochs=0")
-    load(overrides)
+    load_config(overrides)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_the_command_line_outdoes_every_preset(preset: str, option: str) -> None
 )
 def test_networks_from_python_are_those_of_the_configs(function: Callable[..., object], option: str) -> None:
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    config = load([option]).model.model_dump(exclude={"name"})
+    config = load_config([option]).model.model_dump(exclude={"name"})
     assert {name: defaults[name] for name in config} == config
 
 
@@ -170,9 +171,9 @@ def test_training_images_are_as_many_as_the_schema_says() -> None:
     ],
 )
 def test_epochs_beside_phases_are_not_passed_over_in_silence(epochs: int, doubt: str | None) -> None:
-    found = [message for _, message in schema.doubts(load([f"trainer.epochs={epochs}"]))]
+    found = [message for _, message in schema.config_warnings(load_config([f"trainer.epochs={epochs}"]))]
     assert found == ([doubt] if doubt else [])
-    assert not list(schema.doubts(load([])))
+    assert not list(schema.config_warnings(load_config([])))
 
 
 @pytest.mark.parametrize(

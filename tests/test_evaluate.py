@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from digitnet import evaluate as module
-from digitnet.evaluate import Evaluation, evaluate, predict
+from digitnet import metrics as module
+from digitnet.metrics import Evaluation, evaluate, predict
 from digitnet.models import LeNet5
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from digitnet import interrupts
-from digitnet.interrupts import Stop, listening
+from digitnet import signals
+from digitnet.signals import Stop, handling_signals
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +22,10 @@ def _as_before() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_at_once_unless_deferred(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    with listening() as stop, pytest.raises(KeyboardInterrupt, match=number.name):
+    with handling_signals() as stop, pytest.raises(KeyboardInterrupt, match=number.name):
         os.kill(os.getpid(), number)
     assert stop.wanted == number.name
-    with listening() as stop, pytest.raises(KeyboardInterrupt, match="the third"), stop.deferred():
+    with handling_signals() as stop, pytest.raises(KeyboardInterrupt, match="the third"), stop.deferred():
         thrice(monkeypatch, number, stop)
 
 
@@ -33,7 +33,7 @@ def thrice(monkeypatch: pytest.MonkeyPatch, number: int, stop: Stop) -> None:
     os.kill(os.getpid(), number)
     assert stop.wanted == signal.Signals(number).name
     os.kill(os.getpid(), number)  # at once: the first one over
-    monkeypatch.setattr(interrupts, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "AGAIN_SECONDS", 0.0)
     try:
         os.kill(os.getpid(), number)
     except KeyboardInterrupt:  # later: somebody means it
@@ -41,13 +41,13 @@ def thrice(monkeypatch: pytest.MonkeyPatch, number: int, stop: Stop) -> None:
 
 
 def test_the_end_is_not_cut_off() -> None:
-    with listening() as stop:
+    with handling_signals() as stop:
         stop.end()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_what_came_at_the_end_of_the_deferral_is_not_lost() -> None:
-    with listening() as stop, pytest.raises(KeyboardInterrupt, match="SIGTERM"), stop.deferred():
+    with handling_signals() as stop, pytest.raises(KeyboardInterrupt, match="SIGTERM"), stop.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -55,7 +55,7 @@ def test_what_is_ignored_stays_so() -> None:
     """As for a job in the background of a script."""
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with listening():
+        with handling_signals():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, handler)
@@ -65,7 +65,7 @@ def test_in_a_thread_signals_are_the_main_one_s() -> None:
     found: list[object] = []
 
     def listen() -> None:
-        with listening() as stop:
+        with handling_signals() as stop:
             found.append(stop.wanted)
 
     thread = threading.Thread(target=listen)

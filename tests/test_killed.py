@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 
 from conftest import TINY
-from digitnet import checkpoint, run
+from digitnet import run
 from digitnet.errors import CheckpointError
-from digitnet.records import EpochRecord, read_metrics, read_summary
+from digitnet.runs.formats import read_metrics, read_summary
+from digitnet.training import checkpoint
+from digitnet.training.record import EpochRecord
 
 OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=8", "trainer.threads=1", "optimizer=adam", "aug=distort"]
 OPTIONS += ["checkpoint.every_minutes=0.001", "checkpoint.keep=2", "schedule=cosine"]
@@ -39,7 +41,7 @@ def check_files(run_dir: Path) -> None:
         assert epochs == list(range(1, len(epochs) + 1))
     for path in run_dir.glob("checkpoints/[!.]*"):
         try:
-            checkpoint.load(path)
+            checkpoint.load_checkpoint(path)
         except CheckpointError:
             if path.exists() or path.name in ("last.pt", "best.pt"):  # not one that is kept no longer
                 raise
@@ -110,6 +112,6 @@ def test_thirty_kills(tmp_path: Path) -> None:
         names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) for folder in (run_dir, whole)]
         assert names[0] == names[1]  # nor is anything unfinished left
         for name in ("last.pt", "best.pt", "epoch_7.pt", "epoch_8.pt"):
-            left, right = (checkpoint.load(folder / "checkpoints" / name) for folder in (run_dir, whole))
+            left, right = (checkpoint.load_checkpoint(folder / "checkpoints" / name) for folder in (run_dir, whole))
             assert all(torch.equal(left["model"][key], right["model"][key]) for key in right["model"])
             assert torch.equal(left["generator"], right["generator"])

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from conftest import TINY, Command, run_folder
-from digitnet import build, machine
-from digitnet.compose import load
-from digitnet.records import read_summary
+from digitnet.config.compose import load_config
+from digitnet.experiment import build
+from digitnet.runs.formats import read_summary
+from digitnet.training import runtime
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 FREED = """
@@ -45,11 +46,11 @@ def test_memory_is_kept_for_the_next_step() -> None:
 
 
 def test_another_malloc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_reuses_memory", False)
+    monkeypatch.setattr(runtime, "_reuses_memory", False)
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("called"))
-    machine.reuse_memory()
-    assert not machine.reuses_memory()
+    runtime.reuse_memory()
+    assert not runtime.reuses_memory()
 
 
 def test_a_malloc_that_takes_only_the_old_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,14 +60,14 @@ def test_a_malloc_that_takes_only_the_old_limit(monkeypatch: pytest.MonkeyPatch)
         @staticmethod
         def mallopt(key: int, value: int) -> int:
             called.append((key, value))
-            return int(key == machine.M_TRIM_THRESHOLD or value <= 2**25)
+            return int(key == runtime.M_TRIM_THRESHOLD or value <= 2**25)
 
-    monkeypatch.setattr(machine, "_reuses_memory", False)
+    monkeypatch.setattr(runtime, "_reuses_memory", False)
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.31"))
     monkeypatch.setattr("ctypes.CDLL", lambda _: Libc)
-    machine.reuse_memory()
-    assert machine.reuses_memory()
-    assert called[1:] == [(machine.M_MMAP_THRESHOLD, 2**25), (machine.M_TRIM_THRESHOLD, machine.KEPT)]
+    runtime.reuse_memory()
+    assert runtime.reuses_memory()
+    assert called[1:] == [(runtime.M_MMAP_THRESHOLD, 2**25), (runtime.M_TRIM_THRESHOLD, runtime.KEPT)]
 
 
 CHOICES = [
@@ -86,7 +87,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("device", "overrides", "channels_last", "cuda_graph"), CHOICES)
 def test_choices_for_the_device(device: str, overrides: list[str], channels_last: bool, cuda_graph: bool) -> None:
-    config = load(overrides)
+    config = load_config(overrides)
     assert build.channels_last(config, torch.device(device)) == channels_last
     assert build.cuda_graph(config, torch.device(device)) == cuda_graph
 
@@ -102,8 +103,8 @@ def test_choices_are_written_down(command: Command) -> None:
 
 
 def test_choices_can_be_undone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_reuses_memory", False)
-    monkeypatch.setattr(machine, "reuse_memory", lambda: pytest.fail("asked for"))
+    monkeypatch.setattr(runtime, "_reuses_memory", False)
+    monkeypatch.setattr(runtime, "reuse_memory", lambda: pytest.fail("asked for"))
     layouts = []
     forward = torch.nn.Conv2d.forward
 

@@ -3,26 +3,26 @@
 import pytest
 import torch
 
-from digitnet import optim
+from digitnet import schedules
 
 NOTEBOOK = [(2, 1.0), (3, 0.8), (3, 0.4), (4, 0.2), (8, 0.08)]
 
 
 def test_step_is_the_notebooks() -> None:
-    factors = [optim.step(epoch, NOTEBOOK) for epoch in range(20)]
+    factors = [schedules.step_decay(epoch, NOTEBOOK) for epoch in range(20)]
     assert factors == [1.0] * 2 + [0.8] * 3 + [0.4] * 3 + [0.2] * 4 + [0.08] * 8
-    assert optim.step(1.999, NOTEBOOK) == 1.0
-    assert optim.step(25, NOTEBOOK) == 0.08
+    assert schedules.step_decay(1.999, NOTEBOOK) == 1.0
+    assert schedules.step_decay(25, NOTEBOOK) == 0.08
 
 
 def test_constant() -> None:
-    assert {optim.constant(epoch / 10) for epoch in range(50)} == {1.0}
+    assert {schedules.constant(epoch / 10) for epoch in range(50)} == {1.0}
 
 
 def test_cosine() -> None:
-    assert optim.cosine(0, epochs=10, final_factor=0.1) == 1.0
-    assert optim.cosine(5, epochs=10, final_factor=0.1) == pytest.approx(0.55)
-    assert optim.cosine(10, epochs=10, final_factor=0.1) == pytest.approx(0.1)
+    assert schedules.cosine(0, epochs=10, final_factor=0.1) == 1.0
+    assert schedules.cosine(5, epochs=10, final_factor=0.1) == pytest.approx(0.55)
+    assert schedules.cosine(10, epochs=10, final_factor=0.1) == pytest.approx(0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
@@ -35,7 +35,7 @@ def test_onecycle_is_torchs() -> None:
     # torch counts pct_start * steps - 1 steps of warm-up.
     fraction = (0.31 * steps - 1) / (steps - 1)
     for index in range(steps):
-        ours = optim.onecycle(index / 10, 10, warmup_fraction=fraction, start_factor=1 / 25, final_factor=1 / 2500)
+        ours = schedules.onecycle(index / 10, 10, warmup_fraction=fraction, start_factor=1 / 25, final_factor=1 / 2500)
         assert ours == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
         if index < steps - 1:
             reference.step()

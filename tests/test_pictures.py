@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from digitnet import pictures
 from digitnet.data import load_digits
-from digitnet.pictures import Curve
-from digitnet.records import EpochRecord
+from digitnet.report import plots
+from digitnet.report.plots import Curve
+from digitnet.training.record import EpochRecord
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -29,7 +29,7 @@ def test_misclassified(tmp_path: Path, wrong: int, height: int) -> None:
     test = load_digits(enlarge_to=1437).test
     predicted = test.labels.clone()
     predicted[:wrong] = (predicted[:wrong] + 1) % 10
-    pictures.draw_misclassified(tmp_path / "m.png", test.images, test.labels, predicted, list("0123456789"))
+    plots.draw_misclassified(tmp_path / "m.png", test.images, test.labels, predicted, list("0123456789"))
     picture = pixels(tmp_path / "m.png")
     assert picture.shape == (height, 1000, 3)
     blue, red, black = (count(picture[35:], colour) for colour in ((0, 0, 255), (255, 0, 0), (0, 0, 0)))
@@ -41,7 +41,7 @@ def test_misclassified(tmp_path: Path, wrong: int, height: int) -> None:
 def test_misclassified_with_long_names(tmp_path: Path) -> None:
     test = load_digits(enlarge_to=1437).test
     names = [f"a long name {n}" for n in range(10)]
-    pictures.draw_misclassified(tmp_path / "m.png", test.images, test.labels, (test.labels + 1) % 10, names)
+    plots.draw_misclassified(tmp_path / "m.png", test.images, test.labels, (test.labels + 1) % 10, names)
     picture = pixels(tmp_path / "m.png")
     assert min(count(picture, (0, 0, 255)), count(picture, (255, 0, 0))) > 1000
 
@@ -50,8 +50,8 @@ def test_confusion(tmp_path: Path) -> None:
     labels = torch.arange(10).repeat(20)
     predicted = labels.clone()
     predicted[::11] = 3
-    pictures.draw_confusion(tmp_path / "c.png", labels, predicted, [str(n) for n in range(10)])
-    pictures.draw_confusion(tmp_path / "right.png", labels, labels, [f"class {n}" for n in range(10)])
+    plots.draw_confusion(tmp_path / "c.png", labels, predicted, [str(n) for n in range(10)])
+    plots.draw_confusion(tmp_path / "right.png", labels, labels, [f"class {n}" for n in range(10)])
     assert pixels(tmp_path / "c.png").shape == (750, 800, 3)
     assert count(pixels(tmp_path / "c.png"), (103, 0, 13)) > 1000  # the darkest red
     assert pixels(tmp_path / "right.png").std() > 5
@@ -63,21 +63,21 @@ def test_curves(tmp_path: Path, epochs: int) -> None:
         EpochRecord(n, 0.1, 2.3 / n, 1 - 0.9 / n, 2 / n, 1.0 if n == 20 else 1 - 0.8 / n, 5.0, 1e4)
         for n in range(1, epochs + 1)
     ]
-    pictures.draw_curves(tmp_path / "c.png", records, "test set", chance=0.9)
+    plots.draw_curves(tmp_path / "c.png", records, "test set", chance=0.9)
     assert pixels(tmp_path / "c.png").shape == (400, 1100, 3)
 
 
 def test_distorted(tmp_path: Path) -> None:
     images = load_digits(enlarge_to=1437).test.images[:10]
-    pictures.draw_distorted(tmp_path / "d.png", images, images.expand(9, 10, 1, 28, 28))
+    plots.draw_distorted(tmp_path / "d.png", images, images.expand(9, 10, 1, 28, 28))
     assert pixels(tmp_path / "d.png").shape == (850, 800, 3)
 
 
 def compared(monkeypatch: pytest.MonkeyPatch, curves: list[Curve], swept: str | None = "optimizer.lr") -> Figure:
     """What `draw_comparison` draws, laid out as it will be saved."""
     drawn: list[Figure] = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, _: drawn.append(figure))
-    pictures.draw_comparison(Path("unused.png"), curves, swept, "Test error")
+    monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
+    plots.draw_comparison(Path("unused.png"), curves, swept, "Test error")
     (figure,) = drawn
     figure.draw_without_rendering()
     return figure
@@ -268,8 +268,8 @@ def test_many_values_have_a_scale_of_colours(monkeypatch: pytest.MonkeyPatch, se
 
 
 def test_a_comparison_is_as_large_as_its_parts(tmp_path: Path) -> None:
-    pictures.draw_comparison(tmp_path / "both.png", rates(0.01, 0.1, 1), "optimizer.lr", "Test error")
-    pictures.draw_comparison(tmp_path / "one.png", rates(0.01), None, "Test error")
+    plots.draw_comparison(tmp_path / "both.png", rates(0.01, 0.1, 1), "optimizer.lr", "Test error")
+    plots.draw_comparison(tmp_path / "one.png", rates(0.01), None, "Test error")
     assert pixels(tmp_path / "both.png").shape == (480, 1300, 3)
     assert pixels(tmp_path / "one.png").shape == (480, 850, 3)
     for colour in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E), (0x2C, 0xA0, 0x2C)):

@@ -18,18 +18,21 @@ import torch
 from torch import Tensor
 
 from conftest import TINY, Command, Outcome, run_folder, write
-from digitnet import checkpoint, experiment, optim, ranks, trainer
-from digitnet.checkpoint import TrainState
-from digitnet.compose import load
+from digitnet import schedules
+from digitnet.config.compose import load_config
 from digitnet.data import load_digits
-from digitnet.errors import ConfigError, DivergedError, RankError
-from digitnet.interrupts import Stop, listening
-from digitnet.logbook import Logbook
+from digitnet.errors import ConfigError, DistributedError, DivergedError
+from digitnet.experiment import run
+from digitnet.experiment.components import build_components
 from digitnet.models import LeNet5
-from digitnet.ranks import ALONE, Ranks
-from digitnet.records import EpochRecord, RunSummary, read_metrics, read_summary
-from digitnet.setup import set_up
-from digitnet.trainer import fit
+from digitnet.runs.formats import RunSummary, read_metrics, read_summary
+from digitnet.runs.writer import RunWriter
+from digitnet.signals import Stop, handling_signals
+from digitnet.training import checkpoint, distributed, loop
+from digitnet.training.checkpoint import TrainState
+from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
+from digitnet.training.loop import fit
+from digitnet.training.record import EpochRecord
 
 LONG = [*TINY, "trainer.epochs=300", "trainer.plateau_epochs=null"]
 # Says who is which rank, and does as it is told before it does as `-m digitnet` does.
@@ -116,7 +119,7 @@ def check_alike(ours: Path, theirs: Path) -> None:
     """Two runs within rounding: figures, weights, and how far they came."""
     for left, right in zip(figures(ours), figures(theirs), strict=True):
         assert left == pytest.approx(right, rel=1e-4)
-    left, right = (checkpoint.load(folder / "checkpoints" / "last.pt") for folder in (ours, theirs))
+    left, right = (checkpoint.load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (ours, theirs))
     assert (left["epoch"], left["step"], left["underway"]) == (right["epoch"], right["step"], None)
     assert left["model"].keys() == right["model"].keys()
     for name, weights in left["model"].items():
@@ -312,15 +315,15 @@ def pretend(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> None:
         monkeypatch.setenv(key, str(value))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does, and leaves it
-    monkeypatch.setattr(Ranks, "speaks", lambda self: True)
+    monkeypatch.setattr(ProcessGroup, "speaks", lambda self: True)
 
 
 def test_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks.here() is ALONE
+    assert distributed.current_group() is SINGLE_PROCESS
     pretend(monkeypatch, 1, 4)
-    assert ranks.here() == Ranks(1, 4, 1, 4)
+    assert distributed.current_group() == ProcessGroup(1, 4, 1, 4)
     monkeypatch.delenv("MASTER_ADDR")  # set by others than torchrun
-    assert ranks.here() is ALONE
+    assert distributed.current_group() is SINGLE_PROCESS
 
 
 @pytest.mark.parametrize(
@@ -346,13 +349,13 @@ def test_more_threads_than_cores() -> None:
     cores = os.cpu_count() or 1
     plural = f"{cores} core{'' if cores == 1 else 's'}"
     with pytest.raises(ConfigError) as caught:
-        set_up(load([*TINY, "trainer.threads=1"]), ranks=Ranks(0, cores + 1, 0, cores + 1))
+        build_components(load_config([*TINY, "trainer.threads=1"]), ranks=ProcessGroup(0, cores + 1, 0, cores + 1))
     assert str(caught.value) == f"trainer.threads=1 in each of {cores + 1} processes: this machine has {plural}"
 
 
 def test_batch_normalization_on_a_cpu() -> None:
     with pytest.raises(ConfigError) as caught:
-        set_up(load([*TINY, "model=fastnet"]), ranks=Ranks(0, 2))
+        build_components(load_config([*TINY, "model=fastnet"]), ranks=ProcessGroup(0, 2))
     assert str(caught.value) == (
         "model=fastnet: its batch normalization would see only a part of each batch, as PyTorch has it for several "
         "processes on GPUs alone; leave torchrun out"
@@ -366,9 +369,9 @@ def test_a_process_that_ends_while_a_run_is_gone_on_with(command: Command, monke
         raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:41532")
 
     pretend(monkeypatch, 0)
-    monkeypatch.setattr(Ranks, "joined", lambda self, device, stop, give_up: contextlib.nullcontext())
-    monkeypatch.setattr(Ranks, "wrap", lambda self, model, device, unused: model)
-    monkeypatch.setattr(Ranks, "agree", closed)
+    monkeypatch.setattr(ProcessGroup, "joined", lambda self, device, stop, give_up: contextlib.nullcontext())
+    monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
+    monkeypatch.setattr(ProcessGroup, "agree", closed)
     done = command("resume", "run", "trainer.epochs=2")
     error = (
         "another process of this run has ended (rank 0 noticed); checkpoints/last.pt is of step 45;\n"
@@ -380,7 +383,7 @@ def test_a_process_that_ends_while_a_run_is_gone_on_with(command: Command, monke
 
 def test_a_signal_does_not_cut_a_message_off(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which another process may have said meanwhile, and have ended."""
-    monkeypatch.setattr(Ranks, "speaks", lambda self: os.kill(os.getpid(), signal.SIGTERM) is None)
+    monkeypatch.setattr(ProcessGroup, "speaks", lambda self: os.kill(os.getpid(), signal.SIGTERM) is None)
     found = []
     with contextlib.suppress(KeyboardInterrupt):
         found.append(command("trainer.epocs=3"))
@@ -391,7 +394,7 @@ class JoinedError(Exception):
     """As far as a test without such devices comes."""
 
 
-def joined(group: Ranks, device: str, error: Exception | None = None) -> None:
+def joined(group: ProcessGroup, device: str, error: Exception | None = None) -> None:
     with group.joined(torch.device(device), Stop(), print):
         raise error or JoinedError
 
@@ -399,12 +402,12 @@ def joined(group: Ranks, device: str, error: Exception | None = None) -> None:
 def test_too_few_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError) as caught:
-        joined(Ranks(0, 2, 0, 2), "cuda")
+        joined(ProcessGroup(0, 2, 0, 2), "cuda")
     assert str(caught.value) == (
         "torchrun: 2 processes, and this machine has 1 GPU; start it with --nproc-per-node=1, or set device=cpu"
     )
     with pytest.raises(ConfigError) as caught:
-        joined(Ranks(0, 2, 0, 2), "mps")
+        joined(ProcessGroup(0, 2, 0, 2), "mps")
     assert str(caught.value) == "device=mps: there is one in a machine; leave torchrun out, or set device=cpu"
 
 
@@ -412,7 +415,7 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
     chosen: list[Any] = []
     store = torch.distributed.HashStore()
     store.add("here", 3)  # the others
-    monkeypatch.setattr(ranks, "_meeting_place", lambda patience: store)
+    monkeypatch.setattr(distributed, "_meeting_place", lambda patience: store)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(
@@ -421,20 +424,20 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
         lambda backend, **more: chosen.extend([backend, more["rank"], more["world_size"], more["device_id"]]),
     )
     with pytest.raises(JoinedError):
-        joined(Ranks(3, 4, 1, 2), "cuda")
+        joined(ProcessGroup(3, 4, 1, 2), "cuda")
     assert chosen == [1, "nccl", 3, 4, torch.device("cuda", 1)]
 
-    with pytest.raises(RankError, match=r"another process of this run has ended \(rank 3 noticed\)"):
-        joined(Ranks(3, 4, 1, 2), "cuda", RuntimeError("NCCL error: remote process exited"))
+    with pytest.raises(DistributedError, match=r"another process of this run has ended \(rank 3 noticed\)"):
+        joined(ProcessGroup(3, 4, 1, 2), "cuda", RuntimeError("NCCL error: remote process exited"))
 
 
 def test_processes_differ_in_dropout_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """When they begin, and when they go on from what rank 0 has left."""
-    monkeypatch.setattr(Ranks, "wrap", lambda self, model, device, unused: model)
-    config = load([*TINY, "model=lenet5"])
-    first, second = set_up(config, ranks=Ranks(0, 2)), None
+    monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
+    config = load_config([*TINY, "model=lenet5"])
+    first, second = build_components(config, ranks=ProcessGroup(0, 2)), None
     streams = [torch.rand(3)]
-    second = set_up(config, ranks=Ranks(1, 2))
+    second = build_components(config, ranks=ProcessGroup(1, 2))
     streams.append(torch.rand(3))
     assert torch.equal(first.state.generator.get_state(), second.state.generator.get_state())
     for ours, theirs in zip(first.state.model.parameters(), second.state.model.parameters(), strict=True):
@@ -443,7 +446,7 @@ def test_processes_differ_in_dropout_alone(command: Command, monkeypatch: pytest
     assert command(*TINY, "hydra.run.dir=run").code == 0
     for setup in (first, second):
         summary = read_summary(Path("run/summary.json"))
-        experiment._restore(setup, Logbook(Path("run"), summary, config, lambda: None))
+        run._restore(setup, RunWriter(Path("run"), summary, config, lambda: None))
         streams.append(torch.rand(3))
     assert len({tuple(stream.tolist()) for stream in streams}) == 4
 
@@ -451,13 +454,13 @@ def test_processes_differ_in_dropout_alone(command: Command, monkeypatch: pytest
 def test_all_look_at_the_losses_when_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that alone found that the run diverges would be a process that has ended, to the others."""
 
-    class WithOther(Ranks):
+    class WithOther(ProcessGroup):
         def agree(self, row: Tensor, *wishes: bool) -> tuple[Tensor, list[bool]]:
             assert wishes == (False, False)
             return row, [False, True]
 
-    monkeypatch.setattr(trainer, "LOOK_SECONDS", 1000.0)
-    monkeypatch.setattr(trainer, "CHUNK", 64)
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(loop, "CHUNK", 64)
     digits = load_digits(enlarge_to=1437)
     model = LeNet5()
     state = TrainState(model, torch.optim.SGD(model.parameters(), lr=1e30), torch.Generator())
@@ -468,7 +471,7 @@ def test_all_look_at_the_losses_when_one_does(monkeypatch: pytest.MonkeyPatch) -
         epochs=1,
         batch_size=32,
         lr=1e30,
-        schedule=optim.constant,
+        schedule=schedules.constant,
         ranks=WithOther(),
     )
     with pytest.raises(DivergedError):
@@ -477,40 +480,46 @@ def test_all_look_at_the_losses_when_one_does(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_rank_0_has_the_first_word_and_another_one_if_it_keeps_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "FIRST_WORD", 0.1)
+    monkeypatch.setattr(distributed, "FIRST_WORD", 0.1)
     for order in ([0, 1, 2], [2, 0, 1], [1, 2]):
         store = torch.distributed.HashStore()
-        monkeypatch.setattr(ranks, "_meeting_place", lambda patience, store=store: store)
-        assert [Ranks(rank, 3).speaks() for rank in order] == [True, False, False][: len(order)]
+        monkeypatch.setattr(distributed, "_meeting_place", lambda patience, store=store: store)
+        assert [ProcessGroup(rank, 3).speaks() for rank in order] == [True, False, False][: len(order)]
 
     waiting = torch.distributed.HashStore()
-    monkeypatch.setattr(ranks, "FIRST_WORD", 60.0)
-    monkeypatch.setattr(ranks, "_meeting_place", lambda patience: waiting)
+    monkeypatch.setattr(distributed, "FIRST_WORD", 60.0)
+    monkeypatch.setattr(distributed, "_meeting_place", lambda patience: waiting)
     answers: list[bool] = []
-    other = threading.Thread(target=lambda: answers.append(Ranks(1, 2).speaks()))
+    other = threading.Thread(target=lambda: answers.append(ProcessGroup(1, 2).speaks()))
     other.start()
     time.sleep(0.1)  # it comes first, and waits
-    assert Ranks(0, 2).speaks()
+    assert ProcessGroup(0, 2).speaks()
     other.join()
     assert answers == [False]
 
     def gone(patience: timedelta) -> None:
         raise RuntimeError("torchrun was killed")
 
-    monkeypatch.setattr(ranks, "_meeting_place", gone)
-    assert Ranks(1, 2).speaks()
+    monkeypatch.setattr(distributed, "_meeting_place", gone)
+    assert ProcessGroup(1, 2).speaks()
 
 
 def test_only_what_tells_of_another_rank_is_taken_for_it() -> None:
-    for text, known in (("[gloo] Connection closed by peer [127.0.0.1]", RankError), ("shapes differ", RuntimeError)):
-        with pytest.raises(RuntimeError if known is RuntimeError else RankError) as caught, Ranks(1, 2).noticing():
+    for text, known in (
+        ("[gloo] Connection closed by peer [127.0.0.1]", DistributedError),
+        ("shapes differ", RuntimeError),
+    ):
+        with (
+            pytest.raises(RuntimeError if known is RuntimeError else DistributedError) as caught,
+            ProcessGroup(1, 2).noticing(),
+        ):
             raise RuntimeError(text)
         assert type(caught.value) is known
 
 
 def test_a_folder_that_does_not_exist_is_not_named(tmp_path: Path) -> None:
     """Rank 0 was killed before it had made one, or had said which."""
-    logbook = Logbook(tmp_path, RunSummary("running", "", 0, {}), load(TINY), lambda: None, writes=False)
+    logbook = RunWriter(tmp_path, RunSummary("running", "", 0, {}), load_config(TINY), lambda: None, writes=False)
     assert logbook.write_failure(KeyboardInterrupt()) == "interrupted"
     assert list(tmp_path.iterdir()) == []  # nor is anything written: that is rank 0's
 
@@ -518,7 +527,7 @@ def test_a_folder_that_does_not_exist_is_not_named(tmp_path: Path) -> None:
 def test_the_last_resort_is_for_who_stays() -> None:
     for stays in (True, False):
         ended = threading.Event()
-        with listening() as stop, contextlib.suppress(KeyboardInterrupt):
+        with handling_signals() as stop, contextlib.suppress(KeyboardInterrupt):
             waiting = stop.deferred() if stays else contextlib.nullcontext()
             with stop.last_resort(0.1, ended.set), waiting:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -529,14 +538,14 @@ def test_the_last_resort_is_for_who_stays() -> None:
 
 def test_a_run_that_has_failed_is_not_interrupted_besides() -> None:
     """By torchrun's SIGTERM, for instance, with which it ends all when one has ended."""
-    with listening() as outer:
+    with handling_signals() as outer:
         try:
-            with listening() as inner, inner.heeded(), inner.deferred():
+            with handling_signals() as inner, inner.heeded(), inner.deferred():
                 os.kill(os.getpid(), signal.SIGTERM)
                 inner.end()
-                raise RankError
-        except (RankError, KeyboardInterrupt) as error:
+                raise DistributedError
+        except (DistributedError, KeyboardInterrupt) as error:
             ended = type(error)
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    assert (ended, outer.wanted) == (RankError, None)
+    assert (ended, outer.wanted) == (DistributedError, None)

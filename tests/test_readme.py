@@ -10,9 +10,9 @@ import pytest
 
 from conftest import CHECKOUT, TINY, Command, write
 from digitnet import cli, commands
-from digitnet.compose import load
-from digitnet.compose.sweep import plan_sweep
-from digitnet.sources import Tree
+from digitnet.config.compose import load_config
+from digitnet.config.files import Tree
+from digitnet.sweep.plan import plan_sweep
 
 README = (CHECKOUT / "README.md").read_text()
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
@@ -58,7 +58,7 @@ def test_commands(
         plan = plan_sweep([word for word in arguments if word != "-m"], Tree.at())
         assert len(plan.jobs(plan.covering())) > 1
     else:
-        load(arguments)
+        load_config(arguments)
 
 
 def test_python(command: Command) -> None:
@@ -74,7 +74,7 @@ def test_yaml(command: Command) -> None:
     for block in YAML:
         (name,) = re.findall(r"^# (conf/\S+\.yaml): ", block, flags=re.MULTILINE)
         write(Path(name), block)
-    config = load(["experiment=mine"])
+    config = load_config(["experiment=mine"])
     assert (config.aug.name, config.optimizer.lr, config.trainer.batch_size) == ("distort", 0.01, 64)
     assert command("validate", "--schema-only").code == 0
 

@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from digitnet import records
-from digitnet.records import (
-    EpochRecord,
-    RunSummary,
-    read_metrics,
-    read_summary,
-    write_atomically,
-    write_metrics,
-    write_summary,
-)
+from digitnet.atomic import write_atomically
+from digitnet.runs import formats
+from digitnet.runs.formats import RunSummary, read_metrics, read_summary, write_metrics, write_summary
+from digitnet.training.record import EpochRecord
 
 RECORDS = [
     EpochRecord(1, 1.0, 2.3, 0.1, 0.1 + 0.2, 0.5, 5.5, 10909.1),
@@ -47,7 +41,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(formats.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new and only half")
     assert path.read_bytes() == b"old"
@@ -71,4 +65,4 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
     monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
     write_atomically(tmp_path / "last.pt", b"new")
-    assert seen == [f"fsync {records.SCRATCH}last.pt", "replace last.pt", f"fsync {tmp_path.name}"]
+    assert seen == [f"fsync {formats.SCRATCH_PREFIX}last.pt", "replace last.pt", f"fsync {tmp_path.name}"]

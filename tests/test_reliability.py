@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from conftest import TINY, Command, run_folder, unprivileged, write
-from digitnet import checkpoint, resume, run
-from digitnet.checkpoint import TrainState
+from digitnet import resume, run
 from digitnet.errors import ConfigError
-from digitnet.logbook import Logbook
-from digitnet.records import read_metrics, read_summary
+from digitnet.runs.formats import read_metrics, read_summary
+from digitnet.runs.writer import RunWriter
+from digitnet.training import checkpoint
+from digitnet.training.checkpoint import TrainState
 
 LONG = [*TINY, "trainer.epochs=1000", "trainer.threads=1", "hydra.run.dir=here"]
 HERE = Path("here")
@@ -67,7 +68,7 @@ def test_a_signal_writes_a_checkpoint_within_the_epoch(started: Started, number:
     assert process.returncode == 130
     summary = read_summary(HERE / "summary.json")
     assert summary.status == "interrupted"
-    last = checkpoint.load(HERE / "checkpoints" / "last.pt")
+    last = checkpoint.load_checkpoint(HERE / "checkpoints" / "last.pt")
     step = last["step"]
     assert step == summary.steps
     assert last["underway"] is not None
@@ -159,9 +160,9 @@ def test_a_disk_that_fills_while_training(command: Command, small_disk: Path) ->
     assert done.err.endswith(": No space left on device\n")
     summary = read_summary(run_dir / "summary.json")
     assert summary.status == "failed"
-    assert summary.steps == checkpoint.load(run_dir / "checkpoints" / "last.pt")["step"] > 0
+    assert summary.steps == checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")["step"] > 0
     for path in (run_dir / "checkpoints").glob("[!.]*"):
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
     done = command("resume", str(run_dir), "checkpoint.keep=1", f"trainer.epochs={summary.epochs + 3}")
     assert (done.code, done.err) == (0, "")  # with room again, as keep=1 has removed the others
 
@@ -237,7 +238,7 @@ class Malicious:
 def test_nothing_in_a_foreign_checkpoint_runs(command: Command) -> None:
     assert command(*TINY, "hydra.run.dir=here").code == 0
     last = HERE / "checkpoints" / "last.pt"
-    torch.save({**checkpoint.load(last), "underway": Malicious()}, last)
+    torch.save({**checkpoint.load_checkpoint(last), "underway": Malicious()}, last)
     done = command("resume", "here", "trainer.epochs=3")
     assert done.code == 1
     assert done.err.startswith("error: here/checkpoints/last.pt: not a readable checkpoint (UnpicklingError: ")
@@ -322,7 +323,7 @@ def result() -> list[object]:
 
 def another(**changes: Any) -> None:
     last = HERE / "checkpoints" / "last.pt"
-    content = checkpoint.load(last)
+    content = checkpoint.load_checkpoint(last)
     torch.save({**content, "config": content["config"] | changes}, last)
 
 
@@ -375,7 +376,7 @@ def test_a_signal_that_comes_out_as_another_error(command: Command, monkeypatch:
         except KeyboardInterrupt:
             raise ImportError("initialization failed") from None
 
-    monkeypatch.setattr("digitnet.experiment._write_results", draw)
+    monkeypatch.setattr("digitnet.experiment.run._write_results", draw)
     done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
     assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto go on: digitnet resume here\n"
@@ -496,7 +497,7 @@ def test_checkpoints_that_are_kept(command: Command) -> None:
         assert command(*options, f"checkpoint.keep={keep}", f"hydra.run.dir={name}").code == 0
         found = {path.name for path in Path(name, "checkpoints").iterdir()}
         assert found == {"best.pt", "last.pt", *(f"epoch_{number}.pt" for number in kept)}
-        assert checkpoint.load(Path(name, "checkpoints/last.pt"))["epoch"] == 5
+        assert checkpoint.load_checkpoint(Path(name, "checkpoints/last.pt"))["epoch"] == 5
 
 
 def test_an_epoch_without_a_checkpoint_is_trained_again(command: Command, started: Started) -> None:
@@ -509,7 +510,7 @@ def test_an_epoch_without_a_checkpoint_is_trained_again(command: Command, starte
     process.kill()
     process.communicate()
     known = len(figures(HERE))
-    assert checkpoint.load(HERE / "checkpoints" / "last.pt")["epoch"] == 1
+    assert checkpoint.load_checkpoint(HERE / "checkpoints" / "last.pt")["epoch"] == 1
     assert command("resume", "here", f"trainer.epochs={known}").code == 0
     assert [epoch for epoch, *_ in figures(HERE)] == list(range(1, known + 1))
     whole = [*TINY, *options, "trainer.threads=1", "hydra.run.dir=whole"]
@@ -576,9 +577,9 @@ class Died(BaseException):
 @pytest.mark.parametrize(
     ("dying", "call", "epochs"),
     [
-        ("checkpoint.write_atomically", "last.pt", 2),  # nor is there a best epoch that the run has not
-        ("checkpoint.write_atomically", "best.pt", 3),
-        ("logbook.write_metrics", "metrics.csv", 3),
+        ("training.checkpoint.write_atomically", "last.pt", 2),  # nor is there a best epoch that the run has not
+        ("training.checkpoint.write_atomically", "best.pt", 3),
+        ("runs.writer.write_metrics", "metrics.csv", 3),
     ],
 )
 def test_killed_between_two_files(
@@ -586,7 +587,7 @@ def test_killed_between_two_files(
 ) -> None:
     """Of the third epoch: the files that come after last.pt are brought to what it knows."""
     assert command(*TINY, f"trainer.epochs={epochs}", "trainer.threads=1", "hydra.run.dir=whole").code == 0
-    room, name = dying.split(".")
+    room, _, name = dying.rpartition(".")
     count = 2 if call == "best.pt" else 3
     original = getattr(sys.modules[f"digitnet.{room}"], name)
     seen = 0
@@ -599,10 +600,10 @@ def test_killed_between_two_files(
         original(path, *arguments)
 
     odd = property(lambda book: [record for record in book.records if record.epoch % 2][-1])
-    monkeypatch.setattr(Logbook, "best", odd)  # the first epoch and the third
+    monkeypatch.setattr(RunWriter, "best", odd)  # the first epoch and the third
     with monkeypatch.context() as patch:
         patch.setattr(f"digitnet.{dying}", die)
-        patch.setattr(Logbook, "write_summary", lambda book: None if seen == count else write_summary(book))
+        patch.setattr(RunWriter, "write_summary", lambda book: None if seen == count else write_summary(book))
         with pytest.raises(Died):
             command(*TINY, "trainer.epochs=3", "trainer.threads=1", "hydra.run.dir=here")
     assert read_summary(HERE / "summary.json").status == "running"
@@ -611,10 +612,14 @@ def test_killed_between_two_files(
     summary = read_summary(HERE / "summary.json")
     assert (summary.steps, summary.epochs) == (45 * epochs, epochs)
     assert summary.best is not None
-    assert checkpoint.load(HERE / "checkpoints" / "best.pt")["epoch"] == summary.best["epoch"] == {2: 1, 3: 3}[epochs]
+    assert (
+        checkpoint.load_checkpoint(HERE / "checkpoints" / "best.pt")["epoch"]
+        == summary.best["epoch"]
+        == {2: 1, 3: 3}[epochs]
+    )
 
 
-write_summary = Logbook.write_summary
+write_summary = RunWriter.write_summary
 
 
 def test_a_folder_that_another_run_has_taken(started: Started, command: Command) -> None:
@@ -652,13 +657,13 @@ def test_a_resumed_run_downloads_nothing_unasked(command: Command, small_mnist: 
 def test_a_checkpoint_within_an_epoch_after_so_many_minutes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
 
-    def look(book: Logbook, state: TrainState) -> None:
+    def look(book: RunWriter, state: TrainState) -> None:
         write_checkpoint(book, state)
-        content = checkpoint.load(HERE / "checkpoints" / "last.pt")
+        content = checkpoint.load_checkpoint(HERE / "checkpoints" / "last.pt")
         seen.append((content["step"], content["underway"]["done"]))
 
-    write_checkpoint = Logbook.write_checkpoint
-    monkeypatch.setattr(Logbook, "write_checkpoint", look)
+    write_checkpoint = RunWriter.write_checkpoint
+    monkeypatch.setattr(RunWriter, "write_checkpoint", look)
     options = [*TINY, "data.enlarge_to=4000", "trainer.epochs=1"]
     assert command(*options, "hydra.run.dir=here", "checkpoint.every_minutes=1e-9").code == 0
     assert seen == [(32, 1024), (64, 2048), (96, 3072), (125, 4000)]
@@ -689,13 +694,13 @@ def test_only_the_run_s_own_files_are_looked_at(command: Command) -> None:
 def test_a_signal_at_the_very_end(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the last summary is written, for instance: it is not left with the run running."""
 
-    def write(book: Logbook) -> None:
+    def write(book: RunWriter) -> None:
         if book.summary.status == "finished":
             os.kill(os.getpid(), signal.SIGTERM)
         write_summary(book)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Logbook, "write_summary", write)
+        patch.setattr(RunWriter, "write_summary", write)
         done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
     assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto go on: digitnet resume here\n"

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Generator
 
-from digitnet import build, checkpoint, trainer
-from digitnet.checkpoint import TrainState
-from digitnet.compose import load
+from digitnet.config.compose import load_config
+from digitnet.config.schema import Config, run_length
 from digitnet.data import load_digits
-from digitnet.records import EpochRecord
-from digitnet.schema import Config, run_length
-from digitnet.trainer import fit
+from digitnet.experiment import build
+from digitnet.training import checkpoint, loop
+from digitnet.training.checkpoint import TrainState
+from digitnet.training.loop import fit
+from digitnet.training.record import EpochRecord
 
 OPTIMIZERS = ["sgd optimizer.momentum=0.9", "rmsprop optimizer.momentum=0.5", "adam", "adamw"]
 SCHEDULES = ["step", "constant", "cosine", "onecycle"]
@@ -60,16 +61,16 @@ def timeless(records: list[EpochRecord]) -> list[EpochRecord]:
 def test_to_the_last_bit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optimizer: str, schedule: str, aug: str
 ) -> None:
-    monkeypatch.setattr(trainer, "CHUNK", 64)  # five chunks an epoch
+    monkeypatch.setattr(loop, "CHUNK", 64)  # five chunks an epoch
     overrides = f"trainer.epochs=3 optimizer={optimizer} schedule={schedule} aug={aug} optimizer.lr=0.003"
-    check(load(overrides.split()), tmp_path / "last.pt")
+    check(load_config(overrides.split()), tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("overrides", ["model=fastnet", "model=allconv", "model=lenet5 trainer.precision=bf16"])
 def test_other_networks_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str) -> None:
     """Running means of batch normalization are state, too."""
-    monkeypatch.setattr(trainer, "CHUNK", 64)
-    check(load([*overrides.split(), "trainer.epochs=3", "optimizer=adam"]), tmp_path / "last.pt")
+    monkeypatch.setattr(loop, "CHUNK", 64)
+    check(load_config([*overrides.split(), "trainer.epochs=3", "optimizer=adam"]), tmp_path / "last.pt")
 
 
 def check(config: Config, path: Path) -> None:
@@ -84,9 +85,9 @@ def check(config: Config, path: Path) -> None:
         found += go_on(config, state, iter([False, True, True]))
         if state.epoch == 3:
             break
-        checkpoint.save([path], state, "lenet5", {}, found)
+        checkpoint.save_checkpoint([path], state, "lenet5", {}, found)
         state = fresh(config, 100 + sitting)
-        found = checkpoint.restore(state, checkpoint.load(path), images=300)
+        found = checkpoint.restore_checkpoint(state, checkpoint.load_checkpoint(path), images=300)
     assert sitting == 7
     assert timeless(found) == timeless(records)
     assert state.step == whole.step

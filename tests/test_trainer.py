@@ -13,14 +13,15 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from digitnet import optim, trainer
-from digitnet.checkpoint import TrainState
+from digitnet import schedules
 from digitnet.data import Split, load_digits
 from digitnet.errors import DivergedError
-from digitnet.evaluate import evaluate
+from digitnet.metrics import evaluate
 from digitnet.models import LeNet5
-from digitnet.records import EpochRecord
-from digitnet.trainer import fit, set_lr
+from digitnet.training import loop
+from digitnet.training.checkpoint import TrainState
+from digitnet.training.loop import fit, set_lr
+from digitnet.training.record import EpochRecord
 
 COUNT, BATCH, LR = 200, 32, 0.5  # six batches of 32 and one of 8
 
@@ -40,7 +41,7 @@ def fresh(seed: int = 0) -> TrainState:
 def train(
     state: TrainState,
     splits: tuple[Split, Split],
-    schedule: optim.Schedule = optim.constant,
+    schedule: schedules.Schedule = schedules.constant,
     lr: float = LR,
     **more: object,
 ) -> list[EpochRecord]:
@@ -52,7 +53,7 @@ def test_equal_to_a_bare_loop(splits: tuple[Split, Split]) -> None:
     split, validation = splits
     phases = [(1, 1.0), (1, 0.5), (1, 0.1)]
     state = fresh()
-    records = train(state, splits, partial(optim.step, phases=phases))
+    records = train(state, splits, partial(schedules.step_decay, phases=phases))
 
     bare = fresh()
     images, labels = split.images.float() / 255, split.labels
@@ -136,18 +137,20 @@ def test_divergence_names_epoch_and_step(splits: tuple[Split, Split], exploding:
 
 
 def test_divergence_stops_within_the_epoch(splits: tuple[Split, Split], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(trainer, "CHUNK", 2 * BATCH)
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHUNK", 2 * BATCH)
     state = fresh()
     with pytest.raises(DivergedError, match=r"epoch 1, step 2 of 7: the loss is nan"):
-        next(fit(state, *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=optim.constant))
+        next(fit(state, *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=schedules.constant))
     assert state.step == 2
 
 
 def test_a_pause_looks_at_the_losses_first(splits: tuple[Split, Split]) -> None:
     """A checkpoint of weights that are no numbers would be of no use to anybody."""
     with pytest.raises(DivergedError):
-        next(fit(fresh(), *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=optim.constant, pause=lambda: True))
+        next(
+            fit(fresh(), *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=schedules.constant, pause=lambda: True)
+        )
 
 
 class Calls(TorchDispatchMode):
@@ -186,8 +189,8 @@ def test_what_waits_for_the_device_does_so_once_an_epoch(monkeypatch: pytest.Mon
             return original(tensor, *args)
 
         monkeypatch.setattr(Tensor, name, counted)
-    monkeypatch.setattr(trainer, "CHUNK", 2 * BATCH)
-    monkeypatch.setattr(trainer, "LOOK_SECONDS", math.inf)  # on a slow machine there would be looks in between
+    monkeypatch.setattr(loop, "CHUNK", 2 * BATCH)
+    monkeypatch.setattr(loop, "LOOK_SECONDS", math.inf)  # on a slow machine there would be looks in between
     few, many = (calls_of_an_epoch(count)["aten._local_scalar_dense.default"] for count in (3 * BATCH, 30 * BATCH))
     assert few == many <= 3
     half = len(copies) // 2
@@ -216,7 +219,7 @@ def test_a_step_costs_two_operators_more_than_a_bare_one_at_most(layout: torch.m
 
 
 def test_no_epoch_leaves_a_tensor_behind(splits: tuple[Split, Split]) -> None:
-    options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "lr": LR, "schedule": optim.constant}
+    options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "lr": LR, "schedule": schedules.constant}
     alive = []
     for _ in fit(fresh(), *splits, **options):
         gc.collect()

@@ -18,10 +18,9 @@ def main(folder: str, *overrides: str) -> None:
     pace = Pace()
     import torch
 
-    import digitnet.build
-    import digitnet.experiment
     from digitnet.data import Dataset, Split
-    from digitnet.trainer import fit
+    from digitnet.experiment import build, run
+    from digitnet.training.loop import fit
 
     def paced(*arguments: Any, **options: Any) -> Iterator[Any]:
         pace.begin()
@@ -37,7 +36,7 @@ def main(folder: str, *overrides: str) -> None:
         test = load("t10k")
         return Dataset("mnist", load("train"), test, test, tuple("0123456789"), "the benchmark's files")
 
-    for module, name, replacement in ((digitnet.experiment, "fit", paced), (digitnet.build, "load_idx", dataset)):
+    for module, name, replacement in ((run, "fit", paced), (build, "load_idx", dataset)):
         setattr(module, name, replacement)
     run_dir = f"hydra.run.dir={folder}/run-{os.getpid()}"
     sys.exit(cli.main(["data=mnist", f"device={os.environ['DEVICE']}", "trainer.epochs=100000", run_dir, *overrides]))

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from pace import Pace, load_idx
 
-from digitnet import machine
-from digitnet.evaluate import evaluate
+from digitnet.metrics import evaluate
 from digitnet.models import LeNet5
+from digitnet.training import runtime
 
 REPEATS = 10  # a turn would be too short to be timed
 
@@ -23,7 +23,7 @@ def main(folder: str, who: str) -> None:
     images, labels = (torch.from_numpy(array) for array in load_idx(Path(folder), "t10k"))
     images, labels = images.unsqueeze(1), labels.long()
     if who == "digitnet":
-        machine.reuse_memory()
+        runtime.reuse_memory()
         ours = LeNet5().to(memory_format=torch.channels_last)
         while True:
             pace.begin()

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from digitnet import experiment
-from digitnet.commands.resume import resume as resume
-from digitnet.compose import plan
-from digitnet.experiment import Result
-from digitnet.sources import Tree
+from digitnet.commands.resume_command import resume as resume
+from digitnet.config.compose import compose_run
+from digitnet.config.files import Tree
+from digitnet.experiment.run import Result, run_experiment
 
 
 def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Path | None = None) -> Result:
@@ -20,9 +19,9 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     before anything is trained, and other DigitnetErrors where the run fails; the text says what to do.
     """
     where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
-    ready = plan([*overrides, *where], Tree.at(config_dir))
+    ready = compose_run([*overrides, *where], Tree.at(config_dir))
     with ready.claimed() as check:
-        return experiment.run(ready.config, ready.run_dir, check, ready.command)
+        return run_experiment(ready.config, ready.run_dir, check, ready.command)
 
 
 def _quoted(path: str | Path) -> str:

@@ -8,13 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
-from digitnet.errors import ConfigError, DigitnetError, known
-from digitnet.interrupts import Stop, listening
-from digitnet.ranks import check_alone, here
+from digitnet.errors import ConfigError, DigitnetError, as_digitnet_error
+from digitnet.signals import Stop, handling_signals
+from digitnet.training.distributed import current_group, refuse_under_torchrun
 
 if TYPE_CHECKING:
-    from digitnet.sources import Tree
-    from digitnet.sweep.book import Job
+    from digitnet.config.files import Tree
+    from digitnet.sweep.manifest import Job
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,13 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
-    with listening() as stop:
+    with handling_signals() as stop:
         return _main(sys.argv[1:] if arguments is None else list(arguments), stop)
 
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    if here().size > 1:  # what PyTorch warns of from compiled code, each process would
+    if current_group().size > 1:  # what PyTorch warns of from compiled code, each process would
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with stop.heeded():
@@ -45,7 +45,7 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
             raise
         stop.end()
         _show(error)
-        return known(error).exit_code
+        return as_digitnet_error(error).exit_code
     except KeyboardInterrupt as interrupt:
         stop.end()
         _show(DigitnetError(str(interrupt) or "interrupted"))
@@ -56,8 +56,8 @@ def _dispatch(arguments: Sequence[str]) -> None:
     """Run the command, or train."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
         if arguments[0] in set(commands.NAMES) - {"resume"}:
-            check_alone(f"digitnet {arguments[0]}")
-        commands.run(arguments[0], arguments[1:])
+            refuse_under_torchrun(f"digitnet {arguments[0]}")
+        commands.run_command(arguments[0], arguments[1:])
         return
     options = commands.flag_parser().parse_intermixed_args(
         [f"{word}=all" if word == "--info" and "=" in after else word for word, after in pairwise([*arguments, ""])]
@@ -65,15 +65,15 @@ def _dispatch(arguments: Sequence[str]) -> None:
     if options.version:
         print(f"digitnet {__version__}")
     elif options.help:
-        commands.run("help", ["--config-dir", options.config_dir] if options.config_dir else [])
+        commands.run_command("help", ["--config-dir", options.config_dir] if options.config_dir else [])
     else:
         _train(options)
 
 
 def _train(options: argparse.Namespace) -> None:
     """One run, or a sweep, or what is shown instead."""
-    from digitnet.compose import plan, show
-    from digitnet.sources import Tree, asks_for_sweep
+    from digitnet.config.compose import compose_run, show_config
+    from digitnet.config.files import Tree, asks_for_sweep
 
     tree = Tree.at(options.config_dir, options.config_name)
     flags = ["--resolve"] if options.resolve else []
@@ -83,27 +83,29 @@ def _train(options: argparse.Namespace) -> None:
     if (options.resolve or options.package) and not options.cfg:
         raise ConfigError("--resolve and --package go with --cfg; see digitnet --help")
     if flags:
-        show(options.overrides, tree, flags)
+        show_config(options.overrides, tree, flags)
         return
     if options.multirun or asks_for_sweep(options.overrides):
         _sweep(options.overrides, tree)
         return
-    ready = plan(options.overrides, tree)
+    ready = compose_run(options.overrides, tree)
     with ready.claimed() as check:
-        from digitnet.experiment import run  # torch: seconds, which mistakes in the configuration need not wait for
+        from digitnet.experiment.run import (
+            run_experiment,  # torch: seconds, which mistakes in the configuration need not wait for
+        )
 
-        run(ready.config, ready.run_dir, check, ready.command)
+        run_experiment(ready.config, ready.run_dir, check, ready.command)
 
 
 def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
     """All jobs. Raises DigitnetError if one failed, after all others."""
-    from digitnet.compose.sweep import optimize, plan_sweep
-    from digitnet.sweep.drive import driving
+    from digitnet.sweep.plan import optimize, plan_sweep
+    from digitnet.sweep.scheduler import scheduling
 
-    check_alone("a sweep")
+    refuse_under_torchrun("a sweep")
     ready = plan_sweep(overrides, tree)
     jobs = ready.jobs(ready.combinations()) if ready.sweeper is None else []
-    with ready.claimed(), driving(ready.sweep, trust=True) as drive:
+    with ready.claimed(), scheduling(ready.sweep, trust=True) as drive:
 
         def do(jobs: "list[Job]") -> list[float | None]:
             ready.write_down(jobs)
@@ -116,7 +118,7 @@ def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
 
 
 def _show(error: Exception) -> None:
-    from digitnet.display import show_error
+    from digitnet.report.terminal import show_error
 
-    if here().speaks():
-        show_error(str(known(error)))
+    if current_group().speaks():
+        show_error(str(as_digitnet_error(error)))

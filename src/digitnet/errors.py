@@ -12,10 +12,11 @@ The text of each is a message for the user: it names the key, file or value, and
 it behind `error:`, without a traceback.
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from digitnet.text import one_line
 
 TAKEN = "holds a run already, and runs never share a folder; choose another"
 SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
@@ -81,7 +82,7 @@ class DivergedError(DigitnetError):
     """The loss is no longer a number."""
 
 
-class RankError(DigitnetError):
+class DistributedError(DigitnetError):
     """Another process of the run has ended, see `ranks`."""
 
 
@@ -91,12 +92,7 @@ def reason(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def one_line(error: BaseException) -> str:
-    """`ValueError: what it says first`, for the errors of others: a message has four lines at most."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-def known(error: Exception) -> DigitnetError:
+def as_digitnet_error(error: Exception) -> DigitnetError:
     """The error as one of ours: also a full disk, a folder without permission, and what a user's own network raises."""
     if isinstance(error, DigitnetError):
         return error
@@ -106,13 +102,3 @@ def known(error: Exception) -> DigitnetError:
     if "OutOfMemory" in text:
         return DigitnetError(f"{text}\nlower trainer.batch_size")
     return DigitnetError(f"{text}\nHYDRA_FULL_ERROR=1 shows where")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` … did you mean 'lenet5'?`: what to say behind an unknown `name`; nothing where none is near.
-
-    Of dotted names only the last part counts: all names in a group are alike in the first.
-    """
-    leaves = {full.rpartition(".")[2]: full for full in sorted(set(known))}
-    near = difflib.get_close_matches(name.rpartition(".")[2], list(leaves), n=2)
-    return f" … did you mean {' or '.join(repr(leaves[leaf]) for leaf in near)}?" if near else ""

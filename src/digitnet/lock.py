@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.errors import DigitnetError
-from digitnet.records import read_summary
+from digitnet.runs.formats import read_summary
 
 PATIENCE_SECONDS = 0.5  # whoever finds that there is nothing to do in the folder lets go at once
 
@@ -59,7 +59,7 @@ def is_locked(run_dir: Path) -> bool:
         return True
 
 
-def myself() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     """What a summary says of the process that works on it."""
     return {"pid": os.getpid(), "host": platform.node()}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Command, unprivileged, write
-from digitnet.records import read_metrics, read_summary
+from digitnet.runs.formats import read_metrics, read_summary
 from test_compare import make_run
 
 HINT = "outputs/ for instance"
@@ -228,9 +228,9 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_help_waits_for_no_reader_of_runs() -> None:
-    code = "import sys, digitnet.commands.compare; print(*sys.modules)"
+    code = "import sys, digitnet.commands.compare_command; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"digitnet.compare", "pydantic", "rich"} & set(done.stdout.split())
+    assert not {"digitnet.report.comparison", "pydantic", "rich"} & set(done.stdout.split())
 
 
 def test_help_names_every_metric(command: Command) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import Command, write
-from digitnet.commands.completion import SCRIPTS, candidates
+from digitnet.commands.completion_command import SCRIPTS, candidates
 
 BIN = str(Path(sys.executable).parent)
 

@@ -9,8 +9,8 @@ import pytest
 
 from conftest import CHECKOUT, Command, write
 from digitnet import commands
-from digitnet.commands.help import EXAMPLES
-from digitnet.sources import read
+from digitnet.commands.help_command import EXAMPLES
+from digitnet.config.files import read_yaml
 
 FILES = sorted([*CHECKOUT.glob("conf/*/*.yaml"), *CHECKOUT.glob("conf/hydra/launcher/*.yaml")])
 
@@ -20,9 +20,9 @@ def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: py
     text = re.sub(r"\s+", " ", command("--help").out)
     assert len(FILES) > 25
     for path in FILES:
-        assert f" {path.stem} {read(path).description}" in text, path
+        assert f" {path.stem} {read_yaml(path).description}" in text, path
     for name in commands.NAMES:
-        assert f" {name} {commands.summary(name)}" in text
+        assert f" {name} {commands.command_summary(name)}" in text
     for example, meaning in EXAMPLES.items():
         assert f" {example} {meaning}" in text
     for key in (
@@ -60,7 +60,7 @@ def test_every_command_has_help_of_its_own(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.code == 0
     assert done.out.startswith(f"usage: digitnet {name}")
-    assert commands.summary(name) in done.out
+    assert commands.command_summary(name) in done.out
 
 
 def test_help_is_the_same_three_times(command: Command) -> None:

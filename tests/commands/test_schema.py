@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from conftest import CHECKOUT, Command
-from digitnet.commands.schema import schemas
+from digitnet.commands.schema_command import schemas
 
 SCHEMAS = {name: json.loads(text) for name, text in schemas().items()}
 FILES = sorted([*(CHECKOUT / "conf").glob("*.yaml"), *(CHECKOUT / "conf").glob("*/*.yaml")])  # not Hydra's own groups

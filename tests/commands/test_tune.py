@@ -18,14 +18,15 @@ from optuna.storages.journal import JournalFileSymlinkLock
 
 from conftest import Command, write
 from digitnet import cli
-from digitnet.compose import load
+from digitnet.config.compose import load_config
+from digitnet.config.schema import LocalLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.lock import locked
-from digitnet.records import EpochRecord, RunSummary, read_metrics, read_summary, write_metrics, write_summary
-from digitnet.schema import LocalLauncher
-from digitnet.sweep import book, search
-from digitnet.sweep.book import Dimension, Job, Search, Sweep
+from digitnet.runs.formats import RunSummary, read_metrics, read_summary, write_metrics, write_summary
+from digitnet.sweep import manifest, search
+from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
 from digitnet.sweep.search import Trials
+from digitnet.training.record import EpochRecord
 from sweeping import wait_for
 
 SWEEP = Path("sweep")
@@ -85,7 +86,7 @@ def summaries(sweep: Path = SWEEP) -> dict[str, RunSummary]:
 def states() -> list[str]:
     """Of all trials, as Optuna has them."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return [trial.state.name for trial in search.open_study(book.read(SWEEP)).trials]
+    return [trial.state.name for trial in search.open_study(manifest.read_manifest(SWEEP)).trials]
 
 
 def accuracy(summary: RunSummary) -> float:
@@ -116,7 +117,7 @@ def test_a_search_tries_values_of_the_space_and_prints_the_best(shell: Command, 
     first = max(found, key=lambda name: accuracy(found[name]))
     assert folders[0] == first
     assert best == f"best: {100 * accuracy(found[first]):.2f} %, sweep/{first}"
-    assert load(shlex.split(words)[1:]).model_dump(mode="json") == found[first].config
+    assert load_config(shlex.split(words)[1:]).model_dump(mode="json") == found[first].config
 
     again = command("resume", "sweep")
     assert (again.code, again.err) == (0, "")
@@ -279,7 +280,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trial_that_was_proposed_and_not_written_down_is_not_lost(command: Command, finished: Path) -> None:
     shutil.copytree(finished, SWEEP)
     here = Path.cwd()
-    search.open_study(book.read(SWEEP)).ask()
+    search.open_study(manifest.read_manifest(SWEEP)).ask()
     assert states() == ["COMPLETE", "RUNNING"]
     write(SWEEP / "optuna.log", (SWEEP / "optuna.log").read_bytes() + b'{"op_co')  # and then the disk was full
     done = command("resume", "sweep", "--trials", "2")
@@ -420,7 +421,7 @@ def test_trials_are_of_a_search_alone(command: Command, finished: Path) -> None:
     (folder,) = summaries()
     done = command("resume", f"sweep/{folder}", "--trials", "2")
     assert (done.code, done.err) == (2, f"error: --trials: sweep/{folder} is no search; of a run: trainer.epochs=N\n")
-    sweep = book.read(SWEEP)
+    sweep = manifest.read_manifest(SWEEP)
     sweep.search = None
     sweep.write()
     done = command("resume", "sweep", "--trials", "2")
@@ -453,7 +454,7 @@ class Still:
 
 def still_search(at_once: int, trials: int, refused: bool = False) -> tuple[Any, Trials, Sweep]:
     """A search here whose jobs do nothing, or do not compose."""
-    launcher = LocalLauncher(name="local", jobs=at_once, threads=1, gpus=1.0)
+    launcher = LocalLauncherConfig(name="local", jobs=at_once, threads=1, gpus=1.0)
     space = {"optimizer.lr": Dimension(low=0.1, high=1.0)}
     sweep = Sweep(Path.cwd(), "", "", launcher, {}, Search(space, [], [], trials, True, [], "config"))
 
@@ -491,7 +492,7 @@ def test_proposals_that_are_all_refused_come_to_an_end() -> None:
 
 def said(name: str, accuracies: list[float], status: str, loss: float = 1.0) -> RunSummary:
     """What a job's folder says after epochs of these accuracies, of four."""
-    config = load(["trainer.epochs=4"]).model_dump(mode="json")
+    config = load_config(["trainer.epochs=4"]).model_dump(mode="json")
     Path(name).mkdir(exist_ok=True)
     records = [EpochRecord(n, 0.1, 1.0, 0.5, loss, value, 1.0, 1.0) for n, value in enumerate(accuracies, start=1)]
     write_metrics(Path(name, "metrics.csv"), records)

@@ -9,9 +9,9 @@ import pytest
 from torch import Tensor
 
 from conftest import CHECKOUT, Command, write
-from digitnet.commands import validate
+from digitnet.commands import validate_command
+from digitnet.config.files import Tree
 from digitnet.models import LeNet5
-from digitnet.sources import Tree
 
 GLOBAL = "# @package _global_\n"
 CLEAN = "configurations, no fault\n"
@@ -25,7 +25,7 @@ def test_the_packaged_configurations_are_right(command: Command) -> None:
 
 def test_everything_is_composed() -> None:
     """Each option of each group is in a composition of its own, or in the root that all others start from."""
-    compositions = {override for _, overrides in validate._all(Tree.at()) for override in overrides}
+    compositions = {override for _, overrides in validate_command._all(Tree.at()) for override in overrides}
     root = {"=".join(default.name.rsplit("/", 1)) for default in Tree.at().read("config").defaults()}
     names = [path.relative_to(CHECKOUT / "conf").with_suffix("") for path in CHECKOUT.glob("conf/*/**/*.yaml")]
     files = {f"{name.parent.as_posix()}={name.name}" for name in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Command, write
-from digitnet.records import read_summary
+from digitnet.runs.formats import read_summary
 from sweeping import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
 RAY = Path(sys.executable).with_name("ray")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from conftest import TINY, Command, write
-from digitnet.records import EpochRecord, read_metrics, read_summary
-from digitnet.sweep.book import read
+from digitnet.runs.formats import read_metrics, read_summary
+from digitnet.sweep.manifest import read_manifest
+from digitnet.training.record import EpochRecord
 from sweeping import SWEEP, started, status_of, wait_for
 
 OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=3", "trainer.threads=1", "optimizer=adam"]
@@ -160,11 +161,11 @@ def test_what_cannot_be_resumed(command: Command, small: Path, monkeypatch: pyte
 
 def test_a_sweep_goes_on_elsewhere(command: Command, small: Path) -> None:
     """Here with another launcher; its jobs keep the threads that they had."""
-    threads = read(small).jobs["seed=1"].config["trainer"]["threads"]
+    threads = read_manifest(small).jobs["seed=1"].config["trainer"]["threads"]
     done = command("resume", "sweep", "hydra/launcher=local", "hydra.launcher.jobs=1")
     assert (done.code, done.err) == (0, "")
     assert status_of("seed=1") == "finished"
-    assert read(small).jobs["seed=1"].config["trainer"]["threads"] == threads
+    assert read_manifest(small).jobs["seed=1"].config["trainer"]["threads"] == threads
 
 
 def test_a_job_that_failed_is_tried_again_and_one_that_diverged_is_not(shell: Command) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Command, write
-from digitnet.records import read_summary
+from digitnet.runs.formats import read_summary
 from sweeping import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wait_for
 
 ON_SLURM = ["-m", *TINY, "hydra/launcher=slurm", *CUSTOM, "hydra.sweep.dir=sweep"]

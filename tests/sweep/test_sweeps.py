@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from conftest import CHECKOUT, TINY, Command, write
-from digitnet import build
-from digitnet.compose import load
-from digitnet.compose.sweep import plan_sweep
+from digitnet.config.compose import load_config
+from digitnet.config.files import Tree
+from digitnet.config.schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.errors import ConfigError
-from digitnet.records import read_metrics, read_summary
-from digitnet.schema import LocalLauncher, RayLauncher, SlurmLauncher
-from digitnet.sources import Tree
-from digitnet.sweep import room
-from digitnet.sweep.local import Local
+from digitnet.experiment import build
+from digitnet.runs.formats import read_metrics, read_summary
+from digitnet.sweep import capacity
+from digitnet.sweep.launchers.local import LocalLauncher
+from digitnet.sweep.plan import plan_sweep
 
 SWEEP = Path("sweep")
 QUICK = ["-m", *TINY, "trainer.epochs=1", "hydra.sweep.dir=sweep"]
@@ -303,8 +303,8 @@ def test_a_sweep_of_a_sweeper_of_hydras_optimizes_the_validation_accuracy(
 # What has room where.
 
 
-def launcher(**options: Any) -> LocalLauncher:
-    return LocalLauncher.model_validate({"name": "local", "jobs": None, "threads": 1, "gpus": 1.0, **options})
+def launcher(**options: Any) -> LocalLauncherConfig:
+    return LocalLauncherConfig.model_validate({"name": "local", "jobs": None, "threads": 1, "gpus": 1.0, **options})
 
 
 @pytest.mark.parametrize(
@@ -326,17 +326,17 @@ def launcher(**options: Any) -> LocalLauncher:
 def test_as_many_jobs_as_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], cores: int, gpus: int, on_gpus: bool, slots: int
 ) -> None:
-    monkeypatch.setattr(room, "cores", lambda: cores)
-    monkeypatch.setattr(room, "gpus", lambda: gpus)
-    assert room.slots(launcher(**options), on_gpus) == slots
+    monkeypatch.setattr(capacity, "cores", lambda: cores)
+    monkeypatch.setattr(capacity, "gpus", lambda: gpus)
+    assert capacity.slots(launcher(**options), on_gpus) == slots
 
 
 def test_jobs_have_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "cores", lambda: 8)
-    monkeypatch.setattr(room, "gpus", lambda: 0)
+    monkeypatch.setattr(capacity, "cores", lambda: 8)
+    monkeypatch.setattr(capacity, "gpus", lambda: 0)
 
     def threads(options: Mapping[str, Any], *overrides: str) -> int | None:
-        return room.with_threads(load(overrides), launcher(**options)).trainer.threads
+        return capacity.with_threads(load_config(overrides), launcher(**options)).trainer.threads
 
     assert threads({}) == 1
     assert threads({"jobs": 3, "threads": 4}) == 2
@@ -352,32 +352,32 @@ def test_jobs_have_no_more_threads_than_there_are_cores(monkeypatch: pytest.Monk
 
 
 def test_jobs_elsewhere_have_the_threads_they_ask_for() -> None:
-    ray = RayLauncher(name="ray", address="auto", jobs=None, cpus=2.5, gpus=0)
-    assert room.with_threads(load([]), ray).trainer.threads == 2
-    assert room.with_threads(load([]), ray.model_copy(update={"cpus": 0.5})).trainer.threads == 1
-    assert room.with_threads(load(["trainer.threads=7"]), ray).trainer.threads == 7
+    ray = RayLauncherConfig(name="ray", address="auto", jobs=None, cpus=2.5, gpus=0)
+    assert capacity.with_threads(load_config([]), ray).trainer.threads == 2
+    assert capacity.with_threads(load_config([]), ray.model_copy(update={"cpus": 0.5})).trainer.threads == 1
+    assert capacity.with_threads(load_config(["trainer.threads=7"]), ray).trainer.threads == 7
     plan = plan_sweep(["-m", "hydra/launcher=slurm", "hydra.launcher.cpus=3"][1:], Tree.at())
-    assert isinstance(plan.sweep.launcher, SlurmLauncher)
-    assert room.with_threads(load([]), plan.sweep.launcher).trainer.threads == 3
+    assert isinstance(plan.sweep.launcher, SlurmLauncherConfig)
+    assert capacity.with_threads(load_config([]), plan.sweep.launcher).trainer.threads == 3
 
 
 def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for value, count in (("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-a,GPU-b", 2)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-        assert room.gpus() == count
+        assert capacity.gpus() == count
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert room.gpus() == 0
+    assert capacity.gpus() == 0
     write(tmp_path / "nvidia-smi", "#!/bin/sh\necho 'GPU 0: A'\necho 'GPU 1: A'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    assert room.gpus() == 2
+    assert capacity.gpus() == 2
 
 
 @pytest.mark.parametrize(
     ("slots", "share", "dealt"), [(3, 1.0, [0, 1, 2]), (4, 0.5, [0, 0, 1, 1]), (2, 2.0, [0, 2]), (3, 0.4, [0, 0, 0])]
 )
 def test_gpus_are_dealt_out(slots: int, share: float, dealt: list[int]) -> None:
-    jobs = Local(Path("sweep"), launcher(gpus=share), slots, trust=False)
+    jobs = LocalLauncher(Path("sweep"), launcher(gpus=share), slots, trust=False)
     assert [jobs.gpu_of(slot) for slot in range(slots)] == dealt
 
 
@@ -399,10 +399,10 @@ def test_data_are_loaded_once_for_all_jobs(shell: Command) -> None:
 
 def test_shared_data_are_the_ones_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_shared", {})
-    digits = load(["data=digits", "data.enlarge_to=1437"]).data
+    digits = load_config(["data=digits", "data.enlarge_to=1437"]).data
     build.share(digits)
     assert build.data(digits) is build.data(digits)
-    assert len(build.data(load(["data=digits", "data.enlarge_to=1500"]).data).train) == 1500
+    assert len(build.data(load_config(["data=digits", "data.enlarge_to=1500"]).data).train) == 1500
 
 
 def test_the_environment_stays_as_it_was_after_a_sweep(command: Command) -> None:

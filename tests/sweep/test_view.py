@@ -5,14 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
-from digitnet.compose import load
-from digitnet.display import JobRow, SweepView
-from digitnet.interrupts import Stop
-from digitnet.records import RunSummary, write_summary
-from digitnet.schema import LocalLauncher
-from digitnet.sweep.book import Sweep
-from digitnet.sweep.drive import Drive
-from digitnet.sweep.local import Local
+from digitnet.config.compose import load_config
+from digitnet.config.schema import LocalLauncherConfig
+from digitnet.report.terminal import JobRow, SweepView
+from digitnet.runs.formats import RunSummary, write_summary
+from digitnet.signals import Stop
+from digitnet.sweep.launchers.local import LocalLauncher
+from digitnet.sweep.manifest import Sweep
+from digitnet.sweep.scheduler import Scheduler
 from sweeping import SWEEP
 
 
@@ -46,20 +46,20 @@ def test_as_many_jobs_are_shown_as_have_room() -> None:
 
 
 @pytest.fixture
-def drive() -> Drive:
-    sweep = Sweep(SWEEP, "digitnet -m", ".", LocalLauncher(name="local", jobs=2, threads=1, gpus=1))
-    return Drive(sweep, Local(SWEEP, sweep.launcher, 2, trust=True), SweepView(), Stop())  # type: ignore[arg-type]
+def drive() -> Scheduler:
+    sweep = Sweep(SWEEP, "digitnet -m", ".", LocalLauncherConfig(name="local", jobs=2, threads=1, gpus=1))
+    return Scheduler(sweep, LocalLauncher(SWEEP, sweep.launcher, 2, trust=True), SweepView(), Stop())  # type: ignore[arg-type]
 
 
 def write(job: str, status: str, epochs: int, seconds: float) -> None:
     (SWEEP / job).mkdir(parents=True, exist_ok=True)
-    config = load(["data=digits", "trainer.epochs=4"]).model_dump(mode="json")
+    config = load_config(["data=digits", "trainer.epochs=4"]).model_dump(mode="json")
     final = {"val_acc": 0.5} if epochs else None
     summary = RunSummary(status, "", 0, {}, epochs=epochs, seconds=seconds, final=final, config=config)
     write_summary(SWEEP / job / "summary.json", summary)
 
 
-def test_the_time_that_is_left(drive: Drive) -> None:
+def test_the_time_that_is_left(drive: Scheduler) -> None:
     """By the epochs that are done, and from the first job on by those that have finished."""
     write("a", "running", 0, 3)
     drive._show(["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""The subcommands: `digitnet NAME …` is `commands/NAME.py`.
+"""The subcommands: `digitnet NAME …` is `commands/NAME_command.py`.
 
 Each has a docstring, whose first line `digitnet --help` shows, `add_arguments(parser)`, and `main(options)`, which
 raises a DigitnetError, or an OSError, where something is wrong. Importing one imports no torch.
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from digitnet.errors import ConfigError, did_you_mean
+from digitnet.errors import ConfigError
+from digitnet.text import did_you_mean
 
 NAMES = ("compare", "completion", "help", "resume", "schema", "tune", "validate")
 
@@ -52,17 +53,17 @@ def flag_parser() -> Parser:
     return parser
 
 
-def find(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
+def command_module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}_command")
 
 
-def summary(name: str) -> str:
+def command_summary(name: str) -> str:
     """What the command does, in a line."""
-    return (find(name).__doc__ or "").partition("\n")[0]
+    return (command_module(name).__doc__ or "").partition("\n")[0]
 
 
 def parser_of(name: str) -> Parser:
-    module = find(name)
+    module = command_module(name)
     parser = Parser(
         prog=f"digitnet {name}",
         description=module.__doc__,
@@ -73,10 +74,10 @@ def parser_of(name: str) -> Parser:
     return parser
 
 
-def run(name: str, arguments: Sequence[str]) -> None:
+def run_command(name: str, arguments: Sequence[str]) -> None:
     """Run a subcommand. Raises ConfigError if there is none of that name."""
     if name not in NAMES:
         hint = did_you_mean(name, NAMES) or "; see digitnet --help"
         raise ConfigError(f"'{name}' is neither a command nor of the form KEY=VALUE{hint}")
     parser = parser_of(name)
-    find(name).main(parser.parse_intermixed_args(arguments))
+    command_module(name).main(parser.parse_intermixed_args(arguments))

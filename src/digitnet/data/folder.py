@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from digitnet.data.dataset import Dataset, Split, split_validation
-from digitnet.errors import DataError, one_line
+from digitnet.errors import DataError
+from digitnet.text import one_line
 
 SIDE = 28
 # Those that Pillow decodes itself: for others it starts programs (EPS), and it goes by the content, not by the name.

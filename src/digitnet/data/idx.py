@@ -17,16 +17,16 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from digitnet.atomic import write_atomically
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
-from digitnet.records import write_atomically
 
 TIMEOUT_SECONDS = 10.0  # of silence, before a download is given up
 MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 
 
 @dataclass(frozen=True)
-class Source:
+class ArchiveSet:
     """One data set: its class in torchvision.datasets (which knows the addresses), its classes, its archives' MD5."""
 
     torchvision_class: str
@@ -39,7 +39,7 @@ class Source:
 
 DIGITS = tuple("0123456789")
 SOURCES = {
-    "mnist": Source(
+    "mnist": ArchiveSet(
         "MNIST",
         DIGITS,
         "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -47,7 +47,7 @@ SOURCES = {
         "9fb629c4189551a2d022fa330f9573f3",
         "ec29112dd5afa0611ce80d1b7f02629c",
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": ArchiveSet(
         "FashionMNIST",
         ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
         "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -55,7 +55,7 @@ SOURCES = {
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
-    "kmnist": Source(
+    "kmnist": ArchiveSet(
         "KMNIST",
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         "bdb82020997e1d708af4cf47b453dcf7",

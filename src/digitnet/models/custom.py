@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitnet.errors import ConfigError, one_line
+from digitnet.errors import ConfigError
+from digitnet.text import one_line
 
 
 def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from digitnet.errors import ConfigError, DigitnetError, one_line
+from digitnet.config.schema import Config, run_length
+from digitnet.errors import ConfigError, DigitnetError
 from digitnet.lock import is_locked
-from digitnet.records import RunSummary, read_metrics, write_summary
-from digitnet.schema import Config, run_length
-from digitnet.sweep.book import Dimension, Job, Search, Sweep
-from digitnet.sweep.drive import Drive
+from digitnet.runs.formats import RunSummary, read_metrics, write_summary
+from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
+from digitnet.sweep.scheduler import Scheduler
+from digitnet.text import one_line
 
 STORAGE = "optuna.log"  # in the sweep's folder: Optuna's journal, for optuna-dashboard too
 STARTUP_TRIALS = 5  # at random, and never pruned
@@ -29,7 +30,7 @@ class Trials:
     ConfigError where that cannot be.
     """
 
-    def __init__(self, sweep: Sweep, drive: Drive, at_once: int, make: Callable[[int, list[str]], Job]) -> None:
+    def __init__(self, sweep: Sweep, drive: Scheduler, at_once: int, make: Callable[[int, list[str]], Job]) -> None:
         assert sweep.search is not None
         self._sweep, self._drive, self._at_once, self._make = sweep, drive, at_once, make
         self._search: Search = sweep.search

@@ -1,0 +1,42 @@
+"""Files that are replaced whole or not at all."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+SCRATCH_PREFIX = ".unfinished-"  # what begins so, was being written when a process was killed
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` whole or not at all: a reader never sees half a file under this name, not even after a crash.
+
+    Raises OSError, which names `path`.
+    """
+    scratch = path.with_name(f"{SCRATCH_PREFIX}{path.name}")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)  # on a full disk it would be in the way
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a renaming to the disk: the new name, too, is there after a loss of power."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+                raise
+        finally:
+            os.close(handle)

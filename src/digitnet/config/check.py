@@ -1,0 +1,189 @@
+"""A composed configuration against the schema: what is wrong with it, in words, with the names that are nearest."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from digitnet.config.files import Tree
+from digitnet.config.schema import GROUPS, LAUNCHER, Config, Group, LauncherConfig, config_conflicts, group_keys
+from digitnet.errors import ConfigError, Fault
+from digitnet.text import did_you_mean
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's default
+
+
+def check(content: dict[Any, Any]) -> Config:
+    """Hold `content`, as YAML has it, against the schema. Raises ConfigError with every fault."""
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        faults = _faults(error, content)
+        if supposed := _suppose(error, content):  # what else is wrong with a group whose option has no right name
+            try:
+                Config.model_validate(supposed)
+            except ValidationError as more:
+                # What such a group lacks, its option may bring.
+                known = {fault.key for fault in faults} | {
+                    f"{_locate(fault['loc'], supposed)[0]}.{fault['loc'][-1]}"
+                    for fault in more.errors()
+                    if fault["type"] == "missing"
+                }
+                faults += [fault for fault in _faults(more, supposed) if fault.key not in known]
+        raise ConfigError(faults) from None
+    if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in config_conflicts(config)]:
+        raise ConfigError(faults)
+    return config
+
+
+class _OfHydra(Group):
+    launcher: LauncherConfig
+
+
+class _WithHydra(Group):
+    """So that faults are named by whole keys, hydra.launcher.jobs."""
+
+    hydra: _OfHydra
+
+
+def check_launcher(node: Any) -> LauncherConfig:
+    """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
+    packaged = Tree.packaged()
+    if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # of a root that chooses none
+        node = yaml.safe_load(packaged.read(f"{LAUNCHER}/serial").text)
+    if not isinstance(node, dict) or "_target_" in node:
+        message = (
+            f"hydra/launcher: digitnet brings its own, {', '.join(packaged.options(LAUNCHER))}; choose one of them"
+        )
+        raise ConfigError(Fault(message, "hydra.launcher._target_"))
+    content = {"hydra": {"launcher": node}}
+    try:
+        return _WithHydra.model_validate(content).hydra.launcher
+    except ValidationError as error:
+        raise ConfigError(_faults(error, content)) from None
+
+
+def items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All dotted keys and their values, groups included."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield f"{prefix}{key}", value
+        yield from items(value, f"{prefix}{key}.")
+
+
+def keys(node: Any) -> Iterator[str]:
+    """All dotted keys, groups included, without the numbers of list entries."""
+    return (key for key, _ in items(node) if not any(part.isdigit() for part in key.split(".")))
+
+
+def no_key(name: str, known: Iterable[str]) -> str:
+    """The message about an unknown key: with the nearest of `known`, found also where its group is left out."""
+    names = sorted(set(known))
+    group, _, leaf = name.rpartition(".")
+    siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
+    near = did_you_mean(name, [f"{group}.{sibling}".lstrip(".") for sibling in siblings])
+    if leaf == group:
+        return f"no key '{name}'; what stands in a file of conf/{group}/ is below {group} already"
+    options = [option for option, its in group_keys(group).items() if leaf in its]
+    if options and not near:
+        return f"no key '{name}'; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
+    if near:
+        return f"no key '{name}'{near}"
+    if elsewhere := [full for full in names if full.rpartition(".")[2] == leaf]:
+        return f"no key '{name}' … did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
+    if group == "model.kwargs":
+        return f"no key '{name}'; to add it, write +{name}=VALUE"
+    return f"no key '{name}'" + (f"; there are {', '.join(siblings)}" if siblings else "")
+
+
+def _suppose(error: ValidationError, content: dict[Any, Any]) -> dict[Any, Any]:
+    """`content` with the names of options that its keys fit best, where they are missing or wrong; {} if none are."""
+    supposed = {}
+    for fault in error.errors():
+        group = fault["loc"][0]
+        if fault["type"].startswith("union_tag"):
+            options = group_keys(str(group))
+            best = max(options, key=lambda option: len({*options[option]} & {*content[group]}))
+            supposed[group] = {**content[group], "name": best}
+    return {**content, **supposed} if supposed else {}
+
+
+def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
+    """Pydantic's findings, one a key: `key=value: should be …`."""
+    faults: dict[str, str] = {}
+    errors = error.errors()
+    extra = {_locate(fault["loc"], content)[0] for fault in errors if fault["type"] == "extra_forbidden"}
+    missing = [fault["loc"] for fault in errors if fault["type"] == "missing"]
+    known = (set(keys(content)) - extra) | {f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing}
+    # What is unknown first: it may be what is missing, misspelt.
+    for fault in sorted(errors, key=lambda fault: fault["type"] != "extra_forbidden"):
+        key, value = _locate(fault["loc"], content)
+        match fault["type"]:
+            case "extra_forbidden":
+                faults[key] = no_key(key, known)
+            case "missing":
+                key = f"{key}.{fault['loc'][-1]}".lstrip(".")
+                faults[key] = f"{key}: has no value; {_how_to_set(key)}"
+            case "union_tag_not_found":
+                faults[key] = f"{key}.name: has no value; {_how_to_set(f'{key}.name')}"
+            case "union_tag_invalid":
+                tag = fault["ctx"]["tag"]
+                near = did_you_mean(tag, group_keys(key)) or f"; there are {', '.join(group_keys(key))}"
+                faults[key] = f"{key}.name={tag}: no such {key}{near}"
+            case "model_type" | "model_attributes_type" | "dict_type":
+                faults[key] = f"{key}={in_yaml(value)}: {_as_group(key, value)}"
+            case _:
+                text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
+                text = text.replace("a valid boolean", "true or false").replace(" after validation", "")
+                if isinstance(value, str) and "number" in text and _is_number(value):
+                    text += ", without quotes"
+                if key in faults:  # what another member of a union says
+                    faults[key] += f" or {text.removeprefix('should be ')}"
+                else:
+                    faults[key] = f"{key}={in_yaml(value)}: {text[:1].lower() + text[1:]}"
+    return [Fault(message, key) for key, message in faults.items()]
+
+
+def _as_group(key: str, value: Any) -> str:
+    """What to do where a group of keys has a value, as if it were a key."""
+    if value is None:
+        return f"is a group of keys; they stand below '{key}:', indented"
+    if key in GROUPS and isinstance(value, str):  # in YAML; on the command line this is how an option is chosen
+        return f"to choose an option, write 'override /{key}: {value}' in defaults"
+    return f"is a group of keys; set {key}.KEY=VALUE"
+
+
+def _how_to_set(key: str) -> str:
+    group, _, leaf = key.rpartition(".")
+    if key in GROUPS:
+        return f"choose an option, '- {key}: OPTION' in the root's defaults or +{key}=OPTION on the command line"
+    if leaf == "name":
+        return f"begin the file with 'defaults: [OPTION]', an option to start from: {', '.join(group_keys(group))}"
+    if group in GROUPS:
+        return f"set {key}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
+    return f"set {key}=VALUE"
+
+
+def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:
+    """The dotted key and the value of a finding; its place also names members of unions, which are no keys."""
+    path: list[str] = []
+    node: Any = content
+    for part in loc:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            node = node[part]
+            path.append(str(part))
+    return ".".join(path), node
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False
+
+
+def in_yaml(value: Any) -> str:
+    """A value as the command line has it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).partition("\n")[0]

@@ -1,0 +1,101 @@
+"""What Hydra would do with a configuration and digitnet does not: import, call, look elsewhere."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+
+from digitnet.config import check
+from digitnet.config.files import YamlFile
+from digitnet.config.schema import GROUPS
+from digitnet.errors import ConfigError, Fault
+from digitnet.text import did_you_mean
+
+NO_SEARCHPATH = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
+NO_CALLS = "a config makes digitnet neither import nor call anything; leave it out"
+
+
+def check_form(override: str) -> None:
+    """Raise ConfigError for what Hydra would take, or would answer in words that help nobody."""
+    if not isinstance(override, str):
+        raise ConfigError(f"{override!r}: is not a string of the form KEY=VALUE")
+    if not override.isprintable():
+        raise ConfigError(f"{override!a}: holds a character that cannot be printed; leave it out")
+    key, equals, value = override.lstrip("+~").partition("=")
+    if not equals and not override.startswith("~"):
+        raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
+    if equals and not key:
+        raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
+    if found := re.fullmatch(r"(\w+)\.name", key):
+        raise ConfigError(f"{override}: the option is chosen with {found[1]}={value}")
+    if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or value.endswith(".yaml")):
+        raise ConfigError(f"{override}: not the name of an option; see digitnet --help")
+    if key.startswith("hydra.searchpath"):
+        raise ConfigError(NO_SEARCHPATH)
+
+
+def check_root(root: YamlFile) -> None:
+    """Raise ConfigError if the root names a search path: Hydra would import its packages while it composes."""
+    plain = OmegaConf.load(root.path)
+    if OmegaConf.select(plain, "hydra.searchpath", throw_on_resolution_failure=False) is not None:
+        raise ConfigError(Fault(NO_SEARCHPATH, file=root.path, line=root.line_of(("hydra", "searchpath"))))
+
+
+def check_harmless(node: DictConfig) -> None:
+    """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done.
+
+    Or if it has a key that Hydra does not know, which `++` would add, or one that would do nothing here. What is
+    looked at is not resolved: an interpolation could be one thing here and another when Hydra uses it.
+    """
+    if unknown := sorted(_unknown(node, "hydra")):
+        raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, known)}", key) for key, known in unknown])
+    content = OmegaConf.to_container(node)
+    assert isinstance(content, dict)
+    for key in ("job_logging", "hydra_logging"):
+        if content[key] not in _options_of_hydra(key):
+            raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
+    job = content["job"]
+    # job.env_set could name another folder for the programs that a run calls, and env_copy is another way to it.
+    callers = {"callbacks": content["callbacks"], "job.env_copy": job["env_copy"], "job.env_set": job["env_set"]}
+    for key in [key for key, found in callers.items() if found][:1]:
+        raise ConfigError(Fault(f"hydra.{key}: {NO_CALLS}", f"hydra.{key}"))
+    if job["chdir"]:
+        message = "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out"
+        raise ConfigError(Fault(message, "hydra.job.chdir"))
+    if content["output_subdir"] != ".hydra":
+        raise ConfigError(Fault("hydra.output_subdir: is always .hydra; leave it out", "hydra.output_subdir"))
+    check.check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
+    sweeper = content["sweeper"]
+    target = sweeper.pop("_target_", None) if isinstance(sweeper, dict) else sweeper
+    if not Plugins.is_in_toplevel_plugins_module(str(target)):
+        message = f"hydra.sweeper._target_={target}: no sweeper of Hydra's; choose one with hydra/sweeper=OPTION"
+        raise ConfigError(Fault(message, "hydra.sweeper._target_"))
+    for name, value in check.items(sweeper):  # which Hydra instantiates, to any depth
+        whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
+        if whole or name.rpartition(".")[2] == "_target_":
+            raise ConfigError(Fault(f"hydra.sweeper.{name}: {NO_CALLS}", f"hydra.sweeper.{name}"))
+
+
+@cache
+def _options_of_hydra(group: str) -> list[Any]:
+    """The content of each option that Hydra itself has of one of its groups."""
+    paths = files("hydra.conf").joinpath("hydra", group).iterdir()
+    return [OmegaConf.to_container(OmegaConf.load(str(path))) for path in paths]
+
+
+def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Keys of typed nodes that their types lack, each with the keys that there are."""
+    kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+    if kind is None or not is_dataclass(kind):
+        return
+    known = tuple(f"{prefix}.{field.name}" for field in fields(kind))
+    for key in node:
+        if f"{prefix}.{key}" not in (*known, "hydra.env"):  # which Hydra's own defaults bring, and its type lacks
+            yield f"{prefix}.{key}", known
+        elif not OmegaConf.is_interpolation(node, str(key)) and not OmegaConf.is_missing(node, str(key)):
+            yield from _unknown(node[key], f"{prefix}.{key}")

@@ -1,0 +1,62 @@
+"""Where in the YAML the values of a composed configuration stand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from digitnet.config.files import Tree, YamlFile
+from digitnet.errors import ConfigError, Fault
+
+
+def located(error: ConfigError, tree: Tree, overrides: Sequence[str]) -> ConfigError:
+    """The error with files and lines, where its keys come from YAML. Goes inside `loading` or an application."""
+    places = _Places(tree, overrides)
+    return ConfigError([places.of(fault) for fault in error.faults])
+
+
+class _Places:
+    """Where the values of a composed configuration stand in the YAML."""
+
+    def __init__(self, tree: Tree, overrides: Sequence[str]) -> None:
+        typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
+        self._typed = [key for key in typed if "." in key or ("/" not in key and not tree.options(key))]
+        self._own = tree.own
+        loader = GlobalHydra.instance().config_loader()
+        assert loader is not None
+        # The last one has the last word.
+        found = reversed(loader.compute_defaults_list(tree.root, list(overrides), RunMode.RUN).defaults)
+        self._files: list[tuple[list[str], YamlFile]] = [
+            ([part for part in (default.package or "").split(".") if part], tree.read(default.config_path))
+            for default in found
+            if default.config_path and tree.find(default.config_path)
+        ]
+
+    def of(self, fault: Fault) -> Fault:
+        """The fault with file and line, unless it was typed on the command line."""
+        keys = [fault.key, *fault.also]
+        if any(
+            f"{a}.".startswith(f"{b}.")
+            for key in keys
+            for typed in self._typed
+            for a, b in ((key, typed), (typed, key))
+        ):
+            return fault
+        places = [place for key in keys if (place := self._find(key.split(".")))]
+        if not places:
+            return fault
+        path, line = next((place for place in places if self._is_own(place[0])), places[0])
+        return replace(fault, file=path, line=line)
+
+    def _is_own(self, path: Path) -> bool:
+        return any(path.is_relative_to(directory) for directory in self._own)
+
+    def _find(self, keys: list[str]) -> tuple[Path, int] | None:
+        while keys:  # what is missing stands nowhere, but what it is missing from does
+            for package, source in self._files:
+                if keys[: len(package)] == package and (line := source.line_of(keys[len(package) :])):
+                    return source.path, line
+            keys = keys[:-1]
+        return None

@@ -1,0 +1,190 @@
+"""Builders: a group of the configuration becomes plain arguments, and these an object."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from digitnet import schedules
+from digitnet.augment import distort
+from digitnet.config import schema
+from digitnet.data import Dataset, load_digits, load_folder, load_idx
+from digitnet.errors import ConfigError, DataError, DataMissingError
+from digitnet.models import AllConv, FastNet, LeNet5, build_custom
+from digitnet.training.runtime import has_bfloat16
+
+
+def device(name: str, precision: str) -> torch.device:
+    """The torch device; raises ConfigError where this machine has none of that name, or it lacks the precision."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, available in here.items() if available)
+    if not here[name]:
+        raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
+    if precision == "bf16" and name != "cpu" and not has_bfloat16(name):
+        raise ConfigError(f"trainer.precision=bf16: this machine's {name} has no bfloat16; set trainer.precision=fp32")
+    return torch.device(name)
+
+
+_shared: dict[str, Dataset] = {}
+
+
+def share(config: "AnyData") -> None:
+    """Load the data set for the processes that will be forked from this one: they have it in the same memory."""
+    _shared[config.model_dump_json()] = data(config, download=False)
+
+
+def data(config: "AnyData", download: bool = True) -> Dataset:
+    """The data set, from the disk or, if it may, by `download`."""
+    if (there := _shared.get(config.model_dump_json())) is not None:
+        return there
+    match config:
+        case schema.IdxDataConfig():
+            return load_idx(config.name, config.root, config.validation, download)
+        case schema.DigitsDataConfig():
+            return load_digits(config.enlarge_to, config.validation)
+        case schema.FolderDataConfig():
+            return load_folder(config.root, config.test_fraction, config.invert, config.validation, config.bad_files)
+        case schema.AutoDataConfig():
+            try:
+                return load_idx("mnist", config.root, config.validation, download)
+            except DataMissingError:
+                why = f"MNIST is not in {config.root}, see data.root, and cannot be downloaded"
+                try:
+                    digits = load_digits(config.enlarge_to, config.validation)
+                except DataError as error:
+                    raise DataError(f"{error}\nthese are the embedded digits: {why}") from error
+                digits.notes["why"] = why
+                return digits
+
+
+AnyData = schema.IdxDataConfig | schema.DigitsDataConfig | schema.AutoDataConfig | schema.FolderDataConfig
+
+
+def with_resolved_paths(config: AnyData, name: str) -> AnyData:
+    """Where it is from any working directory, and what data=auto found, whose name is `name`.
+
+    A run goes on with the data that it began with.
+    """
+    if isinstance(config, schema.AutoDataConfig):
+        kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
+        keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
+        config = kind.model_validate({**keys, "name": name})
+    if isinstance(config, schema.IdxDataConfig | schema.FolderDataConfig):
+        config = config.model_copy(update={"root": str(Path(os.path.expanduser(config.root)).absolute())})
+    return config
+
+
+AnyModel = schema.LeNet5Config | schema.AllConvConfig | schema.FastNetConfig | schema.CustomModelConfig
+
+
+def model(config: AnyModel, classes: int, generator: Generator | None = None) -> nn.Module:
+    match config:
+        case schema.LeNet5Config():
+            return LeNet5(classes, config.dropout, config.init, generator)
+        case schema.AllConvConfig():
+            return AllConv(classes, config.final_relu, config.init, generator)
+        case schema.FastNetConfig():
+            return FastNet(classes, config.init, generator)
+        case schema.CustomModelConfig():
+            return build_custom(config.target, config.kwargs or {})
+
+
+def optimizer(
+    config: schema.SGDConfig | schema.RMSpropConfig | schema.AdamConfig, model: nn.Module, capturable: bool = False
+) -> Optimizer:
+    """The optimizer of the model's parameters.
+
+    With `capturable`, for CUDA, its step can be recorded: all figures that change are tensors on the device, the
+    learning rate too, which a recorded step reads anew.
+    """
+    parameters = list(model.parameters())
+    lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
+    fused = capturable or None  # SGD's other kinds would read the tensor back
+    match config:
+        case schema.SGDConfig(momentum=momentum, nesterov=nesterov, weight_decay=decay):
+            return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
+        case schema.RMSpropConfig(alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
+            return RMSprop(
+                parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay, capturable=capturable
+            )
+        case schema.AdamConfig(name=name, betas=[beta1, beta2], eps=eps, weight_decay=decay):
+            adam = Adam if name == "adam" else AdamW
+            return adam(
+                parameters,
+                lr=lr,
+                betas=(beta1, beta2),
+                eps=eps,
+                weight_decay=decay,
+                fused=fused,
+                capturable=capturable,
+            )
+    raise AssertionError(config)
+
+
+def channels_last(config: schema.Config, device: torch.device) -> bool:
+    """Whether images and weights lie in memory with their channels together: (B, H, W, C)."""
+    if config.trainer.channels_last is not None:
+        return config.trainer.channels_last
+    if isinstance(config.model, schema.CustomModelConfig):  # may ask for another layout, with Tensor.view for instance
+        return False
+    return device.type == "cpu" or (device.type == "cuda" and config.trainer.precision == "bf16")
+
+
+def cuda_graph(config: schema.Config, device: torch.device) -> bool:
+    """Whether to record a training step and replay it, which what the network does in Python would not survive."""
+    wanted = config.trainer.cuda_graph
+    return device.type == "cuda" and (
+        not isinstance(config.model, schema.CustomModelConfig) if wanted is None else wanted
+    )
+
+
+AnySchedule = (
+    schema.StepScheduleConfig
+    | schema.ConstantScheduleConfig
+    | schema.CosineScheduleConfig
+    | schema.OneCycleScheduleConfig
+)
+
+
+def schedule(config: AnySchedule, epochs: int) -> schedules.Schedule:
+    """The schedule of a run of that many epochs."""
+    match config:
+        case schema.StepScheduleConfig():
+            return partial(schedules.step_decay, phases=[(phase.epochs, phase.factor) for phase in config.phases])
+        case schema.ConstantScheduleConfig():
+            return schedules.constant
+        case schema.CosineScheduleConfig():
+            return partial(schedules.cosine, epochs=epochs, final_factor=config.final_factor)
+        case schema.OneCycleScheduleConfig():
+            return partial(
+                schedules.onecycle,
+                epochs=epochs,
+                warmup_fraction=config.warmup_fraction,
+                start_factor=config.start_factor,
+                final_factor=config.final_factor,
+            )
+
+
+def augment(
+    config: schema.NoDistortionConfig | schema.DistortConfig, generator: Generator
+) -> Callable[[Tensor], Tensor] | None:
+    match config:
+        case schema.NoDistortionConfig():
+            return None
+        case schema.DistortConfig():
+            return partial(
+                distort,
+                rotation_deg=config.rotation_deg,
+                shift=config.shift,
+                scale=config.scale,
+                shear_deg=config.shear_deg,
+                squeeze=config.squeeze,
+                elastic_alpha=config.elastic_alpha,
+                elastic_sigma=config.elastic_sigma,
+                generator=generator,
+            )

@@ -1,0 +1,106 @@
+"""What a run says besides its figures: what it is, and what one should know about it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from digitnet.config import schema
+from digitnet.experiment.components import Components
+from digitnet.runs.formats import RunSummary
+from digitnet.text import plural
+from digitnet.training import runtime
+from digitnet.training.record import EpochRecord
+
+AT_CHANCE = 0.97  # of ln(classes), the loss of who guesses; LeNet-5's plateau on MNIST is above 0.99 of it
+
+
+def introduction(setup: Components, summary: RunSummary) -> list[str]:
+    """The lines before the epochs: the data first."""
+    config, data = setup.config, setup.data
+    source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
+    distorted = ""
+    if isinstance(config.aug, schema.DistortConfig):
+        distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
+    threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
+    if setup.ranks.size > 1:
+        threads += f", {setup.ranks.size} processes"
+    return [
+        f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
+        f"validation on the {setup.validation}",
+        f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}",
+        f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
+        f"{plural(schema.run_length(config), 'epoch')} of batches of {config.trainer.batch_size}, "
+        f"{config.trainer.precision}, seed {config.seed}, on {summary.device['name']}{threads}",
+    ]
+
+
+def run_warnings(setup: Components, summary: RunSummary) -> list[str]:
+    """What is allowed, and probably not meant."""
+    config, data = setup.config, setup.data
+    found = [doubt for _, doubt in schema.config_warnings(config)]
+    if isinstance(skipped := data.notes.get("skipped"), list):
+        names = "; ".join(skipped[:3])
+        found.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
+    if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not runtime.has_bfloat16("cpu"):
+        found.append("trainer.precision=bf16: this processor has no such arithmetic; fp32 is faster on it")
+    if config.trainer.cuda_graph and summary.device["type"] != "cuda":
+        found.append(f"trainer.cuda_graph=true: there is none on {summary.device['name']}")
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] = ()) -> list[str]:
+    """`seed was 7, is 0`, for those of the keys, by default all of `now`, that both have."""
+    return [
+        f"{key} was {before[key]}, is {now[key]}"
+        for key in keys or now
+        if key in before and key in now and before[key] != now[key]
+    ]
+
+
+def other_length(before: schema.Config, config: schema.Config) -> list[str]:
+    """Where a run goes on to another length than it had in mind before."""
+    was, now = schema.run_length(before), schema.run_length(config)
+    if was == now or config.schedule.name not in ("cosine", "onecycle"):
+        return []
+    return [
+        f"schedule={config.schedule.name} depends on the run's length: the epochs before were trained as of {was}, "
+        f"from here on it is as of {now}"
+    ]
+
+
+def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where a run goes on elsewhere: its figures differ in the last digits or, on another device, altogether."""
+    keys = ("type", "name", "capability", "threads", "processes", "channels_last", "digitnet", "torch", "numpy")
+    others = differences(before, now, keys)
+    if not others:
+        return []
+    return [f"not the same machine or versions as before, so neither are the figures ({'; '.join(others)})"]
+
+
+def position(setup: Components) -> str:
+    """`epoch 3, step 120 of 1,875`: the last step that was done."""
+    state, steps_per_epoch = setup.state, setup.steps_per_epoch
+    if state.underway is None:
+        return f"the end of epoch {state.epoch}"
+    step = state.step - state.epoch * steps_per_epoch
+    return f"epoch {state.epoch + 1}, step {step:,} of {steps_per_epoch:,}"
+
+
+def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int) -> list[str]:
+    """What to say of a loss that has stayed at chance for `trainer.plateau_epochs`, once it has done so."""
+    count = config.trainer.plateau_epochs
+    if count is None or len(records) < count:
+        return []
+    at_chance = [record.train_loss > AT_CHANCE * math.log(classes) for record in records[-count - 1 :]]
+    if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # said after the epoch before
+        return []
+    known = ""
+    if config.model.name == "lenet5":
+        known = (
+            "LeNet-5 with sigmoids stays there for one to three epochs on MNIST, longer with few images or with "
+            "model.init=glorot, and throughout with optimizer.momentum=0.8 at optimizer.lr=1; "
+        )
+    return [
+        f"for {plural(count, 'epoch')} the loss has been at chance, ln {classes} = {math.log(classes):.2f}. {known}"
+        "if it does not fall, try optimizer=adam or another optimizer.lr"
+    ]

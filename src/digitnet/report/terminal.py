@@ -1,0 +1,219 @@
+"""What people see: the terminal and its copy, train.log. The only room that imports rich."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from digitnet.text import duration, plural, printable
+from digitnet.training.record import EpochRecord
+
+if TYPE_CHECKING:
+    from digitnet.metrics import Evaluation  # it needs torch, which a message must not wait for
+
+# Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
+COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
+    "lr": (9, lambda r: f"{r.lr:.4g}"),
+    "train loss": (10, lambda r: f"{r.train_loss:.4f}"),
+    "train acc": (9, lambda r: f"{100 * r.train_acc:.2f} %"),
+    "val loss": (8, lambda r: f"{r.val_loss:.4f}"),
+    "val acc": (8, lambda r: f"{100 * r.val_acc:.2f} %"),
+    "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
+}
+DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
+NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # what stands at the right of its column: 1e-05, 98.92 ± 0.02 %, 1:02
+
+
+class _Terminal(Console):
+    """Text is text (no markup, no emoji codes in paths), and a reader that goes away (`| head`) stops no run."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Terminal:
+    """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too, or `quiet`
+    there alone.
+    """
+
+    def __init__(self, log: Path, append: bool = False, quiet: bool = False) -> None:
+        self._console = _Terminal()
+        self._console.quiet = quiet
+        self._log = log
+        self._file = log.open("a" if append else "w", encoding="utf-8")
+        self._columns: list[str] = []
+
+    def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
+        """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
+        text = printable(text)
+        self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
+        try:
+            self._file.write(text + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, str(self._log)) from error
+
+    def warning(self, text: str) -> None:
+        self.line(f"warning: {text}", "yellow")
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """A row of the epoch table; before the first, its heading."""
+        label = f"{record.epoch}/{epochs}"
+        if not self._columns:
+            self._columns = self._fitting(len(f"{epochs}/{epochs}"))
+            heading = "epoch".rjust(max(5, len(f"{epochs}/{epochs}")))
+            self.line("  ".join([heading, *(name.rjust(COLUMNS[name][0]) for name in self._columns)]), "bold")
+        cells = [COLUMNS[name][1](record).rjust(COLUMNS[name][0]) for name in self._columns]
+        self.line("  ".join([label.rjust(max(5, len(f"{epochs}/{epochs}"))), *cells]))
+
+    def _fitting(self, label_width: int) -> list[str]:
+        """The columns that the terminal is wide enough for; all of them where there is none."""
+        names = list(COLUMNS)
+        for name in DISPENSABLE:
+            width = max(5, label_width) + sum(2 + COLUMNS[kept][0] for kept in names)
+            if not self._console.is_terminal or width <= self._console.width:
+                break
+            names.remove(name)
+        return names
+
+    @contextmanager
+    def progress(self, steps_done: Callable[[], int], steps: int, steps_per_epoch: int) -> Iterator[None]:
+        """A bar below the rows while the block runs, which looks at `steps_done()` a few times a second."""
+        if not self._console.is_terminal:
+            yield
+            return
+        bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("left"),
+            console=self._console,
+            expand=True,
+            auto_refresh=False,
+        )
+        task = bar.add_task("", total=steps, completed=steps_done(), epoch="")
+
+        def look() -> Constrain:
+            done = steps_done()
+            current = min(done // steps_per_epoch + 1, steps // steps_per_epoch)
+            bar.update(task, completed=done, epoch=f"{current}/{steps // steps_per_epoch}")
+            return Constrain(bar, self._console.width - len("^C"))  # which the terminal shows there, and Live erases
+
+        with Live(get_renderable=look, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def result(self, test: "Evaluation", run_dir: Path) -> None:
+        self.line(
+            f"test accuracy {100 * test.accuracy:.2f} % ({plural(test.errors, 'error')} of {test.n:,}); {run_dir}",
+            "bold",
+            whole=True,
+        )
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # of what `line` has raised already
+            self._file.close()
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job under way: finished epochs of all, the accuracy after the last of them, and how long all will take."""
+
+    name: str
+    epoch: int
+    epochs: int
+    val_acc: float | None
+    seconds: float | None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it has finished; before the first epoch nobody knows."""
+        return None if self.seconds is None else self.seconds * (1 - self.epoch / self.epochs)
+
+
+class SweepView:
+    """A line for each job that ended, and below them on a terminal, while there are some, those under way."""
+
+    def __init__(self) -> None:
+        self._console = _Terminal()
+        self._rows: list[JobRow] = []
+        self._below = ""
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        self._console.print(printable(text), style=style, soft_wrap=not self._console.is_terminal)
+
+    def update(self, rows: list[JobRow], below: str) -> None:
+        """What is under way, and a line about all."""
+        self._rows, self._below = rows, below
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """In this block they are shown, if this is a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._look, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def _look(self) -> Group:
+        """As many as there is room for."""
+        room = max(1, self._console.height - 4)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading, justify in (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("left", "right")):
+            table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        for row in self._rows[:room]:
+            accuracy = "" if row.val_acc is None else f"{100 * row.val_acc:.2f} %"
+            left = "" if row.left is None else duration(row.left)
+            table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
+        more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
+        return Group(*([table, *more] if self._rows else more), Text(self._below))
+
+
+def show_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
+) -> None:
+    """`printable` texts on stdout; what does not fit on a terminal loses `dispensable` columns, first ones first."""
+    console = _Terminal()
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    kept = list(range(len(headings)))
+    for name in dispensable:
+        if not console.is_terminal or sum(widths[n] + 2 for n in kept) - 2 <= console.width:
+            break
+        kept = [n for n in kept if headings[n] != name]
+    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in rows if line[n])}
+
+    def padded(line: Sequence[str]) -> str:
+        spaces = {n: " " * (widths[n] - cell_len(line[n])) for n in kept}
+        return "  ".join(spaces[n] + line[n] if n in right else line[n] + spaces[n] for n in kept).rstrip()
+
+    if title:
+        console.print(title, soft_wrap=True)
+    console.print(padded(headings), style="bold", soft_wrap=True)
+    console.print("\n".join(map(padded, rows)), soft_wrap=True)
+
+
+def show_error(message: str) -> None:
+    """`error: …` on stderr, red on a terminal."""
+    console = _Terminal(stderr=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(printable(message), soft_wrap=True)

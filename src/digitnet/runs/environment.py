@@ -1,0 +1,34 @@
+"""The versions and the commit that a run's figures depend on."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from digitnet import __version__
+
+
+def versions() -> dict[str, str]:
+    """What the figures depend on."""
+    return {
+        "digitnet": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "torchvision", "numpy", "hydra-core")},
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that this code is from, where it runs from a checkout."""
+    here = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", __file__)
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

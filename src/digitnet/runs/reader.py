@@ -1,0 +1,198 @@
+"""What is in folders: runs and jobs of sweeps, whole ones and what is left of others. Without torch."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from digitnet.errors import ConfigError
+from digitnet.lock import is_locked
+from digitnet.runs.formats import RunSummary, read_summary
+
+# What a run gave, by the names that --sort and --where know; accuracies are fractions.
+METRICS = (
+    "status",
+    "epochs",
+    "val_acc",
+    "val_loss",
+    "best_val_acc",
+    "test_acc",
+    "test_errors",
+    "seconds",
+    "parameters",
+)
+RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, a job of a sweep that waits, or what is left of a run.
+
+    `status` is that of summary.json, or waiting, killed (it says running, and nobody is at work there), broken.
+    `settings` are dotted keys, `optimizer` for `optimizer.name`; `metrics` are those of METRICS that there are.
+    """
+
+    folder: Path
+    status: str
+    error: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __contains__(self, key: str) -> bool:
+        return key == "status" or key in self.metrics or key in self.settings
+
+    def get(self, key: str) -> Any:
+        """A metric or a setting; None where it has none such."""
+        return self.status if key == "status" else self.metrics.get(key, self.settings.get(key))
+
+
+def find_runs(paths: Sequence[str | Path], failures: Mapping[Path, str] | None = None) -> list[Run]:
+    """All runs in and below `paths`, each once, in the order of their folders; files among them are passed over.
+
+    `failures` says why some have nothing better to say for themselves. Raises ConfigError where there are none.
+    """
+    said = failures or {}
+    found: dict[Path, Run] = {}  # by where they really are
+    nothing: list[Run] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ConfigError(f"{path}: no such folder; give those of runs or sweeps, outputs/ for instance")
+        top, real = path.absolute(), path.resolve()
+        runs = [*_below(top)] if path.is_dir() else []
+        for run in runs:
+            if run.folder in said:
+                run = Run(run.folder, "failed", said[run.folder], run.settings, run.metrics)
+            found.setdefault(real / run.folder.relative_to(top), run)
+        if path.is_dir() and not runs:
+            nothing.append(Run(top, "broken", "no run in it"))
+    if not found:
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise ConfigError(f"{paths[0]}{others}: no run there; give the folder of runs or sweeps, outputs/ for instance")
+    return [*found.values(), *nothing]
+
+
+def _below(top: Path) -> Iterator[Run]:
+    """The runs in a folder, which may be one."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Run(folder, "broken", str(error.strerror))
+            continue
+        names = {entry.name for entry in entries}
+        jobs: dict[str, dict[str, Any]] = {}
+        if SWEEP_FILE in names:
+            try:
+                jobs = _jobs(folder / SWEEP_FILE)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                yield Run(folder, "broken", f"{SWEEP_FILE}: not a sweep's; which jobs wait is not known")
+        elif names & RUN_FILES:
+            yield read_run(folder)
+        for name, planned in jobs.items():
+            yield read_run(folder / name, planned)
+        folders += [
+            folder / entry.name
+            for entry in reversed(entries)
+            if not entry.name.startswith(".")
+            and entry.name != "checkpoints"
+            and entry.name not in jobs
+            and entry.is_dir(follow_symlinks=False)
+        ]
+
+
+def _jobs(path: Path) -> dict[str, dict[str, Any]]:
+    """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
+    jobs = json.loads(regular(path).read_bytes())["jobs"]
+    found = {
+        name: _flat(job["config"])
+        for name, job in jobs.items()
+        if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
+    }
+    for settings in found.values():
+        if settings.get("data") == "auto":  # which data these are is known when the job has begun
+            for key in [key for key in settings if key.partition(".")[0] == "data"]:
+                del settings[key]
+    return found
+
+
+def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
+    """What a run's folder says; a broken one says why. A job whose settings are `planned` may not have begun."""
+    path = folder / "summary.json"
+    try:
+        summary = read_summary(regular(path))
+        killed = False
+        if summary.status == "running" and not is_locked(folder):
+            summary = read_summary(path)  # once more: it may have ended in between
+            killed = summary.status == "running"
+        settings = _flat(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
+        metrics = _metrics(summary)
+    except FileNotFoundError:
+        if planned is not None:
+            return Run(folder, "waiting", settings=planned)
+        return Run(folder, "broken", "no summary.json: it did not get as far as training, or was cleared")
+    except Exception as error:  # whatever a damaged or foreign file leads to
+        what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
+        return Run(folder, "broken", f"{path.name}: {what[:200]}")
+    if killed:
+        process = summary.process
+        who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
+        return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
+    return Run(folder, summary.status, summary.error or "", settings, metrics)
+
+
+def regular(path: Path) -> Path:
+    """`path`, unless it is something that whoever reads it may wait for for ever. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise OSError(0, "not a file", str(path))
+    return path
+
+
+def _metrics(summary: RunSummary) -> dict[str, Any]:
+    final, best, test = summary.final or {}, summary.best or {}, summary.test or {}
+    found = {
+        "epochs": summary.epochs,
+        "val_acc": final.get("val_acc"),
+        "val_loss": final.get("val_loss"),
+        "best_val_acc": best.get("val_acc"),
+        "test_acc": test.get("accuracy"),
+        "test_errors": test.get("errors"),
+        "seconds": summary.seconds,
+        "parameters": summary.parameters,
+    }
+    for key, value in found.items():
+        if value is not None and not is_number(value):
+            raise ValueError(f"{key}={value!r} is no number")
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _composed(folder: Path) -> dict[str, Any]:
+    """The configuration of runs of versions before it stood in summary.json."""
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return dict(yaml.load(regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return {}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}".removesuffix(".name")] = value
+    return flat
+
+
+def is_number(value: Any) -> bool:
+    """Also finite, and not true or false."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,47 @@
+"""Learning-rate schedules: pure functions from the epochs done so far to a factor of the learning rate.
+
+`epoch` is a float: 2.5 is halfway through the third epoch. `epochs` is the whole length of the run.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+Schedule = Callable[[float], float]
+
+
+def step_decay(epoch: float, phases: Sequence[tuple[int, float]]) -> float:
+    """The factor of the phase (epochs, factor) that `epoch` falls into; beyond the end, of the last one."""
+    end = 0
+    for length, factor in phases:
+        end += length
+        if epoch < end:
+            return factor
+    return phases[-1][1]
+
+
+def constant(epoch: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def cosine(epoch: float, epochs: int, final_factor: float) -> float:
+    """From 1 to `final_factor` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5)."""
+    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+
+
+def onecycle(
+    epoch: float,
+    epochs: int,
+    warmup_fraction: float,
+    start_factor: float,
+    final_factor: float,
+) -> float:
+    """From `start_factor` up to 1 and down to `final_factor` (Smith and Topin 2018, arXiv:1708.07120, section 3).
+
+    Differs: cosines instead of straight lines, as in fastai and torch.optim; momentum stays as it is.
+    """
+    progress = min(epoch / epochs, 1.0)
+    if progress < warmup_fraction:
+        return 1 - (1 - start_factor) * 0.5 * (1 + math.cos(math.pi * progress / warmup_fraction))
+    fall = (progress - warmup_fraction) / (1 - warmup_fraction)
+    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * fall))

@@ -1,0 +1,116 @@
+"""sweep.json: the jobs of a sweep, with their configurations as they were when it started."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from digitnet.atomic import write_atomically
+from digitnet.config.schema import LauncherConfig
+from digitnet.errors import CheckpointError, ConfigError
+from digitnet.runs.formats import RunSummary, read_summary
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the sweep, in the folder `name` of the sweep's."""
+
+    name: str
+    overrides: list[str]
+    command: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What is searched of one key: among `choices`, or from `low` to `high`."""
+
+    choices: list[str] | None = None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def ends(self) -> list[str]:
+        """The choices, or the two ends."""
+        kind = int if self.whole else float
+        return self.choices if self.choices is not None else [str(kind(self.low)), str(kind(self.high))]
+
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        if self.choices is not None:
+            return len(self.choices)
+        return self.high - self.low + 1 if self.whole else math.inf
+
+
+@dataclass
+class Search:
+    """What `digitnet tune` looks for: how many `trials`, all with the overrides `fixed` and one value of each key.
+
+    `directories` and `root` are those of the `Tree` that it began with, for the commands of its trials.
+    """
+
+    space: dict[str, Dimension]
+    fixed: list[str]
+    of_hydra: list[str]
+    trials: int
+    prune: bool
+    directories: list[str]
+    root: str
+
+
+@dataclass
+class Sweep:
+    """`cwd` is the working directory that relative paths of the configurations start from."""
+
+    folder: Path
+    command: str
+    cwd: str
+    launcher: LauncherConfig
+    jobs: dict[str, Job] = field(default_factory=dict)
+    search: Search | None = None  # it adds jobs as it goes
+
+    def write(self) -> None:
+        """Write it down, whole. Raises OSError."""
+        content = asdict(self) | {"launcher": self.launcher.model_dump()}
+        del content["folder"]
+        write_atomically(self.folder / SWEEP_FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+    def summary(self, name: str) -> RunSummary | None:
+        """What the job's folder says of it; None while it has not begun, or where nothing can be read."""
+        try:
+            return read_summary(self.folder / name / "summary.json")
+        except (OSError, ValueError):
+            return None
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Sweep)
+
+
+def read_manifest(folder: Path) -> Sweep:
+    """The inverse of `Sweep.write`. Raises ConfigError where there is none, CheckpointError where it is damaged."""
+    path = folder / SWEEP_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        sweep: Sweep = _adapter().validate_python({**content, "folder": folder.absolute()})
+    except FileNotFoundError:
+        raise ConfigError(f"{folder}: no {SWEEP_FILE} there; give the folder of a sweep") from None
+    except (ValidationError, ValueError, TypeError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(
+            f"{path}: not a sweep's ({what}); bring it back, or resume the runs one by one"
+        ) from error
+    for name in sweep.jobs:
+        if Path(name).name != name or name.startswith("."):  # it would lead elsewhere
+            raise CheckpointError(f"{path}: '{name}' is not the name of a job")
+    return sweep

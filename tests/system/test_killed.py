@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from conftest import TINY
+from conftest import CHECKOUT, TINY
 from digitnet import run
 from digitnet.errors import CheckpointError
 from digitnet.runs.formats import read_metrics, read_summary
@@ -49,7 +49,7 @@ def check_files(run_dir: Path) -> None:
 
 @contextmanager
 def nursery() -> Iterator[subprocess.Popen[str]]:
-    script = Path(__file__).with_name("kill_and_resume.py")
+    script = CHECKOUT / "tests/kill_and_resume.py"
     process = subprocess.Popen(
         [sys.executable, script, *OPTIONS],
         stdin=subprocess.PIPE,

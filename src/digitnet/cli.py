@@ -5,16 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from digitnet import __version__, commands
 from digitnet.errors import ConfigError, DigitnetError, as_digitnet_error
 from digitnet.signals import Stop, handling_signals
 from digitnet.training.distributed import current_group, refuse_under_torchrun
-
-if TYPE_CHECKING:
-    from digitnet.config.files import Tree
-    from digitnet.sweep.manifest import Job
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +81,9 @@ def _train(options: argparse.Namespace) -> None:
         show_config(options.overrides, tree, flags)
         return
     if options.multirun or asks_for_sweep(options.overrides):
-        _sweep(options.overrides, tree)
+        from digitnet.sweep.multirun import run_sweep
+
+        run_sweep(options.overrides, tree)
         return
     ready = compose_run(options.overrides, tree)
     with ready.claimed() as check:
@@ -95,26 +92,6 @@ def _train(options: argparse.Namespace) -> None:
         )
 
         run_experiment(ready.config, ready.run_dir, check, ready.command)
-
-
-def _sweep(overrides: Sequence[str], tree: "Tree") -> None:
-    """All jobs. Raises DigitnetError if one failed, after all others."""
-    from digitnet.sweep.plan import optimize, plan_sweep
-    from digitnet.sweep.scheduler import scheduling
-
-    refuse_under_torchrun("a sweep")
-    ready = plan_sweep(overrides, tree)
-    jobs = ready.jobs(ready.combinations()) if ready.sweeper is None else []
-    with ready.claimed(), scheduling(ready.sweep, trust=True) as drive:
-
-        def do(jobs: "list[Job]") -> list[float | None]:
-            ready.write_down(jobs)
-            return drive([job.name for job in jobs])
-
-        if ready.sweeper is None:
-            do(jobs)
-        else:
-            optimize(ready, do)
 
 
 def _show(error: Exception) -> None:

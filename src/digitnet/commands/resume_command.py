@@ -13,20 +13,15 @@ trainer.plateau_epochs, checkpoint.*, logger, data.root, data.bad_files, device.
 
 import argparse
 import contextlib
-import os
-import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitnet.commands import tune_command
-from digitnet.config.files import Tree
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.lock import PATIENCE_SECONDS, locked
 from digitnet.runs.formats import RunSummary, read_summary
-from digitnet.sweep.manifest import SWEEP_FILE, read_manifest
-from digitnet.training.distributed import current_group, refuse_under_torchrun
+from digitnet.runs.reader import SWEEP_FILE
+from digitnet.training.distributed import current_group
 
 if TYPE_CHECKING:
     from digitnet.experiment.run import Result
@@ -48,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Resume it, or say that it is done. Raises a DigitnetError, or OSError, where that cannot be."""
     if (Path(options.run_dir) / SWEEP_FILE).is_file():
-        _resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials)
+        from digitnet.sweep.continuation import resume_sweep
+
+        resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials)
     elif options.trials is not None:
         raise ConfigError(f"--trials: {options.run_dir} is no search; of a run: trainer.epochs=N")
     elif resume(options.run_dir, *options.overrides, trust=options.trust) is None and current_group().rank == 0:
@@ -99,48 +96,6 @@ def resume(
         command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
         download = trust or any(override.startswith("data.root=") for override in overrides)
         return run.resume_experiment(config, folder, summary, check, command, download, quiet)
-
-
-def _resume_sweep(folder: Path, overrides: Sequence[str], trust: bool, trials: int | None) -> None:
-    """Do the jobs that are not finished. Raises as a sweep does."""
-    from digitnet.sweep.plan import plan_sweep
-    from digitnet.sweep.scheduler import scheduling
-
-    others = [override for override in overrides if not re.match(r"hydra(/launcher=|\.launcher\.)", override)]
-    if others:
-        raise ConfigError(
-            f"{others[0]}: cannot be changed in a sweep, only hydra/launcher and its keys; "
-            f"of one run it can: digitnet resume {shlex.quote(str(folder / 'JOB'))} {others[0]}"
-        )
-    refuse_under_torchrun("a sweep")
-    _check_harmless(folder)
-    with locked(folder):
-        sweep = read_manifest(folder)
-        if overrides:
-            sweep.launcher = plan_sweep(overrides, Tree.at()).sweep.launcher
-        if sweep.search is None and trials is not None:
-            raise ConfigError(f"--trials: {folder} is no search; its jobs are as many as when it started")
-        if Path(sweep.cwd).is_dir():  # relative paths start from there
-            os.chdir(sweep.cwd)
-        names = [name for name in sweep.jobs if _is_unfinished(sweep.summary(name))]
-        jobs = [sweep.jobs[name] for name in names]
-        if sweep.search is not None:
-            plan = tune_command.go_on(sweep, trials)
-            jobs += tune_command.ends(plan)  # it makes more like them
-        for job in jobs:
-            model = job.config.get("model", {})
-            if model.get("name") == "custom" and not trust:
-                raise ConfigError(_untrusted(folder, str(model.get("target"))))
-        if sweep.search is not None:
-            tune_command.carry_out(plan, trust)
-            return
-        with scheduling(sweep, trust) as drive:
-            drive(names)
-
-
-def _is_unfinished(summary: RunSummary | None) -> bool:
-    """Whether there is anything left to do: what diverged would diverge again."""
-    return summary is None or summary.status not in ("finished", "diverged")
 
 
 def _untrusted(folder: Path, target: str) -> str:

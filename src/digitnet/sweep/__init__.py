@@ -1,1 +1,1 @@
-"""The jobs of a sweep: what each is (`book`), one of them in its process (`work`), all of them (`drive`), and where."""
+"""Sweeps and searches: many runs, planned, started, watched and resumed together."""

@@ -1,4 +1,4 @@
-"""sweep.json: the jobs of a sweep, with their configurations as they were when it started."""
+"""sweep.json, which lists the jobs of a sweep with their configurations, as they were when it started."""
 
 import json
 import math
@@ -13,13 +13,12 @@ from digitnet.atomic import write_atomically
 from digitnet.config.schema import LauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.runs.formats import RunSummary, read_summary
-
-SWEEP_FILE = "sweep.json"
+from digitnet.runs.reader import SWEEP_FILE
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run of the sweep, in the folder `name` of the sweep's."""
+    """A run of the sweep, in the folder `name` below the sweep's."""
 
     name: str
     overrides: list[str]
@@ -53,9 +52,10 @@ class Dimension:
 
 @dataclass
 class Search:
-    """What `digitnet tune` looks for: how many `trials`, all with the overrides `fixed` and one value of each key.
+    """What `digitnet tune` searches: `trials` jobs with the overrides `fixed` and a value from `space` for each key.
 
-    `directories` and `root` are those of the `Tree` that it began with, for the commands of its trials.
+    `of_hydra` are the overrides of Hydra's own keys. `directories` and `root` are those of the `Tree` that the search
+    started with, for the commands of its trials.
     """
 
     space: dict[str, Dimension]
@@ -69,23 +69,23 @@ class Search:
 
 @dataclass
 class Sweep:
-    """`cwd` is the working directory that relative paths of the configurations start from."""
+    """A sweep or, with `search`, a search; `cwd` is the working directory that relative paths start from."""
 
     folder: Path
     command: str
     cwd: str
     launcher: LauncherConfig
     jobs: dict[str, Job] = field(default_factory=dict)
-    search: Search | None = None  # it adds jobs as it goes
+    search: Search | None = None  # adds jobs while it runs
 
     def write(self) -> None:
-        """Write it down, whole. Raises OSError."""
+        """Write sweep.json, atomically. Raises OSError."""
         content = asdict(self) | {"launcher": self.launcher.model_dump()}
         del content["folder"]
         write_atomically(self.folder / SWEEP_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
     def summary(self, name: str) -> RunSummary | None:
-        """What the job's folder says of it; None while it has not begun, or where nothing can be read."""
+        """The job's summary.json; None before the job has started, or if the file cannot be read."""
         try:
             return read_summary(self.folder / name / "summary.json")
         except (OSError, ValueError):
@@ -98,7 +98,7 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def read_manifest(folder: Path) -> Sweep:
-    """The inverse of `Sweep.write`. Raises ConfigError where there is none, CheckpointError where it is damaged."""
+    """The inverse of `Sweep.write`. Raises ConfigError if there is no sweep.json, CheckpointError if it is damaged."""
     path = folder / SWEEP_FILE
     try:
         content = json.loads(path.read_bytes())

@@ -1,36 +1,36 @@
-"""What the process that jobs are forked from imports: torch, and the data of the sweep, once for all jobs."""
+"""Imported by the process that local jobs are forked from: loads torch and the sweep's data once for all jobs."""
 
 import os
 import warnings
 from pathlib import Path
 
-VARIABLE = "DIGITNET_SWEEP"  # in the environment: the sweep's folder
+SWEEP_VARIABLE = "DIGITNET_SWEEP"  # the environment variable with the sweep's folder
 
 
-def _warm(folder: Path) -> None:
+def _preload(folder: Path) -> None:
     import torch
     import torch._dynamo  # torch.optim imports it on first use, which would take two seconds of each job
 
     from digitnet.config.schema import Config
     from digitnet.experiment import build, run
-    from digitnet.sweep import manifest
+    from digitnet.sweep.manifest import read_manifest
 
     del run  # imported for its imports
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # OpenMP's threads would not be there in a forked process, which waits for them for ever
-    for job in manifest.read_manifest(folder).jobs.values():
+    torch.set_num_threads(1)  # a forked process would wait for ever for OpenMP's threads, which a fork does not copy
+    for job in read_manifest(folder).jobs.values():
         config = Config.model_validate(job.config)
         try:
             build.share(config.data)
-        except Exception:  # the job itself will say it
+        except Exception:  # the job itself will report it
             continue
     torch.set_num_threads(threads)
 
 
-if folder := os.environ.get(VARIABLE):
+if folder := os.environ.get(SWEEP_VARIABLE):
     try:
-        # Those that numpy's OpenBLAS has started know of forks.
+        # The threads of numpy's OpenBLAS are safe to fork: OpenBLAS handles forks itself.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        _warm(Path(folder))
-    except Exception:  # without it, jobs begin more slowly
+        _preload(Path(folder))
+    except Exception:  # without it, jobs only start more slowly
         pass

@@ -1,108 +1,97 @@
-"""All jobs of a sweep, on whatever launcher: begun, watched, stopped, and what is said of them."""
+"""Runs the jobs of a sweep on a launcher: submits and watches them, shows their progress, stops them on a signal."""
 
 import contextlib
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
-from digitnet.config.schema import Config, LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig, run_length
+from digitnet.config.schema import Config, run_length
 from digitnet.errors import DigitnetError
 from digitnet.lock import locked
-from digitnet.report import comparison
+from digitnet.report.comparison import tabulate
+from digitnet.report.tables import show_comparison, status_and_reason
 from digitnet.report.terminal import JobRow, SweepView
 from digitnet.runs.formats import RunSummary, write_summary
 from digitnet.runs.reader import find_runs
 from digitnet.signals import Stop, handling_signals
-from digitnet.sweep import capacity
+from digitnet.sweep.launchers import make_launcher
+from digitnet.sweep.launchers.launcher import Launcher
 from digitnet.sweep.manifest import Sweep
 from digitnet.text import duration, plural, short_path
 
 POLL_SECONDS = 0.25
 
 
-class Launcher(Protocol):
-    """Where jobs run. Each does `work` in a process of its own; whatever ends one of these leaves the others alone."""
-
-    def submit(self, names: list[str]) -> None:
-        """Have them run when there is room. Raises DigitnetError where nothing can run at all."""
-
-    def poll(self, seconds: float) -> dict[str, str | None]:
-        """Wait so long at most, or until one has ended; which have since the last call, and why they failed."""
-
-    def stop(self, names: list[str] | None = None) -> list[str]:
-        """Ask these to write a checkpoint and end, by default all; returns those that had not begun, and will not."""
-
-    def close(self) -> None:
-        """End what is still there, at once."""
-
-
 class Scheduler:
-    """Called with names of jobs, has them done.
+    """Runs jobs of a sweep.
 
-    `failures` says why some have nothing better to say for themselves; `pruned` are those that need not be finished.
+    `failures` has why jobs failed that could not write it into their summaries; `pruned` are jobs that need not finish.
     """
 
     def __init__(self, sweep: Sweep, launcher: Launcher, view: SweepView, stop: Stop) -> None:
-        self.sweep, self.launcher, self.stop = sweep, launcher, stop
+        self.sweep, self.launcher, self.view, self.stop = sweep, launcher, view, stop
         self.failures: dict[str, str] = {}
         self.pruned: set[str] = set()
-        self.view = view
-        self._seen: dict[str, tuple[int, RunSummary | None]] = {}
-        self._ended: dict[str, int] = {}
-        self._seconds: list[float] = []  # of each that finished
+        self._summaries: dict[str, tuple[int, RunSummary | None]] = {}  # with the times of the files' last changes
+        self._ended: Counter[str] = Counter()  # by status
+        self._seconds: list[float] = []  # of each job that finished
 
-    def __call__(self, names: list[str], more: Callable[[list[str]], list[str]] = lambda _: []) -> list[float | None]:
-        """Do these jobs, until all have ended or, after a signal, those that had begun.
+    def run(self, names: list[str], next_jobs: Callable[[list[str]], list[str]] = lambda _: []) -> list[float | None]:
+        """Run these jobs until all have ended or, after a signal, those that had started.
 
-        `more` is told several times a second which are under way, and returns more of them. Returns the last validation
-        accuracy of each of `names`, None of one that is not finished. Raises DigitnetError where nothing can run,
-        KeyboardInterrupt if there was a signal before.
+        `next_jobs` is called several times a second with the jobs that have not ended, and returns more to run. Returns
+        the last validation accuracy (a fraction) of each of `names`, None for one that did not finish. Raises
+        DigitnetError if nothing can run, KeyboardInterrupt if a signal came before.
         """
         self.stop.obey()
-        todo: list[str] = []
-        new, stopped = [*names, *more(list(names))], False
-        while new or todo:
+        unfinished: list[str] = []
+        new, stopped = [*names, *next_jobs(list(names))], False
+        while new or unfinished:
             self.launcher.submit(new)
-            todo += new
-            for name, why in self.launcher.poll(POLL_SECONDS).items():
-                todo.remove(name)
-                self._end(name, why)
+            unfinished += new
+            for name, failure in self.launcher.poll(POLL_SECONDS).items():
+                unfinished.remove(name)
+                self._job_ended(name, failure)
             if self.stop.wanted is not None and not stopped:
                 stopped = True
-                self.view.line(f"{self.stop.wanted}: each job under way writes a checkpoint and ends")
+                self.view.line(f"{self.stop.wanted}: each running job writes a checkpoint and ends")
                 dropped = self.launcher.stop()
-                todo = [name for name in todo if name not in dropped]
-            self._show(todo)
-            new = [] if stopped else more(todo)
-        found = [self.summary(name) for name in names]
-        return [one.final["val_acc"] if one and one.final and one.status == "finished" else None for one in found]
+                unfinished = [name for name in unfinished if name not in dropped]
+            self._update_view(unfinished)
+            new = [] if stopped else next_jobs(unfinished)
+        summaries = [self.summary(name) for name in names]
+        return [one.final["val_acc"] if one and one.final and one.status == "finished" else None for one in summaries]
 
     def summary(self, name: str) -> RunSummary | None:
-        """What the job's folder says of it, read when it has changed."""
+        """The job's summary.json, read again only when it has changed; None if there is none."""
         try:
             changed = (self.sweep.folder / name / "summary.json").stat().st_mtime_ns
         except OSError:
             return None
-        if self._seen.get(name, (0, None))[0] != changed:
-            self._seen[name] = changed, self.sweep.summary(name)
-        return self._seen[name][1]
+        if self._summaries.get(name, (0, None))[0] != changed:
+            self._summaries[name] = changed, self.sweep.summary(name)
+        return self._summaries[name][1]
 
-    def _end(self, name: str, why: str | None) -> None:
+    def _job_ended(self, name: str, failure: str | None) -> None:
+        """Count the job that ended, and print its result; `failure` is the launcher's reason, if it has one."""
         summary = self.summary(name)
         status = summary.status if summary is not None else "failed"
-        meant = self.stop.wanted is not None or name in self.pruned
-        if why is not None and status not in ("finished", "diverged", "interrupted" if meant else ""):
-            self.failures[name] = why
-            if summary is not None and status == "running":  # its process could not write it down any more
-                _bury(self.sweep.folder / name, summary, why)
-        if summary is None and self.stop.wanted is not None:  # it had not begun
+        was_stopped = self.stop.wanted is not None or name in self.pruned
+        if failure is not None and status not in ("finished", "diverged", "interrupted" if was_stopped else ""):
+            self.failures[name] = failure
+            if summary is not None and status == "running":  # its process was killed before it could write that
+                _mark_failed(self.sweep.folder / name, summary, failure)
+        if summary is None and self.stop.wanted is not None:  # it had not started
             return
         if name in self.failures:
             status = "failed"
-        elif status == "interrupted" and name in self.pruned:  # not one that had just finished
+        elif status == "interrupted" and name in self.pruned:  # not if it finished just before it was stopped
             status = "pruned"
-        self._ended[status] = self._ended.get(status, 0) + 1
+        self._ended[status] += 1
+        self._print_result(name, status, summary)
+
+    def _print_result(self, name: str, status: str, summary: RunSummary | None) -> None:
         if status == "finished" and summary is not None and summary.final is not None:
             self._seconds.append(summary.seconds)
             self.view.line(f"{name}: {100 * summary.final['val_acc']:.2f} %, {duration(summary.seconds)}")
@@ -110,20 +99,22 @@ class Scheduler:
             self.view.line(f"{name}: pruned after epoch {summary.epochs}")
         else:
             error = self.failures.get(name) or (summary.error if summary else None) or ""
-            self.view.line(f"{name}: {comparison.how_ended(status, error)}", "red")
+            self.view.line(f"{name}: {status_and_reason(status, error)}", "red")
 
-    def _show(self, todo: list[str]) -> None:
-        rows = [row for name in todo if (row := self._row(name)) is not None]
-        counts = {**self._ended, "running": len(rows), "waiting": len(todo) - len(rows)}
-        below = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        whole = self._seconds or [row.seconds for row in rows if row.seconds is not None]
-        if whole:
-            each = sum(whole) / len(whole)
-            left = sum(each if row.left is None else row.left for row in rows) + each * counts["waiting"]
-            below += f"; {duration(left / max(1, len(rows)))} left"
-        self.view.update(rows, below)
+    def _update_view(self, unfinished: list[str]) -> None:
+        """Show the running jobs, how many jobs are in which state, and an estimate of the time left."""
+        rows = [row for name in unfinished if (row := self._job_row(name)) is not None]
+        waiting = len(unfinished) - len(rows)
+        counts = {**self._ended, "running": len(rows), "waiting": waiting}
+        line = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        job_seconds = self._seconds or [row.seconds for row in rows if row.seconds is not None]
+        if job_seconds:
+            mean = sum(job_seconds) / len(job_seconds)
+            left = sum(mean if row.left is None else row.left for row in rows) + mean * waiting
+            line += f"; {duration(left / max(1, len(rows)))} left"
+        self.view.update(rows, line)
 
-    def _row(self, name: str) -> JobRow | None:
+    def _job_row(self, name: str) -> JobRow | None:
         summary = self.summary(name)
         if summary is None or summary.status != "running":
             return None
@@ -132,68 +123,49 @@ class Scheduler:
         return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
 
 
-def _bury(folder: Path, summary: RunSummary, why: str) -> None:
-    with contextlib.suppress(DigitnetError, OSError), locked(folder) as check:
+def _mark_failed(run_dir: Path, summary: RunSummary, failure: str) -> None:
+    """Write into the job's summary why it failed, unless another process works in its folder by now."""
+    with contextlib.suppress(DigitnetError, OSError), locked(run_dir) as check:
         check()
-        summary.status, summary.error = "failed", why
-        write_summary(folder / "summary.json", summary)
+        summary.status, summary.error = "failed", failure
+        write_summary(run_dir / "summary.json", summary)
 
 
 @contextlib.contextmanager
 def scheduling(sweep: Sweep, trust: bool) -> Iterator[Scheduler]:
-    """Do jobs of the sweep in this block; at its end comes the table of all.
+    """A scheduler for jobs of the sweep within this block; at its end the table of all jobs is printed.
 
-    The caller has the sweep's folder locked. Raises DigitnetError at the end if a job failed, KeyboardInterrupt if a
+    The caller has locked the sweep's folder. Raises DigitnetError at the end if a job failed, KeyboardInterrupt if a
     signal came.
     """
     view = SweepView()
     with handling_signals() as stop:
         try:
-            with contextlib.closing(_launcher(sweep, trust)) as launcher, view.live(), stop.deferred():
-                drive = Scheduler(sweep, launcher, view, stop)
-                yield drive
+            with contextlib.closing(make_launcher(sweep, trust)) as launcher, view.live(), stop.deferred():
+                scheduler = Scheduler(sweep, launcher, view, stop)
+                yield scheduler
         except KeyboardInterrupt as interrupt:
             stop.end()
             view.line()
-            _finish(sweep, drive, view)
-            again = f"to go on: {_resume(sweep)}"
-            raise KeyboardInterrupt(f"{interrupt}; {again}") from None
-        if failed := _finish(sweep, drive, view):
-            again = "" if {*failed} == {"diverged"} else f"; to try again: {_resume(sweep)}"  # they would once more
+            _show_results(scheduler)
+            raise KeyboardInterrupt(f"{interrupt}; to resume: {_resume_command(sweep)}") from None
+        if failed := _show_results(scheduler):
+            # A job that diverged would diverge again.
+            again = "" if {*failed} == {"diverged"} else f"; to try again: {_resume_command(sweep)}"
             raise DigitnetError(f"{plural(len(failed), 'job')} of {len(sweep.jobs)} failed{again}")
 
 
-def _resume(sweep: Sweep) -> str:
+def _resume_command(sweep: Sweep) -> str:
     return f"digitnet resume {shlex.quote(str(short_path(sweep.folder)))}"
 
 
-def _launcher(sweep: Sweep, trust: bool) -> Launcher:
-    """Raises DigitnetError where it is not to be had."""
-    match sweep.launcher:
-        case LocalLauncherConfig():
-            from digitnet.sweep.launchers.local import LocalLauncher
-
-            on_gpus = not sweep.jobs or any(
-                job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values()
-            )
-            return LocalLauncher(sweep.folder, sweep.launcher, capacity.slots(sweep.launcher, on_gpus), trust)
-        case RayLauncherConfig():
-            from digitnet.sweep.launchers.ray import RayLauncher
-
-            return RayLauncher(sweep.folder, sweep.launcher, trust)
-        case SlurmLauncherConfig():
-            from digitnet.sweep.launchers.slurm import SlurmLauncher
-
-            return SlurmLauncher(sweep.folder, sweep.launcher, trust)
-
-
-def _finish(sweep: Sweep, drive: Scheduler, view: SweepView) -> list[str]:
-    """The table of all jobs, best first; returns how each of those ended that did not finish."""
+def _show_results(scheduler: Scheduler) -> list[str]:
+    """Print the table of all jobs, best first; returns the status of each job that failed."""
+    sweep = scheduler.sweep
     if not sweep.jobs:
         return []
-    failures = {sweep.folder / name: why for name, why in drive.failures.items()}
-    runs = find_runs([sweep.folder], failures)
-    view.line()
-    comparison.show_comparison(comparison.tabulate(runs))
-    good = {sweep.folder / name for name in drive.pruned}
-    return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in good]
+    runs = find_runs([sweep.folder], {sweep.folder / name: failure for name, failure in scheduler.failures.items()})
+    scheduler.view.line()
+    show_comparison(tabulate(runs))
+    pruned = {sweep.folder / name for name in scheduler.pruned}
+    return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in pruned]

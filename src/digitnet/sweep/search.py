@@ -1,4 +1,4 @@
-"""A search for the best values: Optuna proposes trials, which are jobs of a sweep, and says which fall behind."""
+"""A search for the best values with Optuna: it proposes trials, which are jobs of a sweep, and prunes weak ones."""
 
 import contextlib
 import math
@@ -16,127 +16,132 @@ from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
 from digitnet.sweep.scheduler import Scheduler
 from digitnet.text import one_line
 
-STORAGE = "optuna.log"  # in the sweep's folder: Optuna's journal, for optuna-dashboard too
-STARTUP_TRIALS = 5  # at random, and never pruned
-PROPOSALS = 10  # for each trial wanted: some repeat what was tried, others do not compose
-WARMUP_EPOCHS = 3  # LeNet-5's plateau: before, accuracies say nothing
+JOURNAL_FILE = "optuna.log"  # in the sweep's folder: Optuna's storage, which optuna-dashboard reads too
+STARTUP_TRIALS = 5  # these have random values, and are never pruned
+PROPOSALS_PER_TRIAL = 10  # at most: a proposal may repeat a trial, or not compose
+WARMUP_EPOCHS = 3  # LeNet-5 starts with a plateau, on which accuracies say nothing
 
 
 class Trials:
-    """The search's side of a drive: `more` proposes, watches, prunes, and tells Optuna what came of a trial.
+    """Connects a `Scheduler` with an Optuna study: proposes jobs, reports their epochs, prunes them, tells results.
 
-    A trial has the number that its job's name begins with. One whose job failed stays under way for Optuna, so that a
-    resumed search tries it again. `make(number, overrides)` composes a trial's job and writes it down; it raises
-    ConfigError where that cannot be.
+    A trial's number is the number in its job's name. The trial of a job that failed stays RUNNING in the study, so that
+    a resumed search runs it again. `make_job(number, overrides)` composes the job of a trial and writes it to
+    sweep.json; it raises ConfigError if the overrides do not compose.
     """
 
-    def __init__(self, sweep: Sweep, drive: Scheduler, at_once: int, make: Callable[[int, list[str]], Job]) -> None:
+    def __init__(
+        self, sweep: Sweep, scheduler: Scheduler, at_once: int, make_job: Callable[[int, list[str]], Job]
+    ) -> None:
         assert sweep.search is not None
-        self._sweep, self._drive, self._at_once, self._make = sweep, drive, at_once, make
+        self._sweep, self._scheduler, self._at_once, self._make_job = sweep, scheduler, at_once, make_job
         self._search: Search = sweep.search
         self._study = open_study(sweep)
-        self._running: dict[str, Any] = {}
-        self._reported: dict[str, int] = {}  # the last epoch that Optuna knows of
-        self._refused: list[list[str]] = []  # overrides that do not go together
+        self._running: dict[str, Any] = {}  # Optuna's trials, by the names of their jobs
+        self._reported: dict[str, int] = {}  # the last epoch that was reported to Optuna
+        self._rejected: list[list[str]] = []  # overrides that do not compose
 
     @property
-    def done(self) -> str | None:
-        """Why there is nothing to propose any more, if so."""
+    def end_reason(self) -> str | None:
+        """Why no more trials are proposed; None if more are to come."""
         tried, proposed = len(self._sweep.jobs), len(self._study.get_trials(deepcopy=False))
-        if tried + len(self._refused) >= math.prod(dimension.size for dimension in self._search.space.values()):
+        if tried + len(self._rejected) >= math.prod(dimension.size for dimension in self._search.space.values()):
             return "all combinations were tried"
-        return "finished" if tried >= self._search.trials or proposed >= PROPOSALS * self._search.trials else None
+        enough = tried >= self._search.trials or proposed >= PROPOSALS_PER_TRIAL * self._search.trials
+        return "finished" if enough else None
 
-    def begin(self) -> list[str]:
-        """The jobs of trials that were under way when the search was stopped, or that failed."""
+    def unfinished_jobs(self) -> list[str]:
+        """The jobs of a resumed search that were running when it was stopped, or that failed."""
         import optuna
 
-        names = {_number(name): name for name in self._sweep.jobs}
+        names = {_trial_number(name): name for name in self._sweep.jobs}
         for frozen in self._study.get_trials(deepcopy=False):
             name = names.get(frozen.number)
             if not frozen.state.is_finished():
-                self._seed(frozen.number)
+                self._seed_sampler(frozen.number)
                 trial = optuna.Trial(self._study, frozen._trial_id)
-                if name is None:  # the search was killed before the job was written down
+                if name is None:  # the search was killed before the job was written to sweep.json
                     self._propose(trial)
                 else:
                     self._running[name], self._reported[name] = trial, frozen.last_step or 0
             elif name is not None:
-                self._drive.pruned.add(name)
+                self._scheduler.pruned.add(name)
         return list(self._running)
 
-    def more(self, todo: list[str]) -> list[str]:
-        """See `Drive.__call__`."""
+    def next_jobs(self, unfinished: list[str]) -> list[str]:
+        """Tell Optuna about new epochs and results, prune, and propose new jobs; see `Scheduler.run`."""
         for name, trial in list(self._running.items()):
-            summary = self._drive.summary(name)
-            if summary is not None:
-                self._report(name, trial, summary)
-            if name not in todo:
+            summary = self._scheduler.summary(name)
+            if summary is not None and summary.epochs > self._reported[name] and name not in self._scheduler.pruned:
+                self._report_epochs(name, trial)
+                if self._is_weak(name, trial, summary):
+                    self._scheduler.pruned.add(name)
+                    self._scheduler.launcher.stop([name])
+            if name not in unfinished:
                 del self._running[name]
-                self._end(name, trial, summary)
+                self._tell_result(name, trial, summary)
         before = set(self._running)
-        while len(self._running) < self._at_once and not self.done:
-            self._seed(len(self._study.get_trials(deepcopy=False)))
+        while len(self._running) < self._at_once and not self.end_reason:
+            self._seed_sampler(len(self._study.get_trials(deepcopy=False)))
             self._propose(self._study.ask())
         return [name for name in self._running if name not in before]
 
-    def _seed(self, number: int) -> None:
-        """For each trial a seed of its own: a resumed search proposes what it would have proposed."""
+    def _seed_sampler(self, number: int) -> None:
+        """Seed the sampler by the trial's number: a resumed search proposes what it would have proposed."""
         import optuna
 
         if number and self._study.get_trials(deepcopy=False)[number - 1].state == optuna.trial.TrialState.FAIL:
-            # The one before repeated another, as TPE would again and again where there are few values.
+            # The previous proposal repeated a trial, and TPE would repeat it again where there are few values.
             self._study.sampler = optuna.samplers.RandomSampler(seed=number)
             return
         with warnings.catch_warnings(action="ignore"):  # older versions call constant_liar experimental
-            # The liar takes trials under way for bad ones: those beside them are not to be tried at the same time.
+            # The constant liar keeps proposals away from those of running trials.
             self._study.sampler = optuna.samplers.TPESampler(
                 n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=number
             )
 
     def _propose(self, trial: Any) -> None:
-        """Ask Optuna for values, and have a job of them."""
-        values = {key: _suggest(trial, key, dimension) for key, dimension in self._search.space.items()}
+        """Ask Optuna for values, and make a job with them."""
+        values = {key: _suggest_value(trial, key, dimension) for key, dimension in self._search.space.items()}
         overrides = [*self._search.fixed, *(f"{key}={value}" for key, value in values.items())]
-        if overrides in [*self._refused, *(job.overrides for job in self._sweep.jobs.values())]:
+        if overrides in [*self._rejected, *(job.overrides for job in self._sweep.jobs.values())]:
             self._tell(trial, None, "FAIL")
             return
         try:
-            job = self._make(trial.number, overrides)
+            job = self._make_job(trial.number, overrides)
         except ConfigError as error:
-            self._refused.append(overrides)
-            self._drive.view.line(f"{trial.number}: not tried: {error}", "yellow")
+            self._rejected.append(overrides)
+            self._scheduler.view.line(f"{trial.number}: not tried: {error}", "yellow")
             self._tell(trial, None, "FAIL")
             return
         self._running[job.name], self._reported[job.name] = trial, 0
 
-    def _report(self, name: str, trial: Any, summary: RunSummary) -> None:
-        """Tell Optuna of new epochs; stop the job if they say that it falls behind."""
-        if summary.epochs <= self._reported[name] or name in self._drive.pruned:
-            return
-        folder = self._sweep.folder / name
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # of a damaged file the job itself will say
-            for record in read_metrics(folder / "metrics.csv")[self._reported[name] :]:
+    def _report_epochs(self, name: str, trial: Any) -> None:
+        """Report the validation accuracies of new epochs to Optuna."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # the job itself reports a damaged file
+            for record in read_metrics(self._sweep.folder / name / "metrics.csv")[self._reported[name] :]:
                 trial.report(record.val_acc, record.epoch)
                 self._reported[name] = record.epoch
-        if not self._search.prune or summary.status != "running" or not is_locked(folder):  # it has not begun again yet
-            return
-        if summary.epochs < run_length(Config.model_validate(summary.config)) and trial.should_prune():
-            self._drive.pruned.add(name)
-            self._drive.launcher.stop([name])
 
-    def _end(self, name: str, trial: Any, summary: RunSummary | None) -> None:
-        """Tell Optuna what came of a trial."""
+    def _is_weak(self, name: str, trial: Any, summary: RunSummary) -> bool:
+        """Whether a running job falls behind, and has more epochs to do."""
+        if not self._search.prune or summary.status != "running" or not is_locked(self._sweep.folder / name):
+            return False  # unlocked: it was running when the search was stopped, and has not been resumed yet
+        epochs = run_length(Config.model_validate(summary.config))
+        return summary.epochs < epochs and bool(trial.should_prune())
+
+    def _tell_result(self, name: str, trial: Any, summary: RunSummary | None) -> None:
+        """Tell Optuna the result of a trial whose job has ended."""
         status = summary.status if summary is not None else "failed"
         if status == "finished" and summary is not None and summary.final is not None:
             self._tell(trial, summary.final["val_acc"], None)
         elif status == "diverged":
-            self._tell(trial, 0.0, None)  # worse than chance: not here again
-            self._drive.pruned.add(name)
-        elif name in self._drive.pruned and summary is not None:
+            self._tell(trial, 0.0, None)  # worse than chance, so that nearby values are avoided
+            self._scheduler.pruned.add(name)
+        elif name in self._scheduler.pruned and summary is not None:
             summary.error = f"pruned after epoch {summary.epochs}: behind the median of the trials before"
             write_summary(self._sweep.folder / name / "summary.json", summary)
-            self._drive.failures.pop(name, None)  # that Slurm cancelled it, is no failure
+            self._scheduler.failures.pop(name, None)  # Slurm reports a pruned job as cancelled, which is no failure
             self._tell(trial, None, "PRUNED")
 
     def _tell(self, trial: Any, value: float | None, state: str | None) -> None:
@@ -145,8 +150,11 @@ class Trials:
         self._study.tell(trial, value, state=optuna.trial.TrialState[state] if state else None)
 
 
-def best(sweep: Sweep) -> tuple[Job, float] | None:
-    """The finished trial with the highest validation accuracy, which is the table's first; None if there is none."""
+def best_trial(sweep: Sweep) -> tuple[Job, float] | None:
+    """The finished job with the highest validation accuracy, and that accuracy; None if none has finished.
+
+    Of equal ones that with the lowest validation loss, as in the table of the sweep.
+    """
     found: dict[tuple[float, float], Job] = {}
     for job in sweep.jobs.values():
         summary = sweep.summary(job.name)
@@ -155,22 +163,8 @@ def best(sweep: Sweep) -> tuple[Job, float] | None:
     return (found[max(found)], max(found)[0]) if found else None
 
 
-def _number(name: str) -> int:
-    return int(name.partition(",")[0])
-
-
-def _suggest(trial: Any, key: str, dimension: Dimension) -> str:
-    low, high = dimension.low, dimension.high
-    if dimension.choices is not None:
-        return str(trial.suggest_categorical(key, dimension.choices))
-    if dimension.whole:
-        return str(trial.suggest_int(key, int(low), int(high), log=dimension.log))
-    value = trial.suggest_float(key, low, high, log=dimension.log)
-    return str(min(max(float(f"{value:.4g}"), low), high))  # for people to read
-
-
-def check_installed() -> None:
-    """Raises ConfigError if Optuna is not."""
+def check_optuna_installed() -> None:
+    """Raises ConfigError if Optuna is not installed."""
     try:
         import optuna
     except ImportError:
@@ -179,23 +173,23 @@ def check_installed() -> None:
 
 
 def open_study(sweep: Sweep) -> Any:
-    """Optuna's study in the sweep's folder, begun or gone on with. Raises DigitnetError if its journal is damaged."""
+    """Optuna's study in the sweep's folder, created if there is none. Raises DigitnetError if its file is damaged."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    path = sweep.folder / STORAGE
+    path = sweep.folder / JOURNAL_FILE
     try:
-        _cut_off(path)
-        unlocked: Any = _NoLock()
-        storage = JournalStorage(JournalFileBackend(str(path), unlocked))
+        _truncate_partial_line(path)
+        no_lock: Any = _NoLock()
+        storage = JournalStorage(JournalFileBackend(str(path), no_lock))
         study = optuna.create_study(study_name="digitnet", storage=storage, direction="maximize", load_if_exists=True)
-        known = {trial.number for trial in study.trials}
-        if unknown := [name for name in sweep.jobs if _number(name) not in known]:
-            raise ValueError(f"{unknown[0]} is not in it")
+        numbers = {trial.number for trial in study.trials}
+        if missing := [name for name in sweep.jobs if _trial_number(name) not in numbers]:
+            raise ValueError(f"{missing[0]} is not in it")
     except OSError:
         raise
-    except Exception as error:  # whatever a damaged file leads to
+    except Exception as error:  # a damaged file can lead to any
         raise DigitnetError(
             f"{path}: not the journal of this search ({one_line(error)});\nbring it back, or start a new search"
         ) from error
@@ -203,15 +197,29 @@ def open_study(sweep: Sweep) -> Any:
     return study
 
 
-def _cut_off(path: Path) -> None:
-    """Remove half a line at the end, which a full disk leaves: Optuna would write the next one behind it."""
+def _trial_number(job_name: str) -> int:
+    return int(job_name.partition(",")[0])
+
+
+def _suggest_value(trial: Any, key: str, dimension: Dimension) -> str:
+    low, high = dimension.low, dimension.high
+    if dimension.choices is not None:
+        return str(trial.suggest_categorical(key, dimension.choices))
+    if dimension.whole:
+        return str(trial.suggest_int(key, int(low), int(high), log=dimension.log))
+    value = trial.suggest_float(key, low, high, log=dimension.log)
+    return str(min(max(float(f"{value:.4g}"), low), high))  # four digits, to be readable
+
+
+def _truncate_partial_line(path: Path) -> None:
+    """Remove a last line without its end, which a full disk leaves: Optuna would append the next one to it."""
     if path.exists():
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
 class _NoLock:
-    """The sweep's folder is locked. Optuna's own lock would stay behind when the search is killed."""
+    """Optuna's own lock would stay behind when the search is killed, and the sweep's folder is locked anyway."""
 
     def acquire(self) -> bool:
         return True

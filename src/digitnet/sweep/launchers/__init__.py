@@ -1,0 +1,29 @@
+"""Where the jobs of a sweep run: a module for each launcher, all of them made by `make_launcher`."""
+
+from digitnet.config.schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
+from digitnet.sweep.capacity import jobs_at_once
+from digitnet.sweep.launchers.launcher import Launcher
+from digitnet.sweep.manifest import Sweep
+
+
+def make_launcher(sweep: Sweep, trust: bool) -> Launcher:
+    """The launcher of the sweep's configuration; a new launcher is added here.
+
+    With `trust`, jobs may download data and import networks. Raises DigitnetError if the launcher is not available.
+    """
+    match sweep.launcher:
+        case LocalLauncherConfig():
+            from digitnet.sweep.launchers.local import LocalLauncher
+
+            on_gpus = not sweep.jobs or any(
+                job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values()
+            )
+            return LocalLauncher(sweep.folder, sweep.launcher, jobs_at_once(sweep.launcher, on_gpus), trust)
+        case RayLauncherConfig():
+            from digitnet.sweep.launchers.ray import RayLauncher
+
+            return RayLauncher(sweep.folder, sweep.launcher, trust)
+        case SlurmLauncherConfig():
+            from digitnet.sweep.launchers.slurm import SlurmLauncher
+
+            return SlurmLauncher(sweep.folder, sweep.launcher, trust)

@@ -1,6 +1,6 @@
-"""Jobs on this machine: each in a process of its own, forked from one that has torch and the data already.
+"""Jobs on this machine: each in a process of its own, forked from a process that has loaded torch and the data.
 
-A pool of workers, as joblib and concurrent.futures have it, ends all its jobs when one of them is killed.
+Not a pool of workers: those of joblib and concurrent.futures end all their jobs when one worker is killed.
 """
 
 import multiprocessing
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
+from collections.abc import Collection
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,48 +16,34 @@ from typing import Any
 
 from digitnet.config.schema import LocalLauncherConfig
 from digitnet.sweep import preload
+from digitnet.sweep.launchers.launcher import QueueingLauncher
 from digitnet.sweep.worker import run_job
 
 
-class LocalLauncher:
-    """A launcher, see `drive.Launcher`."""
+class LocalLauncher(QueueingLauncher):
+    """A `Launcher` for this machine that runs at most `slots` jobs at a time."""
 
     def __init__(self, folder: Path, options: LocalLauncherConfig, slots: int, trust: bool) -> None:
-        self._folder, self._trust, self._share = folder, trust, options.gpus
-        self._waiting: deque[str] = deque()
-        self._free = list(range(slots))
-        self._running: dict[str, tuple[Any, Connection, int]] = {}
+        super().__init__()
+        self._folder, self._trust, self._gpu_share = folder, trust, options.gpus
+        self._free_slots = list(range(slots))
+        self._running: dict[str, tuple[Any, Connection, int]] = {}  # process, pipe, slot
         # Forked from this process, a job could inherit locks that other threads of it hold; macOS' libraries forbid it.
-        kind = "forkserver" if sys.platform == "linux" else "spawn"
-        self._context: Any = multiprocessing.get_context(kind)
-        if kind == "forkserver":
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        self._context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
             self._context.set_forkserver_preload([preload.__name__])
 
     def submit(self, names: list[str]) -> None:
-        """See `drive.Launcher`; sweep.json has them already."""
+        """See `Launcher`; the first call starts the process that jobs are forked from."""
         if names and self._context.get_start_method() == "forkserver":
-            os.environ[preload.VARIABLE] = str(self._folder)
+            os.environ[preload.SWEEP_VARIABLE] = str(self._folder)
             forkserver.ensure_running()  # does nothing the second time
-            del os.environ[preload.VARIABLE]
-        self._waiting += names
-        self._fill()
-
-    def _fill(self) -> None:
-        while self._waiting and self._free:
-            name, slot = self._waiting.popleft(), self._free.pop(0)
-            ours, theirs = self._context.Pipe(duplex=False)
-            process = self._context.Process(
-                target=_job, args=(self._folder, name, self._trust, self.gpu_of(slot), theirs), name=name
-            )
-            process.start()
-            theirs.close()
-            self._running[name] = process, ours, slot
-
-    def gpu_of(self, slot: int) -> int:
-        """The number of the GPU of the job in that slot, from 0: one after the other, by their shares."""
-        return int(slot * self._share)
+            del os.environ[preload.SWEEP_VARIABLE]
+        super().submit(names)
 
     def poll(self, seconds: float) -> dict[str, str | None]:
+        """See `Launcher`."""
         if not self._running:
             return {}
         wait([process.sentinel for process, _, _ in self._running.values()], seconds)
@@ -73,28 +59,43 @@ class LocalLauncher:
             pipe.close()
             process.close()
             del self._running[name]
-            self._free = sorted([*self._free, slot])
-        self._fill()
+            self._free_slots = sorted([*self._free_slots, slot])
+        self._start_queued()
         return ended
 
-    def stop(self, names: list[str] | None = None) -> list[str]:
-        """Ask jobs to end, by default all; those that had not begun are returned, and will not."""
-        dropped = [name for name in self._waiting if names is None or name in names]
-        self._waiting = deque(name for name in self._waiting if name not in dropped)
-        for name, (process, _, _) in self._running.items():
-            if names is None or name in names:
-                process.terminate()
-        return dropped
-
     def close(self) -> None:
+        """See `Launcher`."""
         for process, _, _ in self._running.values():
             process.kill()
 
+    def gpu_of(self, slot: int) -> int:
+        """The index of the GPU of the job in that slot: GPUs are filled one after the other, by the jobs' shares."""
+        return int(slot * self._gpu_share)
 
-def _job(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> None:
-    """What a process does. Its output goes to a file beside the job's others: the terminal is the sweep's."""
+    def _has_room(self) -> bool:
+        return bool(self._free_slots)
+
+    def _start(self, name: str) -> None:
+        slot = self._free_slots.pop(0)
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_run_in_process, args=(self._folder, name, self._trust, self.gpu_of(slot), sender), name=name
+        )
+        process.start()
+        sender.close()
+        self._running[name] = process, receiver, slot
+
+    def _running_jobs(self) -> Collection[str]:
+        return self._running
+
+    def _interrupt(self, name: str) -> None:
+        self._running[name][0].terminate()
+
+
+def _run_in_process(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> None:
+    """Run the job in its own process, with its output in its folder: the terminal shows the sweep."""
     os.setpgid(0, 0)  # Ctrl-C goes to the sweep, which tells its jobs
-    _end_with_the_sweep()
+    _terminate_with_parent()
     path = folder / name / "output.txt"
     with path.open("ab") as output:
         os.dup2(output.fileno(), 1)
@@ -106,15 +107,15 @@ def _job(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> No
     try:
         pipe.send(run_job(folder, name, trust))
     except KeyboardInterrupt:
-        pipe.send(None)  # its summary says it
+        pipe.send(None)  # the job's summary says that it was interrupted
     finally:
         sys.stdout.flush()
         if path.stat().st_size == 0:
             path.unlink()
 
 
-def _end_with_the_sweep() -> None:
-    """Nobody would hear of a job whose sweep was killed, and it would be in the way of the resumed one."""
+def _terminate_with_parent() -> None:
+    """End the job when its sweep is killed: nobody would watch it, and it would lock its folder against a resume."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -3,90 +3,91 @@
 import signal
 import socket
 import warnings
-from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from digitnet.config.schema import RayLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
+from digitnet.sweep.launchers.launcher import QueueingLauncher
 from digitnet.sweep.worker import run_job
 from digitnet.text import one_line
 
 CONNECT_SECONDS = 5.0
 
 
-class RayLauncher:
-    """A launcher, see `drive.Launcher`. Where a worker dies Ray begins the job again, which goes on."""
+class RayLauncher(QueueingLauncher):
+    """A `Launcher` for a Ray cluster. Where a worker dies, Ray starts the task again, which resumes the job."""
 
     def __init__(self, folder: Path, options: RayLauncherConfig, trust: bool) -> None:
+        super().__init__()
         try:
             import ray
         except ImportError:
             raise ConfigError("hydra/launcher=ray: Ray is not installed; pip install 'digitnet[ray]'") from None
         self._ray: Any = ray
         self._arguments = str(folder), trust
-        self._jobs, self._waiting = options.jobs, deque[str]()
-        self._running: dict[Any, str] = {}
+        self._limit = options.jobs
+        self._running: dict[str, Any] = {}  # Ray's references
         _connect(ray, options.address)
-        self._work: Any = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus)(_work)
-
-    def submit(self, names: list[str]) -> None:
-        self._waiting += names
-        self._fill()
-
-    def _fill(self) -> None:
-        while self._waiting and (self._jobs is None or len(self._running) < self._jobs):
-            name = self._waiting.popleft()
-            self._running[self._work.options(name=name).remote(*self._arguments, name)] = name
+        self._task: Any = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus)(_run_in_task)
 
     def poll(self, seconds: float) -> dict[str, str | None]:
+        """See `Launcher`."""
+        names = {reference: name for name, reference in self._running.items()}
         ended: dict[str, str | None] = {}
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
+        ready, _ = self._ray.wait(list(names), num_returns=1, timeout=seconds)
         for reference in ready:
-            name = self._running.pop(reference)
+            name = names[reference]
+            del self._running[name]
             try:
                 ended[name] = self._ray.get(reference)
             except self._ray.exceptions.TaskCancelledError:
-                ended[name] = None  # its summary says it
-            except Exception as error:  # Ray's own: the worker or its node died once too often
+                ended[name] = None  # the job's summary says that it was interrupted
+            except Exception as error:  # Ray's own: the worker or its node died more often than Ray tries again
                 ended[name] = one_line(error)
-        self._fill()
+        self._start_queued()
         return ended
 
-    def stop(self, names: list[str] | None = None) -> list[str]:
-        dropped = [name for name in self._waiting if names is None or name in names]
-        self._waiting = deque(name for name in self._waiting if name not in dropped)
-        for reference, name in self._running.items():
-            if names is None or name in names:
-                self._ray.cancel(reference, force=False)
-        return dropped
-
     def close(self) -> None:
+        """See `Launcher`."""
         self._ray.shutdown()
 
+    def _has_room(self) -> bool:
+        return self._limit is None or len(self._running) < self._limit
 
-def _work(folder: str, trust: bool, name: str) -> str | None:
+    def _start(self, name: str) -> None:
+        self._running[name] = self._task.options(name=name).remote(*self._arguments, name)
+
+    def _running_jobs(self) -> Collection[str]:
+        return self._running
+
+    def _interrupt(self, name: str) -> None:
+        self._ray.cancel(self._running[name], force=False)
+
+
+def _run_in_task(folder: str, trust: bool, name: str) -> str | None:
     return run_job(Path(folder), name, trust)
 
 
 def _connect(ray: Any, address: str) -> None:
-    """Raises DigitnetError where no cluster answers."""
-    what = f"hydra.launcher.address={address}"
+    """Raises DigitnetError if no cluster answers."""
+    setting = f"hydra.launcher.address={address}"
     advice = "start one with `ray start --head`, or set hydra.launcher.address=HOST:PORT"
     if address != "auto":
         host, colon, port = address.rpartition(":")
         if not (colon and host and port.isdigit()):
-            raise ConfigError(f"{what}: is not HOST:PORT, nor auto")
+            raise ConfigError(f"{setting}: is not HOST:PORT, nor auto")
         try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray itself would try for minutes
         except (OSError, OverflowError) as error:
-            raise DigitnetError(f"{what}: no Ray cluster answers there ({error});\n{advice}") from error
+            raise DigitnetError(f"{setting}: no Ray cluster answers there ({error});\n{advice}") from error
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = one_line(error).partition(". ")[0]
-        raise DigitnetError(f"{what}: no Ray cluster answers ({why});\n{advice}") from error
+        raise DigitnetError(f"{setting}: no Ray cluster answers ({why});\n{advice}") from error
     finally:
-        signal.signal(signal.SIGTERM, terminate)  # Ray's own would leave at once
+        signal.signal(signal.SIGTERM, terminate)  # Ray's handler would end the process at once, without checkpoints

@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, as an array, by submitit."""
+"""Jobs on a Slurm cluster, submitted as a job array with submitit."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from digitnet.config.schema import SlurmLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.sweep.worker import run_job
 
-ASK_SECONDS = 2.0  # between questions to Slurm, whose controller serves the whole cluster
-NO_LIMIT = 10_000  # of jobs in an array at a time
+QUERY_SECONDS = 2.0  # between two calls of squeue: the controller serves the whole cluster
+NO_LIMIT = 10_000  # jobs of an array at a time
 
 
 class SlurmLauncher:
-    """A launcher, see `drive.Launcher`.
+    """A `Launcher` for a Slurm cluster, whose controller queues the jobs.
 
-    Slurm's numbers of the jobs are kept in the sweep's folder: a sweep that is resumed waits for those that are there.
+    Slurm's ids of the jobs are kept in the sweep's folder: a resumed sweep waits for those that Slurm still has.
     """
 
     def __init__(self, folder: Path, options: SlurmLauncherConfig, trust: bool) -> None:
@@ -36,13 +36,11 @@ class SlurmLauncher:
                 "or on this machine: hydra/launcher=local"
             )
         self._folder, self._trust = folder, trust
-        self._numbers = folder / ".slurm" / "jobs.json"
+        self._ids_file = folder / ".slurm" / "jobs.json"
         self._pending: dict[str, str] = {}
         self._states: dict[str, str] = {}
-        self._asked = 0.0
+        self._queried_at = 0.0
         self._executor: Any = submitit.SlurmExecutor(folder=folder / ".slurm", max_num_timeout=options.requeues)
-        names = {"partition": options.partition, "account": options.account, "qos": options.qos}
-        names["constraint"] = options.constraint
         self._executor.update_parameters(
             job_name="digitnet",
             time=options.minutes,
@@ -52,58 +50,64 @@ class SlurmLauncher:
             mem=None if options.memory_gb is None else f"{max(1, round(1024 * options.memory_gb))}M",
             array_parallelism=options.jobs or NO_LIMIT,
             stderr_to_stdout=True,
-            **names,
+            partition=options.partition,
+            account=options.account,
+            qos=options.qos,
+            constraint=options.constraint,
         )
 
     def submit(self, names: list[str]) -> None:
-        known = self._read_numbers()
-        there = _states(list(known.values()))
-        self._pending |= {name: known[name] for name in names if there.get(known.get(name, "")) is not None}
+        """See `Launcher`."""
+        known = self._read_ids()
+        states = _query_states(list(known.values()))
+        self._pending |= {name: known[name] for name in names if known.get(name) in states}
         new = [name for name in names if name not in self._pending]
         if not new:
             return
         try:
             with self._executor.batch():
-                jobs = [self._executor.submit(Work(), str(self._folder), name, self._trust) for name in new]
+                jobs = [self._executor.submit(SlurmTask(), str(self._folder), name, self._trust) for name in new]
         except Exception as error:
             raise DigitnetError(f"hydra/launcher=slurm: {_last_line(error)}") from error
         self._pending |= {name: str(job.job_id) for name, job in zip(new, jobs, strict=True)}
-        write_atomically(self._numbers, json.dumps(known | self._pending, indent=1).encode())
+        write_atomically(self._ids_file, json.dumps(known | self._pending, indent=1).encode())
 
-    def _read_numbers(self) -> dict[str, str]:
+    def _read_ids(self) -> dict[str, str]:
         try:
-            content = json.loads(self._numbers.read_bytes())
+            content = json.loads(self._ids_file.read_bytes())
         except (OSError, ValueError):
             return {}
-        return {name: number for name, number in content.items() if re.fullmatch(r"\d+(_\d+)?", str(number))}
+        return {name: job_id for name, job_id in content.items() if re.fullmatch(r"\d+(_\d+)?", str(job_id))}
 
     def poll(self, seconds: float) -> dict[str, str | None]:
+        """See `Launcher`."""
         time.sleep(seconds)
-        if time.monotonic() - self._asked < ASK_SECONDS:
+        if time.monotonic() - self._queried_at < QUERY_SECONDS:
             return {}
-        self._states = _states(list(self._pending.values()))
-        self._asked = time.monotonic()
-        gone = [name for name, number in self._pending.items() if number not in self._states]
-        return {name: self._fate(name, self._pending.pop(name)) for name in gone}
+        self._states = _query_states(list(self._pending.values()))
+        self._queried_at = time.monotonic()
+        ended = [name for name, job_id in self._pending.items() if job_id not in self._states]
+        return {name: self._failure_of(name, self._pending.pop(name)) for name in ended}
 
-    def _fate(self, name: str, number: str) -> str | None:
+    def _failure_of(self, name: str, job_id: str) -> str | None:
+        """Why a job that has ended failed, by its own report or else by Slurm's; None if it did not."""
         try:
-            return _note(self._folder, name).read_text()
+            return _failure_file(self._folder, name).read_text()
         except FileNotFoundError:
-            shown = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True).stdout
+            shown = subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, text=True).stdout
         found = re.search(r"JobState=(\w+)", shown)
-        state = found[1] if found else "unknown to it by now"
+        state = found[1] if found else "no longer in Slurm's records"
         return (
             None
             if state == "COMPLETED"
-            else f"Slurm job {number} is {state}; see {self._folder / '.slurm' / number}_0_log.out"
+            else f"Slurm job {job_id} is {state}; see {self._folder / '.slurm' / job_id}_0_log.out"
         )
 
     def stop(self, names: list[str] | None = None) -> list[str]:
-        """Those that wait in Slurm's queue are taken out of it."""
-        asked = {name: number for name, number in self._pending.items() if names is None or name in names}
-        self._states = _states(list(asked.values()))
-        dropped = [name for name, number in asked.items() if self._states.get(number) == "PENDING"]
+        """See `Launcher`; jobs that wait in Slurm's queue are removed from it."""
+        asked = {name: job_id for name, job_id in self._pending.items() if names is None or name in names}
+        self._states = _query_states(list(asked.values()))
+        dropped = [name for name, job_id in asked.items() if self._states.get(job_id) == "PENDING"]
         if asked:
             subprocess.run(["scancel", *asked.values()], capture_output=True)
         for name in dropped:
@@ -111,42 +115,42 @@ class SlurmLauncher:
         return dropped
 
     def close(self) -> None:
-        """Slurm goes on with what is there; `digitnet resume` waits for it."""
+        """Kill nothing: Slurm continues with the jobs that it has, and `digitnet resume` waits for them."""
 
 
-class Work:
-    """What Slurm runs. submitit asks for `checkpoint` when the time limit is near, and queues what it returns."""
+class SlurmTask:
+    """What Slurm runs. submitit calls `checkpoint` when the time limit is near, and queues what it returns."""
 
     def __call__(self, folder: str, name: str, trust: bool) -> None:
-        note = _note(Path(folder), name)
-        note.unlink(missing_ok=True)
-        if why := run_job(Path(folder), name, trust):
-            note.write_text(why)
+        path = _failure_file(Path(folder), name)
+        path.unlink(missing_ok=True)
+        if failure := run_job(Path(folder), name, trust):
+            path.write_text(failure)
 
     def checkpoint(self, *arguments: Any) -> Any:
+        """The same call again, which resumes the job from its checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
-def _note(folder: Path, name: str) -> Path:
-    """Where a job says why it failed."""
+def _failure_file(folder: Path, name: str) -> Path:
+    """Where a job writes why it failed."""
     return folder / ".slurm" / f"{name}.txt"
 
 
-def _states(numbers: list[str]) -> dict[str, str]:
-    """Slurm's word for each of these jobs that has not ended: PENDING, RUNNING, ... Raises DigitnetError."""
-    if not numbers:
+def _query_states(job_ids: list[str]) -> dict[str, str]:
+    """Slurm's state (PENDING, RUNNING, ...) of each of these jobs that has not ended. Raises DigitnetError."""
+    if not job_ids:
         return {}
     done = subprocess.run(["squeue", "--noheader", "--array", "--me", "--format=%i %T"], capture_output=True, text=True)
     if done.returncode != 0:
-        raise DigitnetError(
-            f"squeue: {done.stderr.strip().partition(chr(10))[0]}; digitnet resume goes on with the sweep"
-        )
-    pairs = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
-    return {number: pairs[number] for number in numbers if number in pairs}
+        reason = done.stderr.strip().partition("\n")[0]
+        raise DigitnetError(f"squeue: {reason}; digitnet resume continues the sweep")
+    states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
+    return {job_id: states[job_id] for job_id in job_ids if job_id in states}
 
 
 def _last_line(error: Exception) -> str:
-    """submitit shows the whole command before what sbatch had to say."""
+    """The message of sbatch, without the whole command that submitit prints before it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,0 +1,30 @@
+"""`digitnet -m`: runs all jobs of a new sweep."""
+
+from collections.abc import Sequence
+
+from digitnet.config.files import Tree
+from digitnet.sweep.manifest import Job
+from digitnet.sweep.plan import optimize, plan_sweep
+from digitnet.sweep.scheduler import scheduling
+from digitnet.training.distributed import refuse_under_torchrun
+
+
+def run_sweep(overrides: Sequence[str], tree: Tree) -> None:
+    """Run a job for every combination of the values in `overrides`, or those that a sweeper of Hydra's chooses.
+
+    Raises ConfigError before the first job if anything is wrong with the configuration, DigitnetError at the end if a
+    job failed, KeyboardInterrupt when interrupted.
+    """
+    refuse_under_torchrun("a sweep")
+    plan = plan_sweep(overrides, tree)
+    jobs = plan.jobs(plan.combinations()) if plan.sweeper is None else []
+    with plan.claimed(), scheduling(plan.sweep, trust=True) as scheduler:
+
+        def run_jobs(jobs: list[Job]) -> list[float | None]:
+            plan.write_down(jobs)
+            return scheduler.run([job.name for job in jobs])
+
+        if plan.sweeper is None:
+            run_jobs(jobs)
+        else:
+            optimize(plan, run_jobs)

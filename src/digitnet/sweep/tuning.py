@@ -1,0 +1,141 @@
+"""`digitnet tune`: plans a search for the best values, resumes one, and runs its trials."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from digitnet.config.files import Tree
+from digitnet.config.schema import LocalLauncherConfig
+from digitnet.errors import ConfigError, DigitnetError
+from digitnet.report.terminal import SweepView
+from digitnet.sweep.capacity import jobs_at_once
+from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
+from digitnet.sweep.plan import SweepPlan, covering, frozen, plan_sweep, search_space
+from digitnet.sweep.scheduler import scheduling
+from digitnet.sweep.search import Trials, best_trial, check_optuna_installed
+from digitnet.text import short_path
+
+
+def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool = True) -> None:
+    """Search among the values that `overrides` give, in at most `trials` jobs, and print the best.
+
+    `prune` stops trials that fall behind. Raises ConfigError before the first trial if anything is wrong with the
+    configuration, and otherwise as `scheduling` does.
+    """
+    check_optuna_installed()
+    plan = plan_search(overrides, tree, trials, prune)
+    try:
+        jobs = boundary_jobs(plan)
+    except ConfigError as error:
+        assert plan.sweep.search is not None
+        raise _needs_whole_numbers(error, plan.sweep.search.space) or error from error
+    if any(job.config["data"]["validation"] == "test" for job in jobs):
+        SweepView().line(
+            "warning: data.validation=test: the search chooses by the test set, so the best test accuracy is too good; "
+            "hold out images: data.validation=10000",
+            "yellow",
+        )
+    with plan.claimed():
+        run_search(plan, trust=True)
+
+
+def plan_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool) -> SweepPlan:
+    """A new search, before any of its jobs is composed. Raises ConfigError."""
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: at least 1")
+    plan = plan_sweep(overrides, tree)
+    typed = [*(f"{key}={values}" for key, values in plan.params.items()), *plan.overrides]
+    fixed, space = search_space(typed, tree)
+    if not space:
+        raise ConfigError("digitnet tune: nothing to search; give several values, 'optimizer.lr=interval(0.01,1)'")
+    plan.overrides = fixed
+    plan.sweep.command = shlex.join(["digitnet", "tune", *overrides])
+    directories = [str(directory) for directory in tree.directories]
+    plan.sweep.search = Search(space, fixed, list(plan.of_hydra), trials, prune, directories, tree.root)
+    return plan
+
+
+def plan_resumed_search(sweep: Sweep, trials: int | None) -> SweepPlan:
+    """The plan of a search that was stopped, or that is to have more `trials`.
+
+    Raises ConfigError if its configurations would now be others than when it started.
+    """
+    check_optuna_installed()
+    search = sweep.search
+    assert search is not None
+    if trials is not None:
+        if trials < len(sweep.jobs):
+            raise ConfigError(f"--trials {trials}: the search has {len(sweep.jobs)} already; ask for more")
+        search.trials = trials
+    tree = Tree([Path(directory) for directory in search.directories], search.root)
+    plan = SweepPlan(sweep, tree, search.fixed, search.of_hydra, {}, None, frozen(sweep.folder, search.root))
+    for job in list(sweep.jobs.values())[:1]:
+        (composed,) = plan.jobs([job.overrides], 0)
+        composed.config["trainer"]["threads"] = job.config["trainer"]["threads"]  # another launcher may change them
+        if changed := [key for key, value in composed.config.items() if job.config.get(key) != value]:
+            raise ConfigError(
+                f"{changed[0]}: has other values now than when the search began, from the same YAML;\n"
+                "set the environment variables as they were, or start a new search"
+            )
+    return plan
+
+
+def boundary_jobs(plan: SweepPlan) -> list[Job]:
+    """Jobs that together have both bounds of every interval and every choice. Raises ConfigError if one is invalid."""
+    search = plan.sweep.search
+    assert search is not None
+    values = [[f"{key}={bound}" for bound in dimension.ends] for key, dimension in search.space.items()]
+    return plan.jobs([[*search.fixed, *overrides] for overrides in covering(values)], 0)
+
+
+def run_search(plan: SweepPlan, trust: bool) -> None:
+    """Run the trials that are left, and print the best of all. The caller has locked the sweep's folder.
+
+    Raises as `scheduling` does, and DigitnetError if no trial has finished.
+    """
+    sweep = plan.sweep
+    at_once = trials_at_once(sweep)
+
+    def make_job(number: int, overrides: list[str]) -> Job:
+        (job,) = plan.jobs([overrides], number)
+        plan.write_down([job])
+        return job
+
+    try:
+        with scheduling(sweep, trust) as scheduler:
+            if plan.frozen is None:
+                plan.freeze()
+            plan.write_down([])  # from now on it can be resumed
+            trials = Trials(sweep, scheduler, at_once, make_job)
+            names = trials.unfinished_jobs()
+            if not names and (reason := trials.end_reason):
+                more = f"digitnet resume {shlex.quote(str(short_path(sweep.folder)))} --trials N"
+                scheduler.view.line(f"{reason}; for more: {more}" if reason == "finished" else reason)
+            scheduler.run(names, trials.next_jobs)
+    finally:  # also when some failed, or after Ctrl-C
+        if (best := best_trial(sweep)) is not None:
+            job, accuracy = best
+            view = SweepView()
+            view.line(f"best: {100 * accuracy:.2f} %, {short_path(sweep.folder / job.name)}", "bold")
+            view.line(job.command)
+    if best is None:
+        raise DigitnetError(f"{short_path(sweep.folder)}: no trial has finished; search among other values")
+
+
+def trials_at_once(sweep: Sweep) -> int:
+    """How many trials run at a time. Raises ConfigError if the launcher has no limit."""
+    launcher = sweep.launcher
+    if isinstance(launcher, LocalLauncherConfig):
+        return jobs_at_once(launcher, on_gpus=True)
+    if launcher.jobs is None:
+        raise ConfigError("hydra.launcher.jobs: has no value; say how many trials run at a time")
+    return launcher.jobs
+
+
+def _needs_whole_numbers(error: ConfigError, space: dict[str, Dimension]) -> ConfigError | None:
+    """What to say if an interval of a key that is an integer has fractions in it; None if that is not the fault."""
+    for key, dimension in space.items():
+        if f"{key}={dimension.low}: should be a valid integer" in str(error):
+            interval = f"interval({dimension.low:g},{dimension.high:g})"
+            return ConfigError(f"{key}={interval}: is a whole number; {key}=int({interval})")
+    return None

@@ -24,7 +24,7 @@ from digitnet.config.schema import LocalLauncherConfig
 from digitnet.runs.formats import RunSummary, write_metrics, write_summary
 from digitnet.sweep.manifest import Job, Sweep
 from digitnet.training.record import EpochRecord
-from readme import machine
+from documents import machine
 
 DIGITNET = [sys.executable, "-m", "digitnet"]
 EPOCHS = 20

@@ -1,13 +1,13 @@
 """digitnet against what one would use instead, on MNIST-shaped data, each in a process of its own, taking turns.
 
-    python benchmarks/speed.py           # all tables, into README.md, and the chart docs/speed.png: 15 minutes
-    python benchmarks/speed.py --gpu     # LeNet-5 captured, eager and bare, and all-conv, on CUDA; prints its table
+    python benchmarks/speed.py           # all tables, into docs/performance.md, and docs/speed.png: 15 minutes
+    python benchmarks/speed.py --gpu     # LeNet-5 recorded, eager and bare, and all-conv, on CUDA; prints its table
     python benchmarks/speed.py --short   # ratios alone, of what is installed: a minute
 
-A turn is an epoch of LeNet-5 (batches of 32, fp32, the same layers, SGD) and the validation after it, so that what else
-the machine does strikes all alike; a ratio is the median over turns of digitnet's time against the peer's in the same
-turn. Each peer is a file in benchmarks/peers/, written as its own users write it; all but digitnet and the bare loops
-want `pip install 'digitnet[benchmark]'`. The images are the embedded digits, enlarged.
+A turn is an epoch of LeNet-5 (batches of 32, fp32, the same layers, SGD) and the validation after it, so that other
+load on the machine slows all of them alike; a ratio is the median over turns of digitnet's time against the peer's in
+the same turn. Each peer is a file in benchmarks/peers/, written as its own users write it; all but digitnet and the
+bare loops need `pip install 'digitnet[benchmark]'`. The images are the embedded digits, enlarged.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from digitnet.runs.formats import read_metrics
-from readme import CHECKOUT, machine, write_section
+from documents import CHECKOUT, machine, write_section
 
 PEERS = Path(__file__).parent / "peers"
 IMAGES, TEST_IMAGES = 60_000, 10_000
@@ -81,7 +81,7 @@ def write_data(folder: Path, images: int, test_images: int) -> None:
 def measure(peers: Sequence[Peer], turns: int, folder: Path, device: str = "cpu") -> dict[Peer, Timing]:
     """Let the peers take turns; the first of each, in which some compile, counts as start-up."""
     servers, ready = {}, {}
-    for peer in peers:  # one after the other, so that none starts in another's way
+    for peer in peers:  # one after the other, so that no start-up slows another
         script, *arguments = peer.command
         start = time.perf_counter()
         servers[peer] = subprocess.Popen(
@@ -221,8 +221,8 @@ def show_ratios(turns: int, folder: Path, missing: Sequence[str]) -> None:
 
 
 def write_all(turns: int, folder: Path) -> None:
-    """All tables, into README.md, and the chart."""
-    write_data(folder, IMAGES, TEST_IMAGES)  # and the disk's cache holds PyTorch from here on
+    """All tables, into docs/performance.md, and the chart."""
+    write_data(folder, IMAGES, TEST_IMAGES)  # from here on the disk's cache holds PyTorch
     write_data(folder / "sixth", IMAGES // 6, TEST_IMAGES // 6)
     versions = ", ".join(f"{package} {version(package)}" for package in ("lightning", "keras", "jax"))
     timings = measure(LENET5, turns, folder)
@@ -231,7 +231,7 @@ def write_all(turns: int, folder: Path) -> None:
         ("validation, 10,000 images", measure(VALIDATION, turns * 2, folder)),
         ("all-conv, an epoch", measure(ALLCONV, turns, folder / "sixth")),
     ]
-    scaling_turns = max(1, turns // 3)
+    scaling_turns = max(3, turns // 3)
     scaling = scaling_table(scaling_turns, folder)
     note = f"{machine()}, {versions}"
     draw(CHECKOUT / "docs" / "speed.png", timings, f"{note}; n = {turns}")
@@ -249,7 +249,7 @@ def write_all(turns: int, folder: Path) -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    write_section("benchmarks/speed.py", text)
+    write_section("docs/performance.md", "benchmarks/speed.py", text)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python benchmarks/startup.py --turns 10
 
 Each command runs in a process of its own, in an empty folder, one after the other; a turn runs all of them, so that
-what else the machine does strikes all alike. The first training step is timed from the start of the process to the
-first call of `train_step`, on the embedded digits as people type it. The table goes into README.md.
+other load on the machine slows all of them alike. The first training step is timed from the start of the process to the
+first call of `train_step`, on the embedded digits as people type it. The table goes into docs/performance.md.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from readme import machine, write_section
+from documents import machine, write_section
 
 FIRST_STEP = """
 import os, sys
@@ -74,7 +74,7 @@ def main() -> None:
     note = f"n = {turns} turns; {machine()}. Remade by `python benchmarks/startup.py --turns {turns}`."
     text = "\n".join([*rows, "", note, ""])
     print(text)
-    write_section("benchmarks/startup.py", text)
+    write_section("docs/performance.md", "benchmarks/startup.py", text)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""One sweep on MNIST by each launcher: how long it takes and, killed once and resumed, what it finds.
+"""One sweep on MNIST by each launcher: how long it takes, and its figures after it was killed once and resumed.
 
-    python benchmarks/sweeps.py            # by each launcher, killed and resumed; into README.md and docs/
-    python benchmarks/sweeps.py --turns 2  # times alone: in a row, and two at a time
+    python benchmarks/sweeps.py            # by each launcher, killed and resumed; into docs/sweeps.md, docs/sweep.png
+    python benchmarks/sweeps.py --turns 2  # times only: one at a time, and two at a time
 
 Nine jobs of three epochs (learning rates × seeds), by each launcher killed with SIGKILL when the first job has
-finished, and resumed; their figures are held against each other. For Ray it starts a cluster of two nodes on this
+finished, and resumed; their figures are compared. For Ray it starts a cluster of two nodes on this
 machine; Slurm must run already, or it is left out.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from digitnet.runs.formats import read_metrics
 from digitnet.runs.reader import Run, find_runs
-from readme import CHECKOUT, machine, write_section
+from documents import CHECKOUT, machine, write_section
 
 SWEPT = ["optimizer.lr=0.1,0.3,1", "seed=0,1,2", "trainer.epochs=3", "logger=metrics"]
 DIGITNET = [sys.executable, "-m", "digitnet"]
@@ -33,7 +33,7 @@ def command_of(launcher: str, folder: Path) -> list[str]:
 
 
 def run(command: Sequence[str]) -> float:
-    """Seconds that it takes, or the end where it fails."""
+    """Seconds that it takes; ends the program where it fails."""
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -77,14 +77,15 @@ def ray_cluster() -> Iterator[None]:
 
 
 def measure(turns: int) -> None:
-    """The ratio of the times, forth and back, so that what slows the machine down strikes both."""
+    """The ratio of the times, in alternating order, so that other load on the machine slows both."""
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(turns):
             order = ["serial", "local"][:: 1 - 2 * (turn % 2)]
             seconds = {name: run(command_of(name, Path(scratch) / f"{name}{turn}")) for name in order}
             ratio = seconds["local"] / seconds["serial"]
             print(
-                f"in a row {seconds['serial']:.0f} s, two at a time {seconds['local']:.0f} s: {ratio:.2f} x", flush=True
+                f"one at a time {seconds['serial']:.0f} s, two at a time {seconds['local']:.0f} s: {ratio:.2f} x",
+                flush=True,
             )
 
 
@@ -117,13 +118,13 @@ def main() -> None:
     text = (
         f"```sh\ndigitnet -m {' '.join(SWEPT)} hydra/launcher=local hydra.sweep.dir=SWEEP_DIR\n"
         f"digitnet compare SWEEP_DIR --group-by optimizer.lr --plot sweep.png\n```\n\n"
-        f"{table}\n![Validation error over the epochs, and test error against the learning rate](docs/sweep.png)\n\n"
+        f"{table}\n![Validation error over the epochs, and test error against the learning rate](sweep.png)\n\n"
         f"Mean ± standard deviation over three seeds, MNIST; {machine()}, one thread a job. Run by each launcher "
         f"({names}), killed once with SIGKILL when its first job had finished, and resumed: all found the same "
         "figures, to the last digit. Remade by `python benchmarks/sweeps.py`.\n"
     )
     print(text)
-    write_section("benchmarks/sweeps.py", text)
+    write_section("docs/sweeps.md", "benchmarks/sweeps.py", text)
 
 
 if __name__ == "__main__":

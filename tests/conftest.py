@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import forking
 from digitnet import cli
 from digitnet.data import idx, load_digits
 
@@ -42,6 +43,12 @@ def _signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _forks() -> Iterator[None]:
+    yield
+    forking.stop()
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test works in a folder of its own, without the user's data, a network, or modules of another test."""
@@ -63,13 +70,16 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @pytest.fixture
 def shell() -> Command:
-    """`shell(*arguments)`: digitnet in a process of its own."""
+    """`shell(*arguments)`: digitnet in a process of its own, forked from one that has imported torch."""
 
     def call(*arguments: str) -> Outcome:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "digitnet", *arguments], capture_output=True, text=True, timeout=300
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        process = forking.digitnet(*arguments)
+        try:
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+        assert process.returncode is not None
+        return Outcome(process.returncode, out, err)
 
     return call
 

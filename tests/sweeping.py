@@ -1,12 +1,11 @@
 """What tests of sweeps share: one in a process of its own, and a network that waits for the test."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forking
 from digitnet.runs.formats import RunSummary, read_summary
 
 SWEEP = Path("sweep")
@@ -29,11 +28,9 @@ CUSTOM = ["model=custom", "model.target=mine:Net", "trainer.batch_size=1024", "t
 
 
 @contextmanager
-def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+def started(*arguments: str) -> Iterator[forking.Process]:
     """digitnet in a process of its own, which is killed at the end if it is still there."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitnet", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = forking.digitnet(*arguments)
     try:
         yield process
     finally:
@@ -41,7 +38,7 @@ def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
         process.communicate()
 
 
-def wait_for(moment: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
+def wait_for(moment: Callable[[], bool], process: forking.Process | None = None) -> None:
     """Until it has come; the `process` must not end before."""
     deadline = time.monotonic() + 120
     while not moment():

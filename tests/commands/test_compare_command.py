@@ -1,4 +1,4 @@
-"""`digitnet compare` as people type it: messages, formats, pipes, permissions, and what it does not import."""
+"""`digitnet compare` on the command line: messages, formats, pipes, permissions, and what it does not import."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import pytest
 
 from conftest import TINY, Command, unprivileged, write
 from digitnet.runs.formats import read_metrics, read_summary
-from test_compare import make_run
+from run_folders import make_run
 
 HINT = "outputs/ for instance"
 METRICS = "status, epochs, val_acc, val_loss, best_val_acc, test_acc, test_errors, seconds, parameters"
@@ -39,7 +39,7 @@ MISTAKES = [
     ("runs --where test_acc>=98", "--where test_acc>=98: no run is left; accuracies are fractions"),
     ("runs --plot lr.gif", "--plot lr.gif: ends in none of .png, .svg, .pdf"),
     ("runs --plot lr", "--plot lr: ends in none of .png, .svg, .pdf"),
-    ("runs --plot no/lr.png", "--plot no/lr.png: the folder no is not there; make it first"),
+    ("runs --plot no/lr.png", "--plot no/lr.png: the folder no does not exist; make it first"),
     ("runs --sort -lr", "argument --sort: expected one argument; see digitnet compare --help"),
     (
         "runs --colour",
@@ -54,7 +54,7 @@ def make_runs() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[row[0] for row in MISTAKES])
-def test_mistakes(command: Command, arguments: str, message: str) -> None:
+def test_mistake_ends_in_a_message(command: Command, arguments: str, message: str) -> None:
     make_runs()
     Path("empty").mkdir()
     write(Path("notes.txt"), "x")
@@ -64,14 +64,14 @@ def test_mistakes(command: Command, arguments: str, message: str) -> None:
     assert done.err.removeprefix(f"error: {message}") in ("\n", " --help\n")
 
 
-def test_a_format_that_there_is_not(command: Command) -> None:
+def test_unknown_format_is_refused(command: Command) -> None:
     make_runs()
     done = command("compare", "runs", "--format", "xml")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: argument --format: invalid choice: 'xml' (choose from ")  # quoted or not
 
 
-def test_nothing_to_draw(command: Command) -> None:
+def test_plot_without_metrics_is_refused(command: Command) -> None:
     make_runs()
     for name in "ab":
         Path(f"runs/{name}/metrics.csv").unlink()
@@ -83,7 +83,7 @@ def test_nothing_to_draw(command: Command) -> None:
     assert not Path("lr.png").exists()
 
 
-def test_a_real_run_says_what_its_files_say(command: Command) -> None:
+def test_json_of_a_trained_run_matches_its_files(command: Command) -> None:
     assert command(*TINY, "trainer.epochs=1", "seed=3", "hydra.run.dir=run").code == 0
     summary = read_summary(Path("run/summary.json"))
     done = command("compare", "run", "--format", "json")
@@ -106,7 +106,7 @@ def test_a_real_run_says_what_its_files_say(command: Command) -> None:
     assert command("compare", "run", *(word for one in conditions for word in ("--where", one))).code == 0
 
 
-def test_every_option_at_once(command: Command) -> None:
+def test_all_options_together(command: Command) -> None:
     make_runs()
     for seed in (1, 2):
         make_run(f"more/a{seed}", (0.5, 0.9 - 0.04 * seed), optimizer__lr=0.1, seed=seed)
@@ -121,7 +121,7 @@ def test_every_option_at_once(command: Command) -> None:
     assert Path("lr.svg").read_bytes().startswith(b"<?xml")
 
 
-def test_markdown_for_a_file(command: Command) -> None:
+def test_markdown_on_stdout(command: Command) -> None:
     make_runs()
     assert command("compare", "runs", "--format", "md").out == (
         "| lr | epochs | val acc | best val acc | test acc | errors | time | folder |\n"
@@ -132,18 +132,21 @@ def test_markdown_for_a_file(command: Command) -> None:
 
 
 @pytest.mark.parametrize("name", ["p.png", "p.PNG", "p.svg", "p.pdf"])
-def test_pictures_in_every_format(command: Command, name: str) -> None:
+def test_plot_in_every_format(command: Command, name: str) -> None:
     make_runs()
     done = command("compare", "runs", "--plot", name)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("runs:\n")
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[name[2:].lower()]
     assert Path(name).read_bytes().startswith(start)
-    assert {path.name for path in Path.cwd().iterdir()} == {"runs", name}  # the folders of the runs are left alone
+    assert {path.name for path in Path.cwd().iterdir()} == {
+        "runs",
+        name,
+    }  # nothing is written into the folders of the runs
     assert {path.name for path in Path("runs/a").iterdir()} == {"metrics.csv", "summary.json"}
 
 
-def test_from_another_working_directory(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_title_and_folders_from_another_working_directory(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     make_runs()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -153,7 +156,7 @@ def test_from_another_working_directory(command: Command, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json", "md"])
-def test_a_reader_that_has_gone_away_is_no_error(form: str) -> None:
+def test_closed_pipe_is_no_error(form: str) -> None:
     make_run("run", status="failed", error="no")
     reader, writer = os.pipe()
     os.close(reader)
@@ -167,9 +170,9 @@ def test_a_reader_that_has_gone_away_is_no_error(form: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_is_said(command: Command) -> None:
+def test_full_disk_is_reported(command: Command) -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("there is no full disk here")
+        pytest.skip("needs /dev/full")
     make_runs()
     for form in ("table", "csv"):
         with Path("/dev/full").open("w") as full:
@@ -185,8 +188,8 @@ def test_a_full_disk_is_said(command: Command) -> None:
     assert (done.code, done.err) == (1, "error: p.png: Is a directory\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="root's privileges are dropped as Linux has it")
-def test_folders_without_permission_are_listed() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="dropping root's privileges needs Linux")
+def test_unreadable_folders_are_listed_as_broken() -> None:
     make_runs()
     make_run("runs/closed")
     make_run("runs/unread")
@@ -216,7 +219,7 @@ def imported(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_compare_does_not_import_torch_or_hydra() -> None:
     make_runs()
     heavy = {"torch", "torchvision", "hydra", "omegaconf", "ray", "submitit", "optuna", "PIL"}
     table = imported("compare", "runs", "--group-by", "lr")
@@ -227,13 +230,13 @@ def test_nothing_heavy_is_imported() -> None:
     assert "matplotlib" in drawn
 
 
-def test_help_waits_for_no_reader_of_runs() -> None:
+def test_help_does_not_import_what_reads_runs() -> None:
     code = "import sys, digitnet.commands.compare_command; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"digitnet.report.comparison", "pydantic", "rich"} & set(done.stdout.split())
+    assert not {"digitnet.report.comparison", "digitnet.report.tables", "pydantic", "rich"} & set(done.stdout.split())
 
 
-def test_help_names_every_metric(command: Command) -> None:
+def test_help_lists_every_metric(command: Command) -> None:
     done = command("compare", "--help")
     assert done.code == 0
     assert METRICS in done.out.replace("\n", " ")

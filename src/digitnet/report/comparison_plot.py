@@ -1,0 +1,225 @@
+"""The picture of a comparison: validation error over the epochs, and the final error against the swept setting."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import cm
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from digitnet.errors import ConfigError
+from digitnet.report.curves import Curve, CurveSet, collect_curves
+from digitnet.report.plots import save_figure, use_log_scale
+from digitnet.runs.reader import Run
+
+Color = str | tuple[float, ...]
+Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
+PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
+MAX_LEGEND_LINES = 20  # as many as fit beside the axes
+FAILURE_LABEL = "diverged or failed"
+
+
+def plot_comparison(path: Path, runs: Sequence[Run], group_by: Sequence[str]) -> None:
+    """Draw `runs` into `path`, a curve per group, see `collect_curves`.
+
+    Raises ConfigError if no run has a metrics.csv to draw, OSError if `path` cannot be written.
+    """
+    curve_set = collect_curves(runs, group_by)
+    if not any(accuracies for curve in curve_set.curves for accuracies in [*curve.finished, *curve.unfinished]):
+        raise ConfigError(f"--plot {path}: nothing to draw, no run has figures in a metrics.csv; leave out --plot")
+    draw_comparison(path, curve_set)
+
+
+def draw_comparison(path: Path, curve_set: CurveSet) -> None:
+    """On the left the validation error over the epochs; on the right, if there is a swept setting, the final error.
+
+    On the left each run is a thin line, dashed if unfinished, and the mean of each curve a thick one. On the right each
+    run is a point, and each curve has its mean and standard deviation.
+    """
+    curves, swept = curve_set.curves, curve_set.swept
+    figure = Figure(figsize=(13 if swept else 8.5, 4.8), dpi=100, layout="constrained")
+    left, *right = figure.subplots(1, 2 if swept else 1, squeeze=False)[0]
+    color_scale = _color_scale(curves)
+    if color_scale is not None:
+        bar = figure.colorbar(color_scale, ax=left)
+        bar.ax.set_title(str(swept), fontsize=9)
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+    colors = _colors(curves, color_scale)
+    _fill_epoch_axes(left, curves, colors)
+    for axes in right:
+        _fill_value_axes(axes, curve_set, colors, with_means=color_scale is None)
+    if color_scale is None:
+        _add_legend(figure, left)
+    save_figure(figure, path)
+
+
+def _color_scale(curves: Sequence[Curve]) -> ScalarMappable | None:
+    """Colours by the swept value, if there are more curves than palette colours and all values are numbers."""
+    numbers = [curve.swept_value for curve in curves if isinstance(curve.swept_value, float | int)]
+    has_words = any(isinstance(curve.swept_value, str) for curve in curves)
+    if len(curves) <= len(PALETTE) or not numbers or has_words or not _has_one_color_per_curve(curves):
+        return None
+    scale = LogNorm if _suits_log_scale(numbers) else Normalize
+    return ScalarMappable(scale(min(numbers), max(numbers)), "viridis")
+
+
+def _has_one_color_per_curve(curves: Sequence[Curve]) -> bool:
+    """False if the curves of a series are shades of one palette colour."""
+    series_count = len({curve.series for curve in curves})
+    return series_count == 1 or series_count > len(PALETTE)
+
+
+def _colors(curves: Sequence[Curve], color_scale: ScalarMappable | None) -> list[Color]:
+    """A colour per curve; a curve without a swept value is grey on a colour scale."""
+    if color_scale is not None:
+        return [
+            tuple(color_scale.to_rgba(np.array(curve.swept_value))) if curve.swept_value is not None else "0.6"
+            for curve in curves
+        ]
+    n = len(curves)
+    if _has_one_color_per_curve(curves):
+        return list(PALETTE[:n]) if n <= len(PALETTE) else [tuple(cm.viridis(0.95 * index / n)) for index in range(n)]
+    series: dict[str, list[int]] = {}
+    for index, curve in enumerate(curves):
+        series.setdefault(curve.series, []).append(index)
+    colors: list[Color] = [""] * n
+    for indices, base in zip(series.values(), PALETTE, strict=False):
+        for position, index in enumerate(indices, start=1):
+            share = 0.3 + 0.7 * position / len(indices)
+            colors[index] = tuple(1 - share * (1 - part) for part in to_rgb(base))
+    return colors
+
+
+def _fill_epoch_axes(axes: Axes, curves: Sequence[Curve], colors: Sequence[Color]) -> None:
+    for curve, color in zip(curves, colors, strict=True):
+        _draw_over_epochs(axes, curve, color)
+    with_means = any(len(curve.finished) > 1 for curve in curves)
+    axes.set_title("Validation error (%)" + (", runs and their mean" if with_means else ""))
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    _set_error_axis(axes, [_error_percent(run) for curve in curves for run in (*curve.finished, *curve.unfinished)])
+
+
+def _draw_over_epochs(axes: Axes, curve: Curve, color: Color) -> None:
+    """The mean ends with the shortest finished run: it is always over all of them."""
+    finished = [run for run in curve.finished if run]
+    labels = iter([curve.label])
+    if finished:
+        length = min(map(len, finished))
+        mean = np.mean([_error_percent(run[:length]) for run in finished], axis=0)
+        marker = "o" if length <= 30 else ""
+        axes.plot(range(1, length + 1), mean, marker=marker, markersize=3, color=color, label=next(labels))
+    if len(finished) > 1:  # as one line with gaps: drawing a thousand lines takes a second
+        epochs = [epoch for run in finished for epoch in (*range(1, len(run) + 1), math.nan)]
+        errors = _error_percent([accuracy for run in finished for accuracy in (*run, math.nan)])
+        axes.plot(epochs, errors, color=color, linewidth=0.7, alpha=0.6)
+    for run in filter(None, curve.unfinished):
+        (line,) = axes.plot(range(1, len(run) + 1), _error_percent(run), "--x", color=color, label=next(labels, None))
+        line.set(linewidth=1, markevery=[-1])
+
+
+def _fill_value_axes(axes: Axes, curve_set: CurveSet, colors: Sequence[Color], with_means: bool) -> None:
+    curves = curve_set.curves
+    positions = _set_value_axis(axes, [curve.swept_value for curve in curves if curve.swept_value is not None])
+    series = list(dict.fromkeys(curve.series for curve in curves))
+    for name in series:
+        members = [(curve, color) for curve, color in zip(curves, colors, strict=True) if curve.series == name]
+        for curve, color in members:
+            _draw_final_errors(axes, curve, color, positions)
+        if with_means:
+            line_color = "0.4" if len(series) == 1 else members[-1][1]
+            _draw_means(axes, [curve for curve, _ in members], line_color, positions)
+    several = any(len(curve.final) > 1 for curve in curves)
+    axes.set_title(f"{curve_set.measure} (%)" + (", runs, mean and standard deviation" if several else ""))
+    axes.set_xlabel(str(curve_set.swept))
+    _set_error_axis(axes, [_error_percent(curve.final) for curve in curves])
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=8)
+
+
+def _draw_final_errors(axes: Axes, curve: Curve, color: Color, positions: Mapping[float | str, float]) -> None:
+    """A point per finished run; a cross at the top if runs failed."""
+    if curve.swept_value is None:
+        return
+    position = positions[curve.swept_value]
+    if curve.final:
+        axes.plot(
+            [position] * len(curve.final), _error_percent(curve.final), "o", color=color, markersize=4, clip_on=False
+        )
+    if curve.failures:
+        label = None if FAILURE_LABEL in axes.get_legend_handles_labels()[1] else FAILURE_LABEL
+        axes.plot([position], [0.97], "x", color=color, label=label, transform=axes.get_xaxis_transform())
+
+
+def _draw_means(axes: Axes, curves: Sequence[Curve], color: Color, positions: Mapping[float | str, float]) -> None:
+    """Mean and standard deviation at each value of a series; a line from number to number, none between words."""
+    errors: dict[float, list[float]] = {}
+    for curve in curves:
+        if curve.swept_value is not None and curve.final:
+            errors.setdefault(positions[curve.swept_value], []).extend(_error_percent(curve.final))
+    means = {position: float(np.mean(errors[position])) for position in sorted(errors)}
+    if not any(isinstance(value, str) for value in positions):
+        axes.plot(list(means), list(means.values()), color=color, label=curves[0].series or None, zorder=1)
+    for position, mean in means.items():
+        if len(errors[position]) > 1:
+            std = float(np.std(errors[position], ddof=1))
+            axes.errorbar(position, mean, std, fmt="_", markersize=12, capsize=3, color=color, zorder=1)
+
+
+def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | str, float]:
+    """Scale and labels of the horizontal axis; returns the position of each value. Words are one unit apart."""
+    distinct = list(dict.fromkeys(values))
+    numbers = sorted(value for value in distinct if not isinstance(value, str))
+    if len(numbers) < len(distinct):
+        words = [value if len(value) <= 24 else f"…{value[-23:]}" for value in map(str, distinct)]
+        axes.set_xticks(range(len(words)), words)
+        if sum(map(len, words)) > 60:
+            axes.tick_params("x", rotation=90, labelsize=8)
+        axes.set_xlim(-0.5, len(distinct) - 0.5)
+        return {value: float(position) for position, value in enumerate(distinct)}
+    if _suits_log_scale(numbers):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if numbers[-1] < 200 * numbers[0] else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    scaled = np.log(numbers) if _suits_log_scale(numbers) else np.asarray(numbers, dtype=float)
+    if min(np.diff(scaled), default=1) > 0.07 * (scaled[-1] - scaled[0]):  # the labels of all values fit
+        axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+    return {value: float(value) for value in numbers}
+
+
+def _suits_log_scale(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) >= 10 * min(values)
+
+
+def _set_error_axis(axes: Axes, errors: Sequence[Percentages]) -> None:
+    """A log scale if the errors span a factor of five and none is 0; else within 0 and 100 %."""
+    all_errors = np.concatenate([np.empty(0), *errors])
+    if len(all_errors) and all_errors.min() > 0 and all_errors.max() >= 5 * all_errors.min():
+        use_log_scale(axes)
+    else:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, 0), min(top, 100) if len(all_errors) and all_errors.max() < 100 else top)
+    axes.grid(alpha=0.3)
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Beside the axes, at most MAX_LEGEND_LINES curves; inside them for a single curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        hidden = len(labels) - MAX_LEGEND_LINES
+        more = [f"and {hidden} more"] if hidden > 0 else []
+        shown = [*handles[:MAX_LEGEND_LINES], *(Line2D([], [], linestyle="none") for _ in more)]
+        figure.legend(shown, labels[:MAX_LEGEND_LINES] + more, fontsize=8, loc="outside right upper")
+    elif labels:
+        axes.legend(fontsize=8)
+
+
+def _error_percent(accuracies: Sequence[float]) -> Percentages:
+    return 100 * (1 - np.asarray(accuracies, dtype=float))

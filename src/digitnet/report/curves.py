@@ -1,0 +1,137 @@
+"""What the picture of a comparison shows: a curve per group of runs, and the setting on the horizontal axis.
+
+Plain Python: importing matplotlib takes half a second, see `comparison_plot`.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from digitnet.config.dotted import as_yaml
+from digitnet.errors import ConfigError
+from digitnet.report.comparison import differing_settings, resolve_key, sort_key, tabulate
+from digitnet.report.tables import abbreviated
+from digitnet.runs.formats import read_metrics
+from digitnet.runs.reader import Run, is_number, regular
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Runs drawn in one colour: they have the same settings, apart from the seed and what was averaged over.
+
+    `finished` and `unfinished` hold the validation accuracy after each epoch of each run; `final` holds the accuracies
+    of the finished runs at their end; `failures` counts runs that diverged or failed. `swept_value` is the run's value
+    of the swept setting. Curves with the same `series` differ in that setting alone.
+    """
+
+    label: str
+    finished: Sequence[Sequence[float]]
+    unfinished: Sequence[Sequence[float]] = ()
+    final: Sequence[float] = ()
+    failures: int = 0
+    swept_value: float | str | None = None
+    series: str = ""
+
+
+@dataclass(frozen=True)
+class CurveSet:
+    """All curves of a picture; `swept` is the setting on the horizontal axis, `measure` names the error against it."""
+
+    curves: Sequence[Curve]
+    swept: str | None
+    measure: str
+
+
+def check_plot_path(path: Path) -> None:
+    """Raises ConfigError if no picture can be written to `path`: its suffix is unknown, or its folder is missing."""
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise ConfigError(f"--plot {path}: ends in none of {', '.join(PLOT_SUFFIXES)}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--plot {path}: the folder {path.parent} does not exist; make it first")
+
+
+def collect_curves(runs: Sequence[Run], group_by: Sequence[str]) -> CurveSet:
+    """One curve per group of runs with the same values of `group_by`.
+
+    By default the groups are of runs that differ only in the seed. Where those keys name several values, one of them is
+    the swept setting. The test error is measured where all finished runs have one, else the last validation error.
+    """
+    keys = _curve_keys(runs, group_by)
+    swept = _swept_setting(runs, keys, chosen=bool(group_by))
+    series_keys = [key for key in keys if key not in (swept, "seed")]
+    finished = [run for run in runs if run.status == "finished"]
+    measure = "test_acc" if all("test_acc" in run.metrics for run in finished) else "val_acc"
+
+    groups = tabulate([run for run in runs if run.settings], keys).runs
+    legend_order = [*series_keys, *([swept] if swept else []), "seed"]
+    groups.sort(key=lambda group: [sort_key(group[0].get(key)) for key in legend_order])
+    curves = [_curve(group, keys, series_keys, swept, measure) for group in groups]
+    return CurveSet(curves, swept, "Test error" if measure == "test_acc" else "Validation error")
+
+
+def _curve_keys(runs: Sequence[Run], group_by: Sequence[str]) -> list[str]:
+    """The keys whose values distinguish curves."""
+    if group_by:
+        return [resolve_key(key, runs) for key in group_by]
+    differing = differing_settings(runs)
+    return [key for key in _without_dependent(differing, runs) if key != "seed"] or differing
+
+
+def _without_dependent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Without keys that an option determines: with optimizer=sgd,adam, lr and weight_decay differ as well."""
+
+    def is_dependent(key: str) -> bool:
+        group = key.partition(".")[0]
+        pairs = {(as_yaml(run.get(group)), as_yaml(run.get(key))) for run in runs if key in run and group in run}
+        return key != group and group in keys and len(pairs) == len({option for option, _ in pairs})
+
+    return [key for key in keys if not is_dependent(key)]
+
+
+def _swept_setting(runs: Sequence[Run], keys: Sequence[str], chosen: bool) -> str | None:
+    """The key of the horizontal axis: the first that the user has `chosen`, else the one with the most numbers."""
+    values = {key: {as_yaml(run.get(key)) for run in runs if key in run} for key in keys if key != "seed"}
+    candidates = [key for key in values if len(values[key]) > 1]
+    if not chosen:
+        candidates.sort(key=lambda key: (_has_numbers_only(key, runs), len(values[key])), reverse=True)
+    return next(iter(candidates), None)
+
+
+def _has_numbers_only(key: str, runs: Sequence[Run]) -> bool:
+    return all(is_number(run.get(key)) for run in runs if key in run)
+
+
+def _curve(
+    group: Sequence[Run], keys: Sequence[str], series_keys: Sequence[str], swept: str | None, measure: str
+) -> Curve:
+    first = group[0]
+    finished = [run for run in group if run.status == "finished"]
+    swept_value = None
+    if swept is not None and swept in first:
+        value = first.get(swept)
+        swept_value = value if is_number(value) else as_yaml(value)
+    return Curve(
+        label=_settings_text(first, keys) or first.folder.name,
+        finished=[_read_accuracies(run.folder) for run in finished],
+        unfinished=[_read_accuracies(run.folder) for run in group if run.status != "finished"],
+        final=[run.metrics[measure] for run in finished if measure in run.metrics],
+        failures=sum(run.status in ("diverged", "failed") for run in group),
+        swept_value=swept_value,
+        series=_settings_text(first, series_keys),
+    )
+
+
+def _settings_text(run: Run, keys: Sequence[str]) -> str:
+    """`lr 0.1, batch_size 32`."""
+    return ", ".join(f"{key.rpartition('.')[2]} {abbreviated(run.get(key))}" for key in keys if key in run)
+
+
+def _read_accuracies(folder: Path) -> list[float]:
+    """The validation accuracy after each epoch; empty if metrics.csv cannot be read."""
+    try:
+        return [record.val_acc for record in read_metrics(regular(folder / "metrics.csv"))]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []

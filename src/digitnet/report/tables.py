@@ -1,0 +1,142 @@
+"""Writes a comparison as a table: for the terminal, as CSV, JSON or Markdown."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from digitnet.config.dotted import as_yaml
+from digitnet.report.comparison import AVERAGED, ComparisonTable, averaged_over
+from digitnet.report.terminal import show_table
+from digitnet.text import duration, printable, short_path
+
+HEADINGS = {
+    "val_acc": "val acc",
+    "best_val_acc": "best val acc",
+    "test_acc": "test acc",
+    "test_errors": "errors",
+    "seconds": "time",
+}
+DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # in this order, if space is short
+MAX_LETTERS = 40  # of a setting: the phases of a schedule would fill a line of their own
+
+
+def write_table(table: ComparisonTable, table_format: str) -> None:
+    """Write to stdout, in the format `table`, `csv`, `json` or `md`."""
+    if table_format == "table":
+        show_comparison(table)
+    else:
+        convert = {"csv": as_csv, "json": as_json, "md": as_markdown}[table_format]
+        sys.stdout.write(convert(table))
+
+
+def show_comparison(table: ComparisonTable) -> None:
+    """For people, on the terminal or in a pipe; below the table, why runs failed."""
+    headings, cells = displayed(table)
+    dispensable = [HEADINGS.get(key, key) for key in DISPENSABLE_KEYS]
+    parent = common_folder(table)
+    title = f"{short_path(parent)}:" if parent is not None and parent != Path.cwd() else ""
+    if keys := averaged_over(table):
+        title = f"{title} mean ± standard deviation over {', '.join(keys)}".lstrip()
+    show_table(headings, cells, dispensable, _on_one_line(title))
+    if lines := failure_lines(table):
+        print("\n" + "\n".join(lines))
+
+
+def as_csv(table: ComparisonTable) -> str:
+    """Full precision, accuracies as fractions; booleans and lists as in JSON, null as an empty cell."""
+
+    def cell(value: Any) -> Any:
+        return json.dumps(value, default=str) if isinstance(value, bool | list) else value
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([cell(row.get(key)) for key in table.columns] for row in table.rows)
+    return printable(text.getvalue())
+
+
+def as_json(table: ComparisonTable) -> str:
+    """A list of objects, one per row, values as in `as_csv`; types that JSON lacks, such as dates, become strings."""
+    rows = [{key: row.get(key) for key in table.columns} for row in table.rows]
+    return json.dumps(rows, indent=2, default=str) + "\n"
+
+
+def as_markdown(table: ComparisonTable) -> str:
+    """Headings and cells as on the terminal, to be pasted into a README."""
+    headings, cells = displayed(table)
+    lines = [headings, ["---"] * len(headings), *cells]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def displayed(table: ComparisonTable) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells for people: keys as short as they stay distinct, folders relative to `common_folder`."""
+    keys = [key for key in table.columns if key != "error" and not key.endswith("_std")]
+    if all(row.get("status") == "finished" for row in table.rows):
+        keys = [key for key in keys if key != "status"]
+    leaves = [key.rpartition(".")[2] for key in keys]
+    headings = [
+        HEADINGS.get(key, leaf if leaves.count(leaf) == 1 else key) for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    parent = common_folder(table)
+    cells = [[_on_one_line(_cell(key, row, parent)) for key in keys] for row in table.rows]
+    return [_on_one_line(heading) for heading in headings], cells
+
+
+def common_folder(table: ComparisonTable) -> Path | None:
+    """The deepest folder that contains all runs of the table; None for a single run."""
+    folders = [run.folder for group in table.runs for run in group]
+    return Path(os.path.commonpath(folders)) if len(folders) > 1 else None
+
+
+def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
+    value: Any = row.get(key)
+    std = row.get(f"{key}_std")
+    if key not in row or (value is None and key in ("unfinished", *AVERAGED)):
+        return ""
+    if key.endswith("_acc"):
+        return f"{100 * value:.2f} %" if std is None else f"{100 * value:.2f} ± {100 * std:.2f} %"
+    if key == "seconds":
+        return duration(value)
+    if key == "test_errors" and "n" in row:
+        return f"{value:,.1f}" if std is None else f"{value:,.1f} ± {std:,.1f}"
+    if key == "folder":
+        return _relative_to(parent, Path(value))
+    return abbreviated(value)
+
+
+def abbreviated(value: Any) -> str:
+    """As YAML; the middle of a long value is left out."""
+    text = as_yaml(value)
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS // 2 - 1]}…{text[-MAX_LETTERS // 2 :]}"
+
+
+def _relative_to(parent: Path | None, folder: Path) -> str:
+    return str(folder.relative_to(parent) if parent is not None else short_path(folder))
+
+
+def failure_lines(table: ComparisonTable) -> list[str]:
+    """For each run that is neither finished nor running nor waiting: its folder, its status and the reason."""
+    parent, lines = common_folder(table), []
+    for run in (run for group in table.runs for run in group):
+        if run.status not in ("finished", "running", "waiting"):
+            lines.append(
+                _on_one_line(f"{_relative_to(parent, run.folder)}: {status_and_reason(run.status, run.error)}")
+            )
+    return lines
+
+
+def status_and_reason(status: str, error: str) -> str:
+    """`failed: the error's first line`; an error that begins with the status is not prefixed with it again."""
+    first_line = error.partition("\n")[0].rstrip(";")
+    if first_line.startswith(status):
+        return first_line
+    return f"{status}: {first_line}" if first_line else status
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text).replace("\n", r"\n")

@@ -1,4 +1,4 @@
-"""A user's own network, by import path."""
+"""A user's own network, given by its import path."""
 
 import importlib
 import sys
@@ -14,27 +14,28 @@ from digitnet.text import one_line
 
 
 def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    """Import `package.module:Class` (the working directory is on the path) and call it with `kwargs`.
+    """Import the class `package.module:Class` and call it with `kwargs`. The working directory is on the import path.
 
-    Raises ConfigError if it cannot be imported or built, or is not a torch.nn.Module.
+    Raises ConfigError if the class cannot be imported or built, is not a subclass of torch.nn.Module, or has no
+    parameters to train.
     """
     module_name, colon, class_name = target.partition(":")
     if not (module_name and colon and class_name):
         raise ConfigError(f"model.target={target}: not of the form package.module:Class")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    working_dir = str(Path.cwd())
+    if working_dir not in sys.path:
+        sys.path.insert(0, working_dir)
     try:
-        kind = getattr(importlib.import_module(module_name), class_name)
-        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):  # nothing else is called
-            raise ConfigError(f"model.target={target}: {class_name} is not a class of torch.nn.Module's kind")
-        network = kind(**kwargs)
+        network_class = getattr(importlib.import_module(module_name), class_name)
+        if not (isinstance(network_class, type) and issubclass(network_class, nn.Module)):  # nothing else is called
+            raise ConfigError(f"model.target={target}: {class_name} is not a subclass of torch.nn.Module")
+        network = network_class(**kwargs)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"model.target={target}: cannot build it from {dict(kwargs)} ({one_line(error)});\n"
-            f"it must be importable from {here} or installed, and take model.kwargs as keyword arguments"
+            f"it must be importable from {working_dir} or installed, and take model.kwargs as keyword arguments"
         ) from error
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(f"model.target={target}: has no parameters to train")
@@ -43,7 +44,7 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
 
 @torch.no_grad()
 def check_output(model: nn.Module, images: Tensor, classes: int) -> None:
-    """Pass `images` (B, 1, 28, 28) through `model` once; raise ConfigError unless (B, classes) logits come out."""
+    """Pass `images` (B, 1, 28, 28) through `model` once; raise ConfigError unless it returns (B, classes) logits."""
     wanted = f"(B, classes) = {(len(images), classes)}"
     training = model.training
     try:
@@ -58,4 +59,4 @@ def check_output(model: nn.Module, images: Tensor, classes: int) -> None:
     if not isinstance(logits, Tensor):
         raise ConfigError(f"model: its output is a {type(logits).__name__}, not a tensor {wanted} of logits")
     if logits.shape != (len(images), classes):
-        raise ConfigError(f"model: its output has shape {tuple(logits.shape)}, not {wanted}; mend its last layer")
+        raise ConfigError(f"model: its output has shape {tuple(logits.shape)}, not {wanted}; fix its last layer")

@@ -1,15 +1,14 @@
-"""The faster layers against torch.nn's own."""
+"""The faster layers against those of torch.nn."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from digitnet.models import LeNet5
 from digitnet.models.layers import Dropout, PointwiseConv2d
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_pointwise_convolution(layout: torch.memory_format) -> None:
+def test_pointwise_convolution_equals_torchs_in_values_and_gradients(layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     ours, theirs = PointwiseConv2d(16, 120), nn.Conv2d(16, 120, 1)
     theirs.load_state_dict(ours.state_dict())
@@ -27,7 +26,7 @@ def test_pointwise_convolution(layout: torch.memory_format) -> None:
         torch.testing.assert_close(mine, other)
 
 
-def test_pointwise_is_a_matrix_product_where_channels_come_last() -> None:
+def test_pointwise_convolution_in_channels_last_is_a_matrix_product() -> None:
     layer, images = PointwiseConv2d(16, 120), torch.randn(8, 16, 4, 4)
     with torch.profiler.profile() as profile:
         layer(images.to(memory_format=torch.channels_last))
@@ -36,7 +35,7 @@ def test_pointwise_is_a_matrix_product_where_channels_come_last() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5])
-def test_dropout_keeps_its_share_and_scales_it(p: float, dtype: torch.dtype) -> None:
+def test_dropout_keeps_a_fraction_and_scales_it(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     layer, values = Dropout(p), torch.ones(400, 500, dtype=dtype, requires_grad=True)
     kept = layer(values)
@@ -45,18 +44,12 @@ def test_dropout_keeps_its_share_and_scales_it(p: float, dtype: torch.dtype) -> 
     assert (kept > 0).float().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / 200_000) ** 0.5)
     kept.sum().backward()
     assert values.grad is not None
-    assert torch.equal(values.grad, kept)  # what was dropped has no gradient
+    assert torch.equal(values.grad, kept)  # dropped values have no gradient
     torch.manual_seed(0)
     assert torch.equal(layer(values), kept)
 
 
 @pytest.mark.parametrize("layer", [Dropout(0.5).eval(), Dropout(0.0)])
-def test_dropout_that_drops_nothing(layer: Dropout) -> None:
+def test_dropout_in_eval_mode_or_of_zero_changes_nothing(layer: Dropout) -> None:
     values = torch.randn(5, 7)
     assert torch.equal(layer(values), values)
-
-
-def test_lenet5_is_the_same_function_in_either_layout() -> None:
-    model, images = LeNet5().eval(), torch.rand(8, 1, 28, 28)
-    with torch.no_grad():
-        torch.testing.assert_close(model.to(memory_format=torch.channels_last)(images), model(images))

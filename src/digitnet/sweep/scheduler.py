@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from digitnet.config.schema import Config, run_length
+from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import DigitnetError
 from digitnet.lock import locked
 from digitnet.report.comparison import tabulate
@@ -118,7 +118,7 @@ class Scheduler:
         summary = self.summary(name)
         if summary is None or summary.status != "running":
             return None
-        epochs = run_length(Config.model_validate(summary.config))
+        epochs = run_length(parse_config(summary.config))
         seconds = summary.seconds * epochs / summary.epochs if summary.epochs else None
         return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
 

@@ -1,7 +1,9 @@
 """What tests share: the real command line in subprocesses and in this process, and small data sets."""
 
+import functools
 import gzip
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -12,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from torch import Tensor
 import forking
 from digitnet import cli
 from digitnet.data import idx, load_digits
+from digitnet.runs.formats import read_metrics
 
 CHECKOUT = Path(__file__).parents[1]
 TINY = ["data=digits", "data.enlarge_to=1437", "trainer.epochs=2", "logger=metrics"]
@@ -33,6 +37,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+Trained = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -84,6 +89,18 @@ def shell() -> Command:
     return call
 
 
+@pytest.fixture
+def interpreter() -> Command:
+    """`interpreter(*arguments)`: digitnet in a new interpreter, which has imported nothing: seconds, if it trains."""
+
+    def call(*arguments: str) -> Outcome:
+        words = [sys.executable, "-W", "error", "-m", "digitnet", *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
 def unprivileged(*arguments: str) -> subprocess.CompletedProcess[str]:
     """digitnet in a process that permissions hold for, even root's: what may not be read is not read either."""
     code = (
@@ -115,10 +132,52 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return call
 
 
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
+    @functools.cache
+    def train(options: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("trained") / "run"
+        assert cli.main([*options, f"hydra.run.dir={folder}"]) == 0
+        return folder
+
+    return train
+
+
+@pytest.fixture
+def trained(_trained: Callable[[tuple[str, ...]], Path]) -> Trained:
+    """`trained(*overrides, to="run")`: a finished run in the folder `to`; it is trained once a session, and copied."""
+
+    def copy(*overrides: str, to: str = "run") -> Path:
+        threads = torch.get_num_threads()
+        shutil.copytree(_trained(overrides), to)
+        torch.set_num_threads(threads)
+        return Path(to)
+
+    return copy
+
+
 def run_folder() -> Path:
     """The folder of the only run below the working directory."""
     (summary,) = Path("outputs").rglob("summary.json")
     return summary.parent
+
+
+def summary_in(run_dir: Path) -> dict[str, Any]:
+    """summary.json as it was written."""
+    summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return summary
+
+
+def files_in(folder: Path) -> set[str]:
+    """Paths of its files, relative to it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def figures(run_dir: Path) -> list[tuple[float, ...]]:
+    """metrics.csv without its times: epoch, lr, loss and accuracy of training, loss and accuracy of validation."""
+    return [
+        (r.epoch, r.lr, r.train_loss, r.train_acc, r.val_loss, r.val_acc) for r in read_metrics(run_dir / "metrics.csv")
+    ]
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -141,13 +200,13 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     digits = load_digits(enlarge_to=1437)
     raw = tmp_path / "data" / "MNIST" / "raw"
     source = replace(
-        idx.SOURCES["mnist"],
+        idx.ARCHIVE_SETS["mnist"],
         train_images=write_idx(raw / "train-images-idx3-ubyte.gz", digits.train.images[:, 0]),
         train_labels=write_idx(raw / "train-labels-idx1-ubyte.gz", digits.train.labels),
         test_images=write_idx(raw / "t10k-images-idx3-ubyte.gz", digits.test.images[:, 0]),
         test_labels=write_idx(raw / "t10k-labels-idx1-ubyte.gz", digits.test.labels),
     )
-    monkeypatch.setitem(idx.SOURCES, "mnist", source)
+    monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", source)
     return tmp_path / "data"
 
 

@@ -201,7 +201,6 @@ def _prepare(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
-    sys.path[1:1] = os.environ.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in os.environ else []
     sys.argv = ["digitnet", *request["arguments"]]
     for name, number in (("stdout", 1), ("stderr", 2)):
         raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))

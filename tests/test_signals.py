@@ -1,5 +1,6 @@
 """Signals while a run lasts."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from digitnet import signals
+from digitnet.errors import DistributedError
 from digitnet.signals import Stop, handling_signals
 
 
@@ -72,3 +74,30 @@ def test_in_a_thread_signals_are_the_main_one_s() -> None:
     thread.start()
     thread.join()
     assert found == [None]
+
+
+def test_last_resort_is_called_only_if_the_process_stays() -> None:
+    for stays in (True, False):
+        ended = threading.Event()
+        with handling_signals() as stop, contextlib.suppress(KeyboardInterrupt):
+            waiting = stop.deferred() if stays else contextlib.nullcontext()
+            with stop.last_resort(0.1, ended.set), waiting:
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert ended.wait(10)
+        assert ended.wait(0.5) is stays
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_signal_after_a_failure_is_ignored() -> None:
+    """By torchrun's SIGTERM, for instance, with which it ends all when one has ended."""
+    with handling_signals() as outer:
+        try:
+            with handling_signals() as inner, inner.heeded(), inner.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                inner.end()
+                raise DistributedError
+        except (DistributedError, KeyboardInterrupt) as error:
+            ended = type(error)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert (ended, outer.wanted) == (DistributedError, None)

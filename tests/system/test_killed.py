@@ -1,22 +1,18 @@
-"""A run that is killed again and again, at any moment, and gone on with: every file whole, the result the same."""
+"""A run that is killed again and again, at any moment, and resumed: every file is whole, and the result the same."""
 
-import contextlib
-import os
 import random
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
-from conftest import CHECKOUT, TINY
+import forking
+from conftest import TINY
 from digitnet import run
 from digitnet.errors import CheckpointError
 from digitnet.runs.formats import read_metrics, read_summary
@@ -47,61 +43,40 @@ def check_files(run_dir: Path) -> None:
                 raise
 
 
-@contextmanager
-def nursery() -> Iterator[subprocess.Popen[str]]:
-    script = CHECKOUT / "tests/kill_and_resume.py"
-    process = subprocess.Popen(
-        [sys.executable, script, *OPTIONS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the fork, too, which may stall
-        process.communicate()
-
-
-def train(process: "subprocess.Popen[str]", run_dir: Path, stall: int, seconds: float) -> str:
-    """Start or go on with the run, and kill it when it stalls in a write, or after so long; how it ended."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{stall} {run_dir}\n")
-    child = int(process.stdout.readline())
-    deadline = time.monotonic() + seconds
-    while not (answered := select.select([process.stdout], [], [], 0.02)[0]) and time.monotonic() < deadline:
-        check_files(run_dir)  # at every moment
-    answer = process.stdout.readline().strip() if answered else "running"
+def train(run_dir: Path, stall: int, seconds: float) -> str:
+    """Start or resume the run, and kill it when it stalls in a write, or after so long; returns how it ended."""
+    with Path("errors.txt").open("wb") as errors:
+        process = forking.call("stalling:train", str(stall), str(run_dir), *OPTIONS, stderr=errors.fileno())
+    with process:
+        assert process.stdout is not None
+        deadline = time.monotonic() + seconds
+        stalled = False
+        while process.poll() is None and time.monotonic() < deadline and not stalled:
+            check_files(run_dir)  # at every moment
+            stalled = bool(select.select([process.stdout], [], [], 0.02)[0])
+        process.kill()
+        out, _ = process.communicate()
     check_files(run_dir)
-    if answer not in ("running", "stalled"):
-        assert answer == "0"
+    assert process.returncode in (0, -signal.SIGKILL), Path("errors.txt").read_text()
+    if process.returncode == 0:
         return "finished"
-    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(child, signal.SIGKILL)
-    while (ending := process.stdout.readline().strip()) == "stalled":
-        answer = ending
-    check_files(run_dir)
-    assert ending in ("-9", "0")
-    return answer if ending == "-9" else "finished"
+    return "stalled" if out == "stalled\n" else "running"
 
 
-def test_thirty_kills(tmp_path: Path) -> None:
+@pytest.mark.engine
+def test_run_killed_thirty_times_matches_an_uninterrupted_run(tmp_path: Path) -> None:
     dice, killed = random.Random(0), Counter[str]()
     runs = [tmp_path / "killed"]  # on a fast machine one is done before it was killed as often, and another begun
-    with nursery() as process:
-        while True:
-            enough = killed.total() >= KILLS
-            stall = dice.randint(1, 40) if killed.total() % 3 == 2 and not enough else 0  # every third inside a write
-            how = train(process, runs[-1], stall, 600 if stall or enough else dice.uniform(0.02, 0.9))
-            if how != "finished":
-                killed[how] += 1
-            elif enough:
-                break
-            else:
-                runs.append(tmp_path / f"killed{len(runs)}")
+    while True:
+        enough = killed.total() >= KILLS
+        stall = dice.randint(1, 40) if killed.total() % 3 == 2 and not enough else 0  # every third inside a write
+        how = train(runs[-1], stall, 600 if stall or enough else dice.uniform(0.02, 0.9))
+        if how != "finished":
+            killed[how] += 1
+        elif enough:
+            break
+        else:
+            runs.append(tmp_path / f"killed{len(runs)}")
     assert killed["stalled"] >= KILLS // 6
 
     whole = run(*OPTIONS, run_dir=tmp_path / "whole").run_dir

@@ -1,4 +1,4 @@
-"""The embedded digits: real, in MNIST's format, never distorted into the validation set."""
+"""The embedded digits: their format, the enlarged training set, and that no copy leaks from the validation split."""
 
 import hashlib
 from importlib.resources import files
@@ -10,14 +10,14 @@ from digitnet.data import load_digits
 from digitnet.errors import DataError
 
 
-def test_the_file_is_scikit_learns() -> None:
+def test_file_is_that_of_scikit_learn() -> None:
     content = files("digitnet.data").joinpath("optdigits.csv.gz").read_bytes()
     licence = files("digitnet.data").joinpath("optdigits.LICENSE").read_text()
     assert hashlib.sha256(content).hexdigest() in licence
     assert "CC BY 4.0" in licence
 
 
-def test_format() -> None:
+def test_format_is_mnists() -> None:
     digits = load_digits(enlarge_to=3000)
     assert digits.train.images.shape == (3000, 1, 28, 28)
     assert digits.test.images.shape == (360, 1, 28, 28)
@@ -31,7 +31,7 @@ def test_format() -> None:
     assert torch.bincount(digits.test.labels, minlength=10).min() >= 32
 
 
-def test_enlarged_the_same_way_every_time() -> None:
+def test_enlarged_set_is_the_same_every_time() -> None:
     first, second = load_digits(enlarge_to=4000), load_digits(enlarge_to=4000)
     assert torch.equal(first.train.images, second.train.images)
     copies = first.train.images[1437:]
@@ -40,7 +40,7 @@ def test_enlarged_the_same_way_every_time() -> None:
     assert len({image.numpy().tobytes() for image in copies}) == len(copies)
 
 
-def test_no_copy_of_a_held_out_image_is_trained_on() -> None:
+def test_held_out_images_have_no_copies_in_the_training_set() -> None:
     digits = load_digits(enlarge_to=5000, validation=237)
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (5000, 237, 360)
     held = {image.numpy().tobytes() for image in digits.validation.images}
@@ -51,6 +51,6 @@ def test_no_copy_of_a_held_out_image_is_trained_on() -> None:
     assert torch.equal(labels[1200:5000], labels[torch.arange(1200, 5000) % 1200])
 
 
-def test_too_small() -> None:
+def test_enlarging_to_fewer_images_is_refused() -> None:
     with pytest.raises(DataError, match=r"data\.enlarge_to=1000: the embedded training set has 1437 images already"):
         load_digits(enlarge_to=1000)

@@ -1,4 +1,4 @@
-"""The MNIST family: what is read, what is refused by name, and downloads from a server of the test's own."""
+"""MNIST and its relatives: what is read, what is refused, and downloads from a local server."""
 
 import functools
 import gzip
@@ -22,9 +22,9 @@ from digitnet.data import idx, load_digits, load_idx
 from digitnet.errors import DataError, DataMissingError
 
 
-@pytest.mark.parametrize("name", idx.SOURCES)
-def test_checksums_are_torchvisions(name: str) -> None:
-    source = idx.SOURCES[name]
+@pytest.mark.parametrize("name", idx.ARCHIVE_SETS)
+def test_checksums_match_torchvision(name: str) -> None:
+    source = idx.ARCHIVE_SETS[name]
     known = dict(getattr(torchvision.datasets, source.torchvision_class).resources)
     assert known == {
         "train-images-idx3-ubyte.gz": source.train_images,
@@ -35,7 +35,7 @@ def test_checksums_are_torchvisions(name: str) -> None:
     assert len(source.classes) == 10
 
 
-def test_load(small_mnist: Path) -> None:
+def test_load_returns_exact_images_and_labels(small_mnist: Path) -> None:
     found, digits = load_idx("mnist", str(small_mnist)), load_digits(enlarge_to=1437)
     assert torch.equal(found.train.images, digits.train.images)
     assert torch.equal(found.test.labels, digits.test.labels)
@@ -65,20 +65,20 @@ LABELS, IMAGES = packed([0, 0, 8, 1], [9], bytes(range(9))), packed([0, 0, 8, 3]
 DAMAGE = {
     "empty": (b"", "labels", "it is empty"),
     "a web page": (b"\n<!DOCTYPE html><html>", "labels", "it is a web page, not an archive"),
-    "no archive": (b"PK\3\4 and so on", "labels", "it is no whole gzip archive (Error -3 while decompressing"),
+    "no archive": (b"PK\3\4 and so on", "labels", "it is not a complete gzip archive (Error -3 while decompressing"),
     "cut": (LABELS[:-12], "labels", "it is cut off, after "),
     "cut in the header": (packed([0, 0, 8, 1], [], b"\0"), "labels", "it is cut off in its header"),
     "cut in the magic number": (packed([0, 0, 8], [], b""), "labels", "it is cut off in its header"),
     "nothing packed": (packed([], [], b""), "labels", "it is cut off in its header"),
     "few labels for images": (packed([0, 0, 8, 1], [3], b"abc"), "images", "it holds labels where images belong"),
-    "its end cut": (LABELS[:-3], "labels", "it is no whole gzip archive (its end is missing)"),
-    "a flipped bit": (LABELS[:-6] + b"x" + LABELS[-5:], "labels", "it is no whole gzip archive (Error -3"),
+    "its end cut": (LABELS[:-3], "labels", "it is not a complete gzip archive (its end is missing)"),
+    "a flipped bit": (LABELS[:-6] + b"x" + LABELS[-5:], "labels", "it is not a complete gzip archive (Error -3"),
     "labels for images": (LABELS, "images", "it holds labels where images belong"),
     "images for labels": (IMAGES, "labels", "it holds images where labels belong"),
     "a wrong magic number": (
         packed([1, 2, 3, 4], [4], b""),
         "labels",
-        "it holds no IDX file (it begins with 01 02 03 04)",
+        "it is not an IDX file (it begins with 01 02 03 04)",
     ),
     "too few": (packed([0, 0, 8, 1], [9], bytes(4)), "labels", "it holds 4 bytes, its header says (9,)"),
     "too many": (packed([0, 0, 8, 1], [3], bytes(4)), "labels", "it holds 4 or more bytes, its header says (3,)"),
@@ -95,7 +95,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_archives_are_named(small_mnist: Path, damage: str) -> None:
+def test_damaged_archive_is_named_with_the_reason(small_mnist: Path, damage: str) -> None:
     content, part, reason = DAMAGE[damage]
     kind = "labels-idx1" if part == "labels" else "images-idx3"
     path = small_mnist / "MNIST" / "raw" / f"t10k-{kind}-ubyte.gz"
@@ -109,23 +109,23 @@ def test_damaged_archives_are_named(small_mnist: Path, damage: str) -> None:
     assert str(caught.value).endswith(";\ndelete it and run again")
 
 
-def test_other_data_of_the_same_form_are_not_the_data_set(small_mnist: Path) -> None:
+def test_valid_archive_of_another_data_set_is_refused_by_checksum(small_mnist: Path) -> None:
     path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(LABELS)
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged \(its MD5 sum is .*\);\ndelete it"):
         load_idx("mnist", str(small_mnist))
 
 
-def test_as_many_labels_as_images(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_numbers_of_images_and_labels_are_refused(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     monkeypatch.setitem(
-        idx.SOURCES, "mnist", replace(idx.SOURCES["mnist"], test_labels=write_idx(path, torch.zeros(9)))
+        idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], test_labels=write_idx(path, torch.zeros(9)))
     )
     with pytest.raises(DataError, match=r"raw: 360 images and 9 labels in t10k-\*; delete them and run again"):
         load_idx("mnist", str(small_mnist))
 
 
-def test_an_archive_that_cannot_be_read_is_not_missing(small_mnist: Path) -> None:
+def test_unreadable_archive_is_not_reported_as_missing(small_mnist: Path) -> None:
     path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     path.unlink()
     path.mkdir()
@@ -134,7 +134,7 @@ def test_an_archive_that_cannot_be_read_is_not_missing(small_mnist: Path) -> Non
     assert not isinstance(caught.value, DataMissingError)
 
 
-def test_missing_and_no_network(tmp_path: Path) -> None:
+def test_missing_archives_without_network_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataMissingError) as caught:
         load_idx("mnist", str(tmp_path / "nothing"))
     text = str(caught.value)
@@ -151,7 +151,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the four archives, served as torchvision's second mirror; the first answers nothing."""
+    """A folder with the four archives, served as torchvision's second mirror; the first refuses connections."""
     served = tmp_path / "served"
     shutil.move(small_mnist / "MNIST" / "raw", served)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
@@ -164,20 +164,20 @@ def mirror(tmp_path: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("mirror")
-def test_download(small_mnist: Path) -> None:
+def test_missing_archives_are_downloaded(small_mnist: Path) -> None:
     assert len(load_idx("mnist", str(small_mnist)).train) == 1437
     names = sorted(path.name for path in (small_mnist / "MNIST" / "raw").iterdir())
     assert names == [".lock", *sorted(name for name, _ in torchvision.datasets.MNIST.resources)]  # and no scratch files
 
 
-def test_a_damaged_download_is_never_kept(small_mnist: Path, mirror: Path) -> None:
+def test_damaged_download_is_not_kept(small_mnist: Path, mirror: Path) -> None:
     (mirror / "t10k-images-idx3-ubyte.gz").write_bytes(b"half an archive")
-    with pytest.raises(DataMissingError, match=r"t10k-images-idx3-ubyte\.gz is not there and cannot be had"):
+    with pytest.raises(DataMissingError, match=r"t10k-images-idx3-ubyte\.gz is missing and cannot be downloaded"):
         load_idx("mnist", str(small_mnist))
     assert not (small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").exists()
 
 
-def test_a_silent_network_is_given_up(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_times_out(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(self: Quiet) -> None:
         threading.Event().wait(20)
 
@@ -187,7 +187,7 @@ def test_a_silent_network_is_given_up(small_mnist: Path, mirror: Path, monkeypat
         load_idx("mnist", str(small_mnist))
 
 
-def test_a_download_that_was_killed_is_begun_anew(small_mnist: Path, mirror: Path) -> None:
+def test_download_after_a_killed_one_starts_again(small_mnist: Path, mirror: Path) -> None:
     raw = small_mnist / "MNIST" / "raw"
     (raw / ".unfinished").mkdir(parents=True)
     half = (mirror / "t10k-images-idx3-ubyte.gz").read_bytes()[:1000]
@@ -196,7 +196,7 @@ def test_a_download_that_was_killed_is_begun_anew(small_mnist: Path, mirror: Pat
     assert not (raw / ".unfinished").exists()
 
 
-def test_two_at_once_download_once(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_loads_download_once(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     get = Quiet.do_GET
 
@@ -215,7 +215,7 @@ def test_two_at_once_download_once(small_mnist: Path, mirror: Path, monkeypatch:
 
 
 @pytest.mark.mnist
-def test_the_real_one(real_mnist: Path) -> None:
+def test_real_mnist_has_the_published_counts(real_mnist: Path) -> None:
     mnist = load_idx("mnist", str(real_mnist))
     assert (len(mnist.train), len(mnist.test)) == (60_000, 10_000)
     # The counts of LeCun's page: class 1 is the most frequent.
@@ -223,13 +223,13 @@ def test_the_real_one(real_mnist: Path) -> None:
     assert mnist.train.images.float().mean().item() / 255 == pytest.approx(0.1307, abs=1e-4)
 
 
-def test_kmnist_and_fashion_have_folders_of_their_own(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kmnist_and_fashion_mnist_have_their_own_folders(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, folder in (("kmnist", "KMNIST"), ("fashion_mnist", "FashionMNIST")):
         shutil.copytree(small_mnist / "MNIST", small_mnist / folder)
         trusted = replace(
-            idx.SOURCES["mnist"],
-            torchvision_class=idx.SOURCES[name].torchvision_class,
-            classes=idx.SOURCES[name].classes,
+            idx.ARCHIVE_SETS["mnist"],
+            torchvision_class=idx.ARCHIVE_SETS[name].torchvision_class,
+            classes=idx.ARCHIVE_SETS[name].classes,
         )
-        monkeypatch.setitem(idx.SOURCES, name, trusted)
+        monkeypatch.setitem(idx.ARCHIVE_SETS, name, trusted)
         assert load_idx(name, str(small_mnist)).name == name

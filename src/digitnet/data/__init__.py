@@ -1,8 +1,21 @@
 """Data sets as uint8 tensors with exact splits."""
 
-from digitnet.data.dataset import Dataset, Split
-from digitnet.data.digits import load_digits
-from digitnet.data.folder import load_folder
-from digitnet.data.idx import load_idx
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from digitnet.data.dataset import Dataset, Split
+    from digitnet.data.digits import load_digits
+    from digitnet.data.folder import load_folder
+    from digitnet.data.idx import load_idx
 
 __all__ = ["Dataset", "Split", "load_digits", "load_folder", "load_idx"]
+
+_HOME = {"Dataset": "dataset", "Split": "dataset", "load_digits": "digits", "load_folder": "folder", "load_idx": "idx"}
+
+
+def __getattr__(name: str) -> object:
+    """On first use: `digitnet.data.sizes` is imported where torch is not."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

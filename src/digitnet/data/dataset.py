@@ -1,4 +1,4 @@
-"""A data set as tensors: images uint8, so that MNIST takes 47 MB and lives wherever training happens."""
+"""A data set as tensors: uint8 images, so that all of MNIST takes 47 MB and fits on the device that trains."""
 
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +10,7 @@ from digitnet.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """`images` (N, 1, 28, 28) uint8, 0 the ground, 255 the ink; `labels` (N,) int64."""
+    """`images` (N, 1, 28, 28) uint8 from 0 (background) to 255 (ink); `labels` (N,) int64."""
 
     images: Tensor
     labels: Tensor
@@ -27,15 +27,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Exact splits. Without held-out images, `validation` is the test set itself, as in the notebook."""
+    """Three splits. Without held-out images, `validation` is the test set itself, as in the notebook."""
 
     name: str
     train: Split
     test: Split
     validation: Split
     classes: tuple[str, ...]
-    source: str  # where it came from, for people
-    notes: dict[str, object] = field(default_factory=dict)  # what else summary.json says of it
+    source: str  # its folder, or `embedded`
+    notes: dict[str, object] = field(default_factory=dict)  # further facts for summary.json
 
     @property
     def validates_on_test(self) -> bool:
@@ -48,12 +48,15 @@ class Dataset:
 
 
 def hold_out(train: Split, count: int) -> tuple[Split, Split]:
-    """Split off `count` images, the same ones for every seed of a run. Raises DataError if too few would stay."""
+    """(training split, held-out split of `count` images), the same for every seed of a run.
+
+    Raises DataError if no training image would be left.
+    """
     if count >= len(train):
         raise DataError(f"data.validation={count}: the training set has only {len(train)} images; hold out fewer")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    kept, held = order[count:].sort().values, order[:count].sort().values
-    return train[kept], train[held]
+    kept, held_out = order[count:].sort().values, order[:count].sort().values
+    return train[kept], train[held_out]
 
 
 def split_validation(train: Split, test: Split, validation: str | int) -> tuple[Split, Split]:

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from digitnet.augment import distort
 from digitnet.data.dataset import Dataset, Split, split_validation
+from digitnet.data.sizes import DIGITS_TRAIN
 from digitnet.errors import DataError
 
-TRAIN_COUNT = 1437  # the first; the other 360 are the test set
 CHUNK = 2000  # images distorted at once, to bound memory
 
 
 def load_digits(enlarge_to: int, validation: str | int = "test") -> Dataset:
     """Load the 1,797 digits in MNIST's format, the training part enlarged to `enlarge_to` images.
 
-    Held-out images are split off first, so that no distorted copy of one is trained on. The enlarged set is the same
-    for every run. Raises DataError if `enlarge_to` is less than there are.
+    `validation` is "test" or the number of training images to hold out. These are split off first, so that no distorted
+    copy of them is in the training set. The enlarged set is the same for every run. Raises DataError if `enlarge_to` is
+    less than the number of real images.
     """
     rows = np.loadtxt(
         gzip.decompress(files(__package__).joinpath("optdigits.csv.gz").read_bytes()).decode().splitlines(),
@@ -30,8 +31,8 @@ def load_digits(enlarge_to: int, validation: str | int = "test") -> Dataset:
     images = _as_mnist(torch.from_numpy(rows[:, :64].reshape(-1, 1, 8, 8)))
     labels = torch.from_numpy(rows[:, 64]).long()
     whole = Split(images, labels)
-    test = whole[TRAIN_COUNT:]
-    train, held_out = split_validation(whole[:TRAIN_COUNT], test, validation)
+    test = whole[DIGITS_TRAIN:]
+    train, held_out = split_validation(whole[:DIGITS_TRAIN], test, validation)
     if enlarge_to < len(train):
         raise DataError(f"data.enlarge_to={enlarge_to}: the embedded training set has {len(train)} images already")
     return Dataset(
@@ -47,12 +48,12 @@ def load_digits(enlarge_to: int, validation: str | int = "test") -> Dataset:
 
 def _as_mnist(images: Tensor) -> Tensor:
     """(N, 1, 8, 8) from 0 to 16 -> (N, 1, 28, 28) from 0 to 255: 20x20 in the middle, as MNIST's digits are."""
-    big = F.interpolate(images.float() * (255 / 16), size=(20, 20), mode="bicubic", align_corners=False)
-    return F.pad(big.round().clamp(0, 255).to(torch.uint8), (4, 4, 4, 4))
+    enlarged = F.interpolate(images.float() * (255 / 16), size=(20, 20), mode="bicubic", align_corners=False)
+    return F.pad(enlarged.round().clamp(0, 255).to(torch.uint8), (4, 4, 4, 4))
 
 
 def _enlarge(train: Split, count: int) -> Split:
-    """The images themselves and, up to `count`, distorted copies in turn, drawn from a generator of their own."""
+    """The images and then, up to `count` in all, distorted copies of each in turn, with a generator of fixed seed."""
     if count == len(train):
         return train
     order = torch.arange(count) % len(train)

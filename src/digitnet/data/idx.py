@@ -1,4 +1,4 @@
-"""MNIST and the sets that share its format: four gzipped IDX archives, each with a known MD5 sum."""
+"""MNIST and the data sets in its format: four gzipped IDX archives, each with a known MD5 sum."""
 
 import contextlib
 import hashlib
@@ -21,27 +21,27 @@ from digitnet.atomic import write_atomically
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
 
-TIMEOUT_SECONDS = 10.0  # of silence, before a download is given up
+TIMEOUT_SECONDS = 10.0  # without data, before a download is given up
 MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 
 
 @dataclass(frozen=True)
 class ArchiveSet:
-    """One data set: its class in torchvision.datasets (which knows the addresses), its classes, its archives' MD5."""
+    """A data set: its class in torchvision.datasets, which has the addresses, its classes, and its archives' MD5 sums."""
 
     torchvision_class: str
     classes: tuple[str, ...]
-    train_images: str
+    train_images: str  # MD5 sum, as the three below
     train_labels: str
     test_images: str
     test_labels: str
 
 
-DIGITS = tuple("0123456789")
-SOURCES = {
+DIGIT_NAMES = tuple("0123456789")
+ARCHIVE_SETS = {
     "mnist": ArchiveSet(
         "MNIST",
-        DIGITS,
+        DIGIT_NAMES,
         "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "d53e105ee54ea40749a09fcbcd1e9432",
         "9fb629c4189551a2d022fa330f9573f3",
@@ -67,21 +67,22 @@ SOURCES = {
 
 
 def load_idx(name: str, root: str, validation: str | int = "test", download: bool = True) -> Dataset:
-    """Load `mnist`, `fashion_mnist` or `kmnist` from `root`, laid out as torchvision does, or `download` it there.
+    """Load `mnist`, `fashion_mnist` or `kmnist` from `root`, laid out as torchvision does; `download` what is missing.
 
-    Raises DataError if an archive is damaged, DataMissingError if there is none and none can be had.
+    `validation` is "test" or the number of training images to hold out. Raises DataError if an archive is damaged,
+    DataMissingError if one is missing and cannot be downloaded.
     """
-    source = SOURCES[name]
-    folder = Path(os.path.expanduser(root)) / source.torchvision_class / "raw"
-    train = _read_split(name, folder, "train", source.train_images, source.train_labels, download)
-    test = _read_split(name, folder, "t10k", source.test_images, source.test_labels, download)
+    archives = ARCHIVE_SETS[name]
+    folder = Path(os.path.expanduser(root)) / archives.torchvision_class / "raw"
+    train = _read_split(name, folder, "train", archives.train_images, archives.train_labels, download)
+    test = _read_split(name, folder, "t10k", archives.test_images, archives.test_labels, download)
     train, held_out = split_validation(train, test, validation)
-    return Dataset(name, train, test, held_out, source.classes, str(folder.parent))
+    return Dataset(name, train, test, held_out, archives.classes, str(folder.parent))
 
 
 def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5: str, download: bool) -> Split:
-    images = _read(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5, download, dimensions=3)
-    labels = _read(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5, download, dimensions=1)
+    images = _read_archive(name, folder, f"{part}-images-idx3-ubyte.gz", images_md5, download, dimensions=3)
+    labels = _read_archive(name, folder, f"{part}-labels-idx1-ubyte.gz", labels_md5, download, dimensions=1)
     if len(images) != len(labels):
         raise DataError(
             f"{folder}: {len(images)} images and {len(labels)} labels in {part}-*; delete them and run again"
@@ -89,19 +90,19 @@ def _read_split(name: str, folder: Path, part: str, images_md5: str, labels_md5:
     return Split(images.unsqueeze(1), labels.long())
 
 
-def _read(name: str, folder: Path, file: str, md5: str, download: bool, dimensions: int) -> Tensor:
-    """The content of an archive whose checksum is right, downloaded, if it may be, where it is not there."""
+def _read_archive(name: str, folder: Path, file: str, md5: str, download: bool, dimensions: int) -> Tensor:
+    """The values of an archive with the MD5 sum `md5`; if it is missing, it is downloaded first."""
     path = folder / file
     if not path.exists():
         try:
             if not download:
-                raise RuntimeError("a run that goes on downloads only to a data.root that you name")
+                raise RuntimeError("a resumed run downloads only to a data.root that you give")
             _download(name, folder, file, md5)
-        except (OSError, RuntimeError) as error:  # torchvision's downloader raises RuntimeError for a wrong checksum
+        except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
             root = folder.parent.parent
             reason = str(error).strip().partition("\n")[0]
             raise DataMissingError(
-                f"data={name}: {path} is not there and cannot be had ({reason});\n"
+                f"data={name}: {path} is missing and cannot be downloaded ({reason});\n"
                 f"put the four archives into {folder}, or say where they are with data.root=FOLDER "
                 f"(now {root}),\nor use the embedded digits: data=digits"
             ) from error
@@ -110,7 +111,7 @@ def _read(name: str, folder: Path, file: str, md5: str, download: bool, dimensio
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        values = parse_idx(content, dimensions, len(SOURCES[name].classes))
+        values = parse_idx(content, dimensions, len(ARCHIVE_SETS[name].classes))
     except ValueError as error:
         raise DataError(f"{path}: damaged: {error};\ndelete it and run again") from error
     if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
@@ -119,19 +120,19 @@ def _read(name: str, folder: Path, file: str, md5: str, download: bool, dimensio
 
 
 def _download(name: str, folder: Path, file: str, md5: str) -> None:
-    """Download into a scratch folder and move in place, so that nothing unfinished is ever taken for an archive."""
-    import torchvision.datasets  # 2 seconds, spared to all who have the data
+    """Download into a scratch folder, then move the file: a partial download never has an archive's name."""
+    import torchvision.datasets  # takes 2 seconds, which only a download needs
     from torchvision.datasets.utils import download_url
 
-    mirrors: list[str] = getattr(torchvision.datasets, SOURCES[name].torchvision_class).mirrors
+    mirrors: list[str] = getattr(torchvision.datasets, ARCHIVE_SETS[name].torchvision_class).mirrors
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / ".unfinished"
-    # Its progress bar is for people only; without a timeout a silent network would hold the run up for ever.
+    # torchvision's progress bar is of use on a terminal only.
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
-    # Another process may be at it: then this one waits, and takes what that got.
+    # If another process is downloading, this one waits for the lock and uses its file.
     with FileLock(folder / ".lock"), quiet:
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(TIMEOUT_SECONDS)
+        previous_timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT_SECONDS)  # else a silent server would block the run for ever
         try:
             for number, mirror in enumerate(mirrors if not (folder / file).exists() else [], start=1):
                 try:
@@ -142,7 +143,7 @@ def _download(name: str, folder: Path, file: str, md5: str) -> None:
                     if number == len(mirrors):
                         raise
         finally:
-            socket.setdefaulttimeout(patience)
+            socket.setdefaulttimeout(previous_timeout)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -150,7 +151,7 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
     """Images (N, 28, 28), or labels (N,) from 0 to `classes` - 1, both uint8, from a gzipped IDX file.
 
     The format: two zero bytes, 8 for unsigned byte, the number of dimensions, each size as a big-endian 32-bit integer,
-    the bytes. No more is unpacked than the sizes say. Raises ValueError where `content` is anything else.
+    the bytes. No more bytes are unpacked than the sizes say. Raises ValueError if `content` is anything else.
     """
     if not content:
         raise ValueError("it is empty")
@@ -161,7 +162,7 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
         start = gzip.decompress(content, header)
         kinds = {1: "labels", 3: "images"}
         if not bytes([0, 0, 8]).startswith(start[:3]):
-            raise ValueError(f"it holds no IDX file (it begins with {start[:4].hex(' ')})")
+            raise ValueError(f"it is not an IDX file (it begins with {start[:4].hex(' ')})")
         if len(start) > 3 and start[3] != dimensions:
             found = kinds.get(start[3], f"values of {start[3]} dimensions")
             raise ValueError(f"it holds {found} where {kinds[dimensions]} belong")
@@ -172,18 +173,18 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
         if size == 0:
             raise ValueError("it holds nothing")
         if size > MAX_BYTES:
-            raise ValueError(f"its header says {shape}, which is more than any set of this format has")
+            raise ValueError(f"its header says {shape}, which is more than any data set in this format has")
         values = gzip.decompress(gzip.unconsumed_tail, size + 1)
-        whole = gzip.eof or (len(values) == size and not gzip.decompress(gzip.unconsumed_tail, 1) and gzip.eof)
+        complete = gzip.eof or (len(values) == size and not gzip.decompress(gzip.unconsumed_tail, 1) and gzip.eof)
     except zlib.error as error:
-        raise ValueError(f"it is no whole gzip archive ({error})") from error
+        raise ValueError(f"it is not a complete gzip archive ({error})") from error
     if len(values) < size and not gzip.eof:
         raise ValueError(f"it is cut off, after {len(values):,} of {size:,} bytes")
     if len(values) != size:
         more = "or more " if len(values) > size else ""
         raise ValueError(f"it holds {len(values):,} {more}bytes, its header says {shape}")
-    if not whole:
-        raise ValueError("it is no whole gzip archive (its end is missing)")
+    if not complete:
+        raise ValueError("it is not a complete gzip archive (its end is missing)")
     if dimensions == 3 and shape[1:] != (28, 28):
         raise ValueError(f"its images are {shape[1]}x{shape[2]}, not 28x28")
     tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from digitnet.config.files import Tree
-from digitnet.errors import CheckpointError, ConfigError
+from digitnet.errors import ConfigError
 from digitnet.lock import locked
+from digitnet.runs.folder import refuse_links, untrusted
 from digitnet.runs.formats import RunSummary
 from digitnet.sweep.manifest import Job, read_manifest
 from digitnet.sweep.plan import plan_sweep
@@ -31,7 +32,7 @@ def resume_sweep(folder: Path, overrides: Sequence[str] = (), trust: bool = Fals
             f"of one run it can: digitnet resume {shlex.quote(str(folder / 'JOB'))} {rejected[0]}"
         )
     refuse_under_torchrun("a sweep")
-    _check_harmless(folder)
+    refuse_links(folder)
     with locked(folder):
         sweep = read_manifest(folder)
         if overrides:
@@ -62,16 +63,4 @@ def check_trusted(jobs: Iterable[Job], folder: Path, trust: bool) -> None:
     for job in jobs:
         model = job.config.get("model", {})
         if model.get("name") == "custom" and not trust:
-            raise ConfigError(
-                f"{folder}: its network is {model.get('target')}, which would be imported and run;\n"
-                "if you trust whom the folder is from, add --trust"
-            )
-
-
-def _check_harmless(folder: Path) -> None:
-    """A folder from somebody else could lead writes to any file of the user's, or have them wait for ever."""
-    for path in [*folder.iterdir(), *folder.glob("checkpoints/*")]:
-        if path.is_symlink():
-            raise CheckpointError(f"{path}: a link, which no run makes; replace it by what it stands for")
-        if not (path.is_file() or path.is_dir()):
-            raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
+            raise ConfigError(untrusted(folder, str(model.get("target"))))

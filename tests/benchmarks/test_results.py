@@ -1,0 +1,125 @@
+"""benchmarks/results.py: what its tables say of a set of runs."""
+
+import csv
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from conftest import CHECKOUT, write
+
+CLASSES = [str(digit) for digit in range(10)]
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The script, with documents of its own to write into."""
+    monkeypatch.syspath_prepend(str(CHECKOUT / "benchmarks"))
+    documents = importlib.import_module("documents")
+    module = importlib.import_module("results")
+    monkeypatch.setattr(documents, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(module, "CHECKOUT", tmp_path)
+    for page in ("README.md", "docs/results.md"):
+        write(tmp_path / page, "before\n<!-- made by benchmarks/results.py -->\nold\n<!-- end -->\nafter\n")
+    return module
+
+
+def write_run(folder: Path, predicted: Sequence[int], errors: int = 0, torch: str = "2.14.1", **changes: Any) -> None:
+    """A finished run whose predictions are `predicted`, and whose accuracy is that of `errors` of 1,000."""
+    summary = {
+        "status": "finished",
+        "versions": {"torch": torch},
+        "dataset": {"classes": CLASSES, "train": 3000},
+        "test": {"accuracy": 1 - errors / 1000, "errors": errors, "n": 1000},
+    }
+    write(folder / "summary.json", json.dumps(summary | changes))
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["index", "label", "predicted", "confidence"])
+        rows.writerows([index, 0, label, 0.5] for index, label in enumerate(predicted))
+    columns = "epoch,lr,train_loss,train_acc,val_loss,val_acc,epoch_seconds,images_per_second"
+    write(folder / "metrics.csv", f"{columns}\n1,1.0,0.1,0.9,0.1,0.9,2.0,1500.0\n")
+
+
+EVERY = range(10)
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        ([(EVERY, 10), (EVERY, 20), (EVERY, 30)], "98.00 ± 1.00 %"),
+        (
+            [([0], 902)] * 3 + [(EVERY, 10), ([c for c in EVERY if c != 5], 100)],
+            "3 of 5 seeds predict the 0 only, 1 predicts every class, 1 never predicts the 5",
+        ),
+        ([([0], 902), ([1], 900), ([2, 3], 880)], "3 of 3 seeds stay at chance"),
+        ([(EVERY, 850), (EVERY, 10), (EVERY, 10)], "2 of 3 seeds predict every class, 1 stays at chance"),
+        ([([c for c in EVERY if c not in (3, 5)], 200)] * 3, "3 of 3 seeds never predict the 3 or the 5"),
+    ],
+)
+def test_result_is_a_mean_or_a_count(
+    runs: list[tuple[Sequence[int], int]], text: str, results: ModuleType, tmp_path: Path
+) -> None:
+    finished = []
+    for seed, (predicted, errors) in enumerate(runs):
+        write_run(folder := tmp_path / str(seed), predicted, errors)
+        finished.append(results.FinishedRun(folder, results.summary_of(folder)))
+    assert results.result(finished) == text
+
+
+def test_every_row_has_three_seeds(results: ModuleType) -> None:
+    assert min(row.seeds for row in results.ROWS) >= results.FEWEST_RUNS == 3
+    assert {row.name for row in results.ROWS} >= {*results.HEADLINES, *results.PICTURES.values()}
+    assert len(results.HEADLINES) == 3
+
+
+def test_tables_have_the_rows_with_three_finished_runs(
+    results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for seed in range(10):
+        write_run(runs / "lenet5" / str(seed), EVERY, 10 + seed)  # of which five count
+        write_run(runs / "fast99" / str(seed), EVERY, 10)
+    for seed in (0, 1):
+        write_run(runs / "momentum" / str(seed), [0], 902)
+    write_run(runs / "momentum" / "2", [0], 902, status="running")
+    results.write_documents(runs)
+    table = (tmp_path / "docs" / "results.md").read_text()
+    assert table.startswith("before\n<!-- made by benchmarks/results.py -->\n| what |")
+    assert table.endswith("<!-- end -->\nafter\n")
+    first = "| LeNet-5 (part I), from scratch | `digitnet experiment=lenet5` | – | 98.80 ± 0.16 % | 98.60 % | 5 |"
+    assert [line for line in table.splitlines() if line.startswith("|")][2] == first
+    assert "momentum" not in table
+    assert "torch 2.14.1;" in table
+    assert "`digitnet experiment=fast99` trains for 2.0 s (median; slowest 2.0 s)." in table
+    assert "momentum: 2 of 3 runs are finished; left out of the tables" in capsys.readouterr().err
+    assert "| `digitnet experiment=lenet5` | 98.80 ± 0.16 % | 5 |\n" in (tmp_path / "README.md").read_text()
+
+
+def test_runs_of_two_versions_of_torch_are_refused(results: ModuleType, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for row in ("lenet5", "distort"):
+        for seed in range(3):
+            write_run(runs / row / str(seed), EVERY, torch="2.15.0" if row == "distort" and seed == 1 else "2.14.1")
+    with pytest.raises(SystemExit) as ended:
+        results.write_documents(runs)
+    message = str(ended.value)
+    assert message.startswith("error: runs of several versions of torch")
+    assert f"\n  2.15.0: {runs / 'distort' / '1'}" in message
+    assert "old" in (tmp_path / "docs" / "results.md").read_text()
+
+
+def test_no_finished_runs_is_an_error(results: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no row has 3 finished runs"):
+        results.write_documents(tmp_path / "runs")
+
+
+def test_document_without_the_section_is_an_error(results: ModuleType, tmp_path: Path) -> None:
+    documents = sys.modules["documents"]
+    with pytest.raises(SystemExit, match=r"README\.md has no section of benchmarks/other\.py"):
+        documents.write_section("README.md", "benchmarks/other.py", "text\n")

@@ -1,4 +1,4 @@
-"""Each distortion against arithmetic that can be done by hand, and the ranges of the random draws."""
+"""Each distortion against a hand computation, and the ranges of the random draws."""
 
 import math
 
@@ -10,7 +10,7 @@ from digitnet.augment import distort
 
 
 def blob() -> Tensor:
-    """(1, 1, 28, 28): an asymmetric figure well inside."""
+    """(1, 1, 28, 28): an asymmetric shape away from the edges."""
     image = torch.zeros(1, 1, 28, 28)
     image[0, 0, 8:20, 10:13] = 1.0
     image[0, 0, 17:20, 10:18] = 0.5
@@ -19,16 +19,16 @@ def blob() -> Tensor:
 
 @pytest.fixture
 def largest_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every draw is plus the given value."""
+    """Every draw is the largest possible, plus the given value."""
     monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.ones(*size))
 
 
-def test_nothing_asked_nothing_done() -> None:
+def test_default_arguments_change_nothing() -> None:
     torch.testing.assert_close(distort(blob()), blob(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.usefixtures("largest_draw")
-def test_quarter_turn() -> None:
+def test_rotation_by_90_degrees() -> None:
     turned = distort(blob(), rotation_deg=90.0)
     torch.testing.assert_close(turned, torch.rot90(blob(), 1, (2, 3)), atol=1e-4, rtol=0)
 
@@ -41,7 +41,7 @@ def test_shift_is_a_fraction_of_the_width() -> None:
 
 @pytest.mark.usefixtures("largest_draw")
 @pytest.mark.parametrize(("knob", "wider", "higher"), [({"scale": 0.5}, 1.5, 1.5), ({"squeeze": 0.5}, 1.5, 1 / 1.5)])
-def test_scale_and_squeeze(knob: dict[str, float], wider: float, higher: float) -> None:
+def test_scale_and_squeeze_change_width_and_height(knob: dict[str, float], wider: float, higher: float) -> None:
     def spread(image: Tensor) -> tuple[float, float]:
         place = torch.arange(28.0) - 13.5
         rows, columns = image[0, 0].sum(1), image[0, 0].sum(0)
@@ -65,7 +65,7 @@ def test_shear_is_horizontal() -> None:
 
 
 def maps_of(count: int, **knobs: float) -> tuple[Tensor, Tensor]:
-    """What the distortion does around the centre: (count, 2, 2) inverse matrices and (count, 2) shifts, pixels."""
+    """The inverse map around the centre: (count, 2, 2) matrices and (count, 2) shifts in pixels."""
     ramp = torch.arange(28.0) - 13.5
     across = ramp.expand(count, 1, 28, 28)
     down = ramp.view(28, 1).expand(count, 1, 28, 28)
@@ -76,7 +76,7 @@ def maps_of(count: int, **knobs: float) -> tuple[Tensor, Tensor]:
     return matrix, shift
 
 
-def test_the_notebooks_ranges_are_filled_and_kept() -> None:
+def test_draws_fill_the_notebooks_ranges_and_stay_inside() -> None:
     matrix, shift = maps_of(2000, rotation_deg=25.0, shift=0.1)
     angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     for values, limit in ((angle, 25.0), (shift[:, 0], 2.8), (shift[:, 1], 2.8)):
@@ -87,12 +87,12 @@ def test_the_notebooks_ranges_are_filled_and_kept() -> None:
     assert torch.corrcoef(torch.stack([angle, *shift.T])).triu(1).abs().max() < 0.08  # independent draws
 
 
-def test_no_flips() -> None:
+def test_images_are_never_mirrored() -> None:
     matrix, _ = maps_of(2000, rotation_deg=25.0, shift=0.1, scale=0.3, shear_deg=30.0, squeeze=0.3)
     assert torch.linalg.det(matrix).min() > 0
 
 
-def test_one_draw_per_image_from_the_generator() -> None:
+def test_each_image_has_its_own_draw_from_the_generator() -> None:
     images = blob().expand(16, 1, 28, 28)
     first, same, other = (
         distort(images, rotation_deg=25.0, shift=0.1, generator=Generator().manual_seed(seed)) for seed in (0, 0, 1)
@@ -102,11 +102,11 @@ def test_one_draw_per_image_from_the_generator() -> None:
     assert len({image.numpy().tobytes() for image in first}) == 16
 
 
-def test_elastic() -> None:
+def test_elastic_distortion_has_the_expected_deviation_and_is_smooth() -> None:
     matrix, shift = maps_of(400, elastic_alpha=34.0, elastic_sigma=4.0)
-    # Noise of variance 1/3, smoothed in two directions by a Gaussian: each keeps 1 / (2 sqrt(pi) sigma) of it.
+    # Noise of variance 1/3, smoothed in two directions by a Gaussian, each of which keeps 1 / (2 sqrt(pi) sigma) of it.
     deviation = 34.0 * math.sqrt(1 / 3) / (2 * math.sqrt(math.pi) * 4.0)
     assert shift.std().item() == pytest.approx(deviation, rel=0.1)
-    assert matrix.std(0).max() < 1.0  # smooth: neighbours move together
+    assert matrix.std(0).max() < 1.0  # smooth: neighbouring pixels move together
     warped = distort(blob().expand(2, 1, 28, 28), elastic_alpha=34.0)
     assert not torch.equal(warped[0], warped[1])

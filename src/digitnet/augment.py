@@ -1,4 +1,4 @@
-"""Batched distortions of images, one random draw per image, on the images' own device."""
+"""Random distortions of a batch of images, drawn for each image separately, computed on the images' device."""
 
 import math
 
@@ -19,19 +19,20 @@ def distort(
     elastic_sigma: float = 4.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """(B, 1, H, W) float -> (B, 1, H, W): each image rotated, moved, scaled, sheared, squeezed and warped at random.
+    """(B, 1, H, W) float -> (B, 1, H, W): each image rotated, shifted, scaled, sheared, squeezed and warped at random.
 
     Every draw is uniform between minus and plus the given value: `rotation_deg` and `shear_deg` in degrees, `shift`
     as a fraction of width and height, `scale` and `squeeze` as exponents of (1 + value), so that growing and
-    shrinking are equally likely. Bilinear; zeros outside.
+    shrinking are equally likely. Bilinear interpolation; zeros outside. `generator` must be on the images' device.
 
-    The planar affine ones are those of LeCun et al. 1998 (section III.B: translation, scaling, squeezing, horizontal
-    shearing) and of the notebook (rotation, shifts). The elastic ones are those of Simard, Steinkraus and Platt 2003,
-    section 2: `elastic_alpha` pixels times a field of uniform noise in [-1, 1], smoothed by a Gaussian of
-    `elastic_sigma` pixels; zero leaves them out. The paper's values for MNIST are 34 and 4.
+    The affine distortions are those of LeCun et al. 1998 (section III.B: translation, scaling, squeezing, horizontal
+    shearing) and of the notebook (rotation, shifts). The elastic distortion is that of Simard, Steinkraus and Platt
+    2003, section 2: `elastic_alpha` pixels times a field of uniform noise in [-1, 1], smoothed by a Gaussian with a
+    standard deviation of `elastic_sigma` pixels; `elastic_alpha=0` disables it. The paper's values for MNIST are 34
+    and 4.
 
-    Differs from Keras's ImageDataGenerator: one resampling for all affine parts, and zeros instead of the nearest
-    edge pixel, which on MNIST is black too. `generator` must be on the images' device.
+    Differs from Keras's ImageDataGenerator: one resampling for all affine distortions, and zeros instead of the nearest
+    edge pixel, which is black on MNIST as well.
     """
     n, _, height, width = images.shape
     draws = torch.rand(6, n, generator=generator, device=images.device).mul_(2).sub_(1)
@@ -39,7 +40,7 @@ def distort(
     shear = torch.tan(draws[1] * math.radians(shear_deg))
     size, stretch = (1 + scale) ** draws[2], (1 + squeeze) ** draws[3]
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # The inverse map, from a place in the result to the place in the image it comes from, coordinates in [-1, 1]:
+    # The inverse map, from a position in the result to its position in the image, coordinates in [-1, 1]:
     # rotation @ shear @ 1 / (size * stretch, size / stretch), then the shift (2 is the full width).
     across, down = 1 / (size * stretch), stretch / size
     inverse = torch.stack(
@@ -56,7 +57,7 @@ def distort(
 
 
 def _elastic_field(images: Tensor, alpha: float, sigma: float, generator: Generator | None) -> Tensor:
-    """Displacements (B, H, W, 2) in grid_sample's units, where the full width is 2."""
+    """Displacements (B, H, W, 2) in the units of grid_sample, where the full width is 2."""
     n, _, height, width = images.shape
     noise = torch.rand(2 * n, 1, height, width, generator=generator, device=images.device).mul_(2).sub_(1)
     radius = math.ceil(3 * sigma)

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: pure functions from the epochs done so far to a factor of the learning rate.
+"""Learning-rate schedules: pure functions from the progress of training to a factor of the learning rate.
 
-`epoch` is a float: 2.5 is halfway through the third epoch. `epochs` is the whole length of the run.
+`epoch` is the number of epochs so far, a float: 2.5 is halfway through the third. `epochs` is the length of the run.
 """
 
 import math
@@ -10,7 +10,7 @@ Schedule = Callable[[float], float]
 
 
 def step_decay(epoch: float, phases: Sequence[tuple[int, float]]) -> float:
-    """The factor of the phase (epochs, factor) that `epoch` falls into; beyond the end, of the last one."""
+    """Piecewise constant: the factor of the phase (epochs, factor) that contains `epoch`, or of the last phase."""
     end = 0
     for length, factor in phases:
         end += length
@@ -20,7 +20,7 @@ def step_decay(epoch: float, phases: Sequence[tuple[int, float]]) -> float:
 
 
 def constant(epoch: float) -> float:
-    """1 throughout."""
+    """Always 1."""
     return 1.0
 
 
@@ -36,12 +36,13 @@ def onecycle(
     start_factor: float,
     final_factor: float,
 ) -> float:
-    """From `start_factor` up to 1 and down to `final_factor` (Smith and Topin 2018, arXiv:1708.07120, section 3).
+    """From `start_factor` up to 1, then down to `final_factor` (Smith and Topin 2018, arXiv:1708.07120, section 3).
 
-    Differs: cosines instead of straight lines, as in fastai and torch.optim; momentum stays as it is.
+    The first `warmup_fraction` of the run warms up the learning rate. Differs from the paper: cosines instead of
+    straight lines, as in fastai and torch.optim; momentum is constant.
     """
     progress = min(epoch / epochs, 1.0)
     if progress < warmup_fraction:
         return 1 - (1 - start_factor) * 0.5 * (1 + math.cos(math.pi * progress / warmup_fraction))
-    fall = (progress - warmup_fraction) / (1 - warmup_fraction)
-    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * fall))
+    annealing = (progress - warmup_fraction) / (1 - warmup_fraction)
+    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * annealing))

@@ -27,7 +27,7 @@ MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 
 @dataclass(frozen=True)
 class ArchiveSet:
-    """A data set: its class in torchvision.datasets, which has the addresses, its classes, and its archives' MD5 sums."""
+    """A data set: its class in torchvision.datasets (which has the addresses), its classes, its archives' checksums."""
 
     torchvision_class: str
     classes: tuple[str, ...]

@@ -12,8 +12,8 @@ from digitnet.config.dotted import as_yaml
 from digitnet.errors import ConfigError
 from digitnet.report.comparison import differing_settings, resolve_key, sort_key, tabulate
 from digitnet.report.tables import abbreviated
-from digitnet.runs.formats import read_metrics
-from digitnet.runs.reader import Run, is_number, regular
+from digitnet.runs.folder import RunFolder
+from digitnet.runs.reader import Run, is_number
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -132,6 +132,6 @@ def _settings_text(run: Run, keys: Sequence[str]) -> str:
 def _read_accuracies(folder: Path) -> list[float]:
     """The validation accuracy after each epoch; empty if metrics.csv cannot be read."""
     try:
-        return [record.val_acc for record in read_metrics(regular(folder / "metrics.csv"))]
+        return [record.val_acc for record in RunFolder(folder).read_records()]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []

@@ -1,4 +1,4 @@
-"""Schedules against the notebook's list and against torch.optim's own."""
+"""Schedules against the notebook's list and against torch.optim."""
 
 import pytest
 import torch
@@ -8,27 +8,27 @@ from digitnet import schedules
 NOTEBOOK = [(2, 1.0), (3, 0.8), (3, 0.4), (4, 0.2), (8, 0.08)]
 
 
-def test_step_is_the_notebooks() -> None:
+def test_step_decay_gives_the_notebooks_factors() -> None:
     factors = [schedules.step_decay(epoch, NOTEBOOK) for epoch in range(20)]
     assert factors == [1.0] * 2 + [0.8] * 3 + [0.4] * 3 + [0.2] * 4 + [0.08] * 8
     assert schedules.step_decay(1.999, NOTEBOOK) == 1.0
     assert schedules.step_decay(25, NOTEBOOK) == 0.08
 
 
-def test_constant() -> None:
+def test_constant_is_always_1() -> None:
     assert {schedules.constant(epoch / 10) for epoch in range(50)} == {1.0}
 
 
-def test_cosine() -> None:
+def test_cosine_at_start_middle_and_end() -> None:
     assert schedules.cosine(0, epochs=10, final_factor=0.1) == 1.0
     assert schedules.cosine(5, epochs=10, final_factor=0.1) == pytest.approx(0.55)
     assert schedules.cosine(10, epochs=10, final_factor=0.1) == pytest.approx(0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_onecycle_is_torchs() -> None:
+def test_onecycle_equals_torchs() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    steps = 101  # torch's last step is at the end, ours would be the one after it
+    steps = 101  # torch's last step is at the end of the run; ours would be the one after it
     reference = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 1.0, steps, pct_start=0.31, div_factor=25, final_div_factor=100, cycle_momentum=False
     )

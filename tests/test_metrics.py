@@ -1,28 +1,28 @@
-"""Exact figures over a split, whatever the chunks."""
+"""Loss and accuracy over a split are exact, whatever the size of the chunks."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from digitnet import metrics as module
+from digitnet import metrics
 from digitnet.metrics import Evaluation, evaluate, predict
 from digitnet.models import LeNet5
 
 
-def test_of() -> None:
+def test_evaluation_of_logits_counts_correct_and_wrong() -> None:
     found = Evaluation.of(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1]))
     assert (found.correct, found.n, found.errors) == (2, 3, 1)
     assert found.accuracy == 2 / 3
 
 
-def test_exact_over_uneven_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_with_uneven_chunks_equals_one_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LeNet5(generator=torch.Generator().manual_seed(0))
     images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
     labels = torch.randint(0, 10, (50,))
     model.eval()
     logits = model(images.float() / 255)
     model.train()
-    monkeypatch.setattr(module, "CHUNK", 16)  # 50 = 3 * 16 + 2: a mean of means would differ
+    monkeypatch.setattr(metrics, "CHUNK", 16)  # 50 = 3 * 16 + 2: a mean of means would differ
     found = evaluate(model, images, labels)
     assert found.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert found.correct == (logits.argmax(1) == labels).sum().item()

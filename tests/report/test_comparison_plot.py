@@ -94,6 +94,11 @@ def test_values_too_close_for_labels_have_round_ticks(monkeypatch: pytest.Monkey
     assert "0.0101" not in ticks(right)
 
 
+def test_values_with_long_labels_have_round_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = compared(monkeypatch, rates(*(10 ** (-n / 5) for n in range(11)))).axes[1]
+    assert ticks(right) == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+
+
 @pytest.mark.parametrize(
     ("accuracies", "scale"), [([0.5, 0.95], "log"), ([0.9, 0.95], "linear"), ([0.5, 1.0], "linear")]
 )

@@ -22,6 +22,7 @@ Color = str | tuple[float, ...]
 Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
 MAX_LEGEND_LINES = 20  # as many as fit beside the axes
+AXIS_LETTERS = 64  # that fit below the axes
 FAILURE_LABEL = "diverged or failed"
 
 
@@ -189,8 +190,10 @@ def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | s
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     scaled = np.log(numbers) if _suits_log_scale(numbers) else np.asarray(numbers, dtype=float)
-    if min(np.diff(scaled), default=1) > 0.07 * (scaled[-1] - scaled[0]):  # the labels of all values fit
-        axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+    labels = [f"{value:g}" for value in numbers]
+    share = max(0.07, (max(map(len, labels)) + 1) / AXIS_LETTERS)  # of the axis, for one label
+    if min(np.diff(scaled), default=1) > share * (scaled[-1] - scaled[0]):
+        axes.set_xticks(numbers, labels)
     return {value: float(value) for value in numbers}
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from digitnet import commands
 from digitnet.config.files import Tree
-from digitnet.config.schema import CHANGEABLE, GROUPS, LAUNCHER, choices
+from digitnet.config.rules import CHANGEABLE
+from digitnet.config.schema import GROUPS, LAUNCHER, choices
 from digitnet.errors import ConfigError
 
 PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # keys whose value is a path
@@ -160,8 +161,8 @@ def _overrides(before: Sequence[str], current: str) -> Iterator[str]:
 
 def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
     """The keys one level below `start`'s group, those of other levels with a dot."""
-    from digitnet.config import check
     from digitnet.config.compose import composed_values
+    from digitnet.config.dotted import nested_keys
 
     chosen = [word.partition(",")[0] for word in before if word.partition("=")[0] in GROUPS]  # of a sweep, the first
     content: dict[str, object] = {}
@@ -169,7 +170,7 @@ def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
         with contextlib.suppress(ConfigError):
             content = composed_values(choice, tree)
             break
-    names = list(check.keys(content))
+    names = list(nested_keys(content))
     groups = {name.rpartition(".")[0] for name in names}
     for name in names:
         if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen

@@ -73,8 +73,8 @@ def _about(topic: str, tree: Tree, width: int) -> Iterator[str]:
 
 def _keys(group: str, option: str, tree: Tree) -> dict[str, str]:
     """`optimizer.lr=1.0` and what the YAML, and the schema, say of it."""
-    from digitnet.config.check import in_yaml
     from digitnet.config.compose import composed_values
+    from digitnet.config.dotted import as_yaml
 
     content = composed_values([f"{group}={option}"], tree)[group]
     source = tree.read(f"{group}/{option}")
@@ -86,7 +86,7 @@ def _keys(group: str, option: str, tree: Tree) -> dict[str, str]:
         if key != "name":
             words = choices(f"{group}.{key}")
             also = f"one of {', '.join(words)}" if len(words) > 1 else ""
-            rows[f"{group}.{key}={in_yaml(value)}"] = "; ".join(filter(None, [comments.get(key), also]))
+            rows[f"{group}.{key}={as_yaml(value)}"] = "; ".join(filter(None, [comments.get(key), also]))
     return rows
 
 

@@ -1,26 +1,25 @@
 """A composed configuration against the schema: what is wrong with it, in words, with the names that are nearest."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from digitnet.config.files import Tree
-from digitnet.config.schema import GROUPS, LAUNCHER, Config, Group, LauncherConfig, config_conflicts, group_keys
+from digitnet.config.dotted import as_yaml, nested_keys
+from digitnet.config.rules import config_conflicts, with_added_keys
+from digitnet.config.schema import GROUPS, Config, group_keys
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
 
-BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's default
 
-
-def check(content: dict[Any, Any]) -> Config:
-    """Hold `content`, as YAML has it, against the schema. Raises ConfigError with every fault."""
+def check(content: Mapping[str, Any]) -> Config:
+    """Hold `content`, of YAML or of a run of any version, against the schema. Raises ConfigError with every fault."""
+    content = with_added_keys(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        faults = _faults(error, content)
+        faults = schema_faults(error, content)
         if supposed := _suppose(error, content):  # what else is wrong with a group whose option has no right name
             try:
                 Config.model_validate(supposed)
@@ -31,51 +30,11 @@ def check(content: dict[Any, Any]) -> Config:
                     for fault in more.errors()
                     if fault["type"] == "missing"
                 }
-                faults += [fault for fault in _faults(more, supposed) if fault.key not in known]
+                faults += [fault for fault in schema_faults(more, supposed) if fault.key not in known]
         raise ConfigError(faults) from None
     if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in config_conflicts(config)]:
         raise ConfigError(faults)
     return config
-
-
-class _OfHydra(Group):
-    launcher: LauncherConfig
-
-
-class _WithHydra(Group):
-    """So that faults are named by whole keys, hydra.launcher.jobs."""
-
-    hydra: _OfHydra
-
-
-def check_launcher(node: Any) -> LauncherConfig:
-    """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
-    packaged = Tree.packaged()
-    if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # of a root that chooses none
-        node = yaml.safe_load(packaged.read(f"{LAUNCHER}/serial").text)
-    if not isinstance(node, dict) or "_target_" in node:
-        message = (
-            f"hydra/launcher: digitnet brings its own, {', '.join(packaged.options(LAUNCHER))}; choose one of them"
-        )
-        raise ConfigError(Fault(message, "hydra.launcher._target_"))
-    content = {"hydra": {"launcher": node}}
-    try:
-        return _WithHydra.model_validate(content).hydra.launcher
-    except ValidationError as error:
-        raise ConfigError(_faults(error, content)) from None
-
-
-def items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All dotted keys and their values, groups included."""
-    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in pairs:
-        yield f"{prefix}{key}", value
-        yield from items(value, f"{prefix}{key}.")
-
-
-def keys(node: Any) -> Iterator[str]:
-    """All dotted keys, groups included, without the numbers of list entries."""
-    return (key for key, _ in items(node) if not any(part.isdigit() for part in key.split(".")))
 
 
 def no_key(name: str, known: Iterable[str]) -> str:
@@ -110,13 +69,15 @@ def _suppose(error: ValidationError, content: dict[Any, Any]) -> dict[Any, Any]:
     return {**content, **supposed} if supposed else {}
 
 
-def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
+def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
     """Pydantic's findings, one a key: `key=value: should be …`."""
     faults: dict[str, str] = {}
     errors = error.errors()
     extra = {_locate(fault["loc"], content)[0] for fault in errors if fault["type"] == "extra_forbidden"}
     missing = [fault["loc"] for fault in errors if fault["type"] == "missing"]
-    known = (set(keys(content)) - extra) | {f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing}
+    known = (set(nested_keys(content)) - extra) | {
+        f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing
+    }
     # What is unknown first: it may be what is missing, misspelt.
     for fault in sorted(errors, key=lambda fault: fault["type"] != "extra_forbidden"):
         key, value = _locate(fault["loc"], content)
@@ -133,16 +94,18 @@ def _faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
                 near = did_you_mean(tag, group_keys(key)) or f"; there are {', '.join(group_keys(key))}"
                 faults[key] = f"{key}.name={tag}: no such {key}{near}"
             case "model_type" | "model_attributes_type" | "dict_type":
-                faults[key] = f"{key}={in_yaml(value)}: {_as_group(key, value)}"
+                faults[key] = f"{key}={as_yaml(value)}: {_as_group(key, value)}"
             case _:
                 text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
                 text = text.replace("a valid boolean", "true or false").replace(" after validation", "")
                 if isinstance(value, str) and "number" in text and _is_number(value):
                     text += ", without quotes"
+                # 3.0 where an integer is wanted
+                shown = repr(value) if isinstance(value, float) and "integer" in text else as_yaml(value)
                 if key in faults:  # what another member of a union says
                     faults[key] += f" or {text.removeprefix('should be ')}"
                 else:
-                    faults[key] = f"{key}={in_yaml(value)}: {text[:1].lower() + text[1:]}"
+                    faults[key] = f"{key}={shown}: {text[:1].lower() + text[1:]}"
     return [Fault(message, key) for key, message in faults.items()]
 
 
@@ -182,8 +145,3 @@ def _is_number(text: str) -> bool:
         float(text)
         return True
     return False
-
-
-def in_yaml(value: Any) -> str:
-    """A value as the command line has it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).partition("\n")[0]

@@ -72,7 +72,7 @@ def _quoted_if_needed(text: str) -> str:
 def _quoted(text: str) -> str:
     """In single quotes, or in double ones with escapes where it holds what does not stand on a line."""
     style = "'" if text.isprintable() else '"'
-    dumped: str = yaml.safe_dump(text, default_style=style, allow_unicode=True, width=math.inf)  # type: ignore[call-overload]
+    dumped: str = yaml.safe_dump(text, default_style=style, allow_unicode=True, width=math.inf)
     return dumped.removesuffix("\n")
 
 

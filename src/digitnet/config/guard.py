@@ -3,16 +3,18 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from hydra.core.plugins import Plugins
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
 
-from digitnet.config import check
-from digitnet.config.files import YamlFile
-from digitnet.config.schema import GROUPS
+from digitnet.config.check import schema_faults
+from digitnet.config.dotted import nested_items
+from digitnet.config.files import Tree
+from digitnet.config.hydra_adapter import BASIC_LAUNCHER, hydra_options, is_sweeper
+from digitnet.config.schema import GROUPS, LAUNCHER, Group, LauncherConfig
+from digitnet.config.yaml_file import YamlFile
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
 
@@ -21,7 +23,7 @@ NO_CALLS = "a config makes digitnet neither import nor call anything; leave it o
 
 
 def check_form(override: str) -> None:
-    """Raise ConfigError for what Hydra would take, or would answer in words that help nobody."""
+    """Raise ConfigError for what Hydra would take, or would answer in words that do not help."""
     if not isinstance(override, str):
         raise ConfigError(f"{override!r}: is not a string of the form KEY=VALUE")
     if not override.isprintable():
@@ -49,15 +51,22 @@ def check_root(root: YamlFile) -> None:
 def check_harmless(node: DictConfig) -> None:
     """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done.
 
-    Or if it has a key that Hydra does not know, which `++` would add, or one that would do nothing here. What is
-    looked at is not resolved: an interpolation could be one thing here and another when Hydra uses it.
+    Or if it has a key that Hydra does not know, which `++` would add, or one that would have no effect in digitnet.
+    Values are not resolved before: an interpolation could be one thing now and another when Hydra uses it.
     """
     if unknown := sorted(_unknown(node, "hydra")):
         raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, known)}", key) for key, known in unknown])
     content = OmegaConf.to_container(node)
     assert isinstance(content, dict)
+    _check_job(content)
+    check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
+    _check_sweeper(content["sweeper"])
+
+
+def _check_job(content: dict[Any, Any]) -> None:
+    """What Hydra would do for each job: logging, callbacks, the environment, the working directory."""
     for key in ("job_logging", "hydra_logging"):
-        if content[key] not in _options_of_hydra(key):
+        if content[key] not in hydra_options(key):
             raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
     job = content["job"]
     # job.env_set could name another folder for the programs that a run calls, and env_copy is another way to it.
@@ -69,23 +78,44 @@ def check_harmless(node: DictConfig) -> None:
         raise ConfigError(Fault(message, "hydra.job.chdir"))
     if content["output_subdir"] != ".hydra":
         raise ConfigError(Fault("hydra.output_subdir: is always .hydra; leave it out", "hydra.output_subdir"))
-    check.check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
-    sweeper = content["sweeper"]
+
+
+def _check_sweeper(sweeper: Any) -> None:
     target = sweeper.pop("_target_", None) if isinstance(sweeper, dict) else sweeper
-    if not Plugins.is_in_toplevel_plugins_module(str(target)):
+    if not is_sweeper(str(target)):
         message = f"hydra.sweeper._target_={target}: no sweeper of Hydra's; choose one with hydra/sweeper=OPTION"
         raise ConfigError(Fault(message, "hydra.sweeper._target_"))
-    for name, value in check.items(sweeper):  # which Hydra instantiates, to any depth
+    for name, value in nested_items(sweeper):  # which Hydra instantiates, to any depth
         whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
         if whole or name.rpartition(".")[2] == "_target_":
             raise ConfigError(Fault(f"hydra.sweeper.{name}: {NO_CALLS}", f"hydra.sweeper.{name}"))
 
 
-@cache
-def _options_of_hydra(group: str) -> list[Any]:
-    """The content of each option that Hydra itself has of one of its groups."""
-    paths = files("hydra.conf").joinpath("hydra", group).iterdir()
-    return [OmegaConf.to_container(OmegaConf.load(str(path))) for path in paths]
+class _HydraNode(Group):
+    launcher: LauncherConfig
+
+
+class _Root(Group):
+    """So that faults are named by whole keys, hydra.launcher.jobs."""
+
+    hydra: _HydraNode
+
+
+def check_launcher(node: Any) -> LauncherConfig:
+    """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
+    packaged = Tree.packaged()
+    if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # of a root that chooses none
+        node = yaml.safe_load(packaged.read(f"{LAUNCHER}/serial").text)
+    if not isinstance(node, dict) or "_target_" in node:
+        message = (
+            f"hydra/launcher: digitnet brings its own, {', '.join(packaged.options(LAUNCHER))}; choose one of them"
+        )
+        raise ConfigError(Fault(message, "hydra.launcher._target_"))
+    content = {"hydra": {"launcher": node}}
+    try:
+        return _Root.model_validate(content).hydra.launcher
+    except ValidationError as error:
+        raise ConfigError(schema_faults(error, content)) from None
 
 
 def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
-
-from digitnet.config.files import Tree, YamlFile
+from digitnet.config.files import Tree
+from digitnet.config.hydra_adapter import files_used
+from digitnet.config.yaml_file import YamlFile
 from digitnet.errors import ConfigError, Fault
 
 
 def located(error: ConfigError, tree: Tree, overrides: Sequence[str]) -> ConfigError:
-    """The error with files and lines, where its keys come from YAML. Goes inside `loading` or an application."""
+    """The error with files and lines, where its keys come from YAML. Inside `composing`."""
     places = _Places(tree, overrides)
     return ConfigError([places.of(fault) for fault in error.faults])
 
@@ -24,25 +23,17 @@ class _Places:
         typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
         self._typed = [key for key in typed if "." in key or ("/" not in key and not tree.options(key))]
         self._own = tree.own
-        loader = GlobalHydra.instance().config_loader()
-        assert loader is not None
-        # The last one has the last word.
-        found = reversed(loader.compute_defaults_list(tree.root, list(overrides), RunMode.RUN).defaults)
+        # The last one takes precedence.
         self._files: list[tuple[list[str], YamlFile]] = [
-            ([part for part in (default.package or "").split(".") if part], tree.read(default.config_path))
-            for default in found
-            if default.config_path and tree.find(default.config_path)
+            ([part for part in package.split(".") if part], tree.read(name))
+            for package, name in reversed(files_used(tree.root, overrides))
+            if tree.find(name)
         ]
 
     def of(self, fault: Fault) -> Fault:
         """The fault with file and line, unless it was typed on the command line."""
         keys = [fault.key, *fault.also]
-        if any(
-            f"{a}.".startswith(f"{b}.")
-            for key in keys
-            for typed in self._typed
-            for a, b in ((key, typed), (typed, key))
-        ):
+        if any(_is_below(key, typed) or _is_below(typed, key) for key in keys for typed in self._typed):
             return fault
         places = [place for key in keys if (place := self._find(key.split(".")))]
         if not places:
@@ -60,3 +51,8 @@ class _Places:
                     return source.path, line
             keys = keys[:-1]
         return None
+
+
+def _is_below(key: str, other: str) -> bool:
+    """Whether the dotted key is the other, or in its group."""
+    return f"{key}.".startswith(f"{other}.")

@@ -1,8 +1,6 @@
-"""The configuration's types, ranges and choices. Its defaults live in conf/, its meaning in build.py."""
+"""The configuration's types, ranges and choices. Its defaults are in conf/, its meaning is in experiment/build.py."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,24 +15,12 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
-# What `digitnet resume` may change: it does not make the epochs that are done another run's.
-CHANGEABLE = (
-    "trainer.epochs",
-    "trainer.threads",
-    "trainer.reuse_memory",
-    "trainer.cuda_graph",
-    "trainer.plateau_epochs",
-    "checkpoint",
-    "logger",
-    "data.root",
-    "data.bad_files",
-    "device",
-)
-GROUPS = ("model", "aug", "optimizer", "schedule", "data", "device", "logger", "experiment", "sweep")  # with options
+GROUPS = (  # with options
+    "model", "aug", "optimizer", "schedule", "data", "device", "logger", "tracker", "experiment", "sweep",
+)  # fmt: skip
 LAUNCHER = "hydra/launcher"  # a group of Hydra's whose options are digitnet's
-PRESETS = ("experiment", "sweep")  # of these: they set keys of others, and leave none of their own
-SECTIONS = ("trainer", "checkpoint")  # that have keys only
-TRAINING_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "auto": 60_000, "digits": 1437}
+PRESETS = ("experiment", "sweep")  # groups that set keys of others, and have none in the configuration
+SECTIONS = ("trainer", "checkpoint")  # groups of keys without options
 
 
 class Group(BaseModel):
@@ -173,6 +159,10 @@ class LoggerConfig(Group):
     predictions: bool
 
 
+class NoTrackerConfig(Group):
+    name: Literal["none"]
+
+
 class TrainerConfig(Group):
     epochs: Count | None
     batch_size: Count
@@ -190,7 +180,7 @@ class CheckpointConfig(Group):
     keep: Annotated[int, Field(ge=0)] | None
 
 
-Word = Annotated[str, Field(pattern=r"^[\w.,:@%=+&|*-]+$")]  # it stands in a script that Slurm runs
+Word = Annotated[str, Field(pattern=r"^[\w.,:@%=+&|*-]+$")]  # it is written into a script that Slurm runs
 
 
 class LocalLauncherConfig(Group):
@@ -223,98 +213,39 @@ class SlurmLauncherConfig(Group):
     constraint: Word | None
 
 
+ModelConfig = Annotated[LeNet5Config | AllConvConfig | FastNetConfig | CustomModelConfig, Field(discriminator="name")]
+AugConfig = Annotated[NoDistortionConfig | DistortConfig, Field(discriminator="name")]
+OptimizerConfig = Annotated[SGDConfig | RMSpropConfig | AdamConfig, Field(discriminator="name")]
+ScheduleConfig = Annotated[
+    StepScheduleConfig | ConstantScheduleConfig | CosineScheduleConfig | OneCycleScheduleConfig,
+    Field(discriminator="name"),
+]
+DataConfig = Annotated[
+    IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig, Field(discriminator="name")
+]
+TrackerConfig = NoTrackerConfig  # a union, as those above, as soon as there are two
 LauncherConfig = Annotated[LocalLauncherConfig | RayLauncherConfig | SlurmLauncherConfig, Field(discriminator="name")]
 
 
 class Config(Group):
     """A whole experiment."""
 
-    model: Annotated[LeNet5Config | AllConvConfig | FastNetConfig | CustomModelConfig, Field(discriminator="name")]
-    aug: Annotated[NoDistortionConfig | DistortConfig, Field(discriminator="name")]
-    optimizer: Annotated[SGDConfig | RMSpropConfig | AdamConfig, Field(discriminator="name")]
-    schedule: Annotated[
-        StepScheduleConfig | ConstantScheduleConfig | CosineScheduleConfig | OneCycleScheduleConfig,
-        Field(discriminator="name"),
-    ]
-    data: Annotated[IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig, Field(discriminator="name")]
+    model: ModelConfig
+    aug: AugConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    data: DataConfig
     device: DeviceConfig
     logger: LoggerConfig
+    tracker: TrackerConfig
     trainer: TrainerConfig
     checkpoint: CheckpointConfig
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     init_from: str | None
 
 
-def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(keys, message) for values that are right each by itself and wrong together."""
-    if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and not config.optimizer.momentum:
-        keys: tuple[str, ...] = ("optimizer.nesterov", "optimizer.momentum")
-        yield keys, "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
-    if isinstance(config.aug, DistortConfig) and config.aug.warmup_epochs >= (epochs := run_length(config)):
-        keys = ("aug.warmup_epochs", "trainer.epochs", "schedule.epochs", "schedule.phases")
-        yield (
-            keys,
-            f"aug.warmup_epochs={config.aug.warmup_epochs}: no image would be distorted, as the run has only {epochs} "
-            f"epoch{'s' if epochs > 1 else ''}; lower it or raise trainer.epochs",
-        )
-    count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
-    if count is not None and isinstance(held_out, int) and held_out >= count:
-        keys = ("data.validation",)
-        yield keys, f"data.validation={held_out}: the training set has only {count} images; hold out fewer"
-    elif isinstance(config.data, DigitsDataConfig) and count is not None:
-        kept = count - (held_out if isinstance(held_out, int) else 0)
-        if config.data.enlarge_to < kept:
-            keys = ("data.enlarge_to", "data.validation")
-            yield (
-                keys,
-                f"data.enlarge_to={config.data.enlarge_to}: the embedded training set has {kept} images already",
-            )
-
-
-def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
-    """(key, message) for what can be meant and should not pass in silence."""
-    epochs = config.trainer.epochs
-    if isinstance(config.schedule, StepScheduleConfig) and epochs is not None:
-        ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
-        reached = bisect_left(ends, epochs) + 1
-        if reached < len(ends):
-            yield (
-                "trainer.epochs",
-                f"trainer.epochs={epochs} ends in phase {reached} of the schedule's {len(ends)} ({ends[-1]} epochs)",
-            )
-        elif epochs > ends[-1]:
-            factor = config.schedule.phases[-1].factor
-            yield (
-                "trainer.epochs",
-                f"trainer.epochs={epochs} goes on with the last phase's factor, {factor:g}, after the schedule's "
-                f"{ends[-1]} epochs",
-            )
-
-
-def run_length(config: Config) -> int:
-    """Epochs: trainer.epochs, or as many as the schedule has."""
-    if config.trainer.epochs is not None:
-        return config.trainer.epochs
-    if isinstance(config.schedule, StepScheduleConfig):
-        return sum(phase.epochs for phase in config.schedule.phases)
-    return config.schedule.epochs
-
-
-def is_changeable(key: str) -> bool:
-    """Whether `digitnet resume` may change what is below the dotted key."""
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE)
-
-
-def fixed(config: Config) -> dict[str, Any]:
-    """All other keys, with their values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.model_dump().items():
-        flat |= {f"{key}.{leaf}": of for leaf, of in value.items()} if isinstance(value, dict) else {key: value}
-    return {key: value for key, value in flat.items() if not is_changeable(key)}
-
-
 def group_keys(group: str) -> dict[str, list[str]]:
-    """The keys of each option of a group that comes in several kinds: {"none": ["name"], "distort": [...]}."""
+    """The keys of each option of a group whose options have keys of their own: {"none": ["name"], "distort": [...]}."""
     field = Config.model_fields.get(group)
     kinds = [kind for kind in get_args(field.annotation) if hasattr(kind, "model_fields")] if field else []
     return {

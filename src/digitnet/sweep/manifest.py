@@ -1,7 +1,6 @@
 """sweep.json, which lists the jobs of a sweep with their configurations, as they were when it started."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from digitnet.atomic import write_atomically
+from digitnet.config.dimension import Dimension
 from digitnet.config.schema import LauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
+from digitnet.runs.folder import SWEEP_FILE
 from digitnet.runs.formats import RunSummary, read_summary
-from digitnet.runs.reader import SWEEP_FILE
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,6 @@ class Job:
     overrides: list[str]
     command: str
     config: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """What is searched of one key: among `choices`, or from `low` to `high`."""
-
-    choices: list[str] | None = None
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    whole: bool = False
-
-    @property
-    def ends(self) -> list[str]:
-        """The choices, or the two ends."""
-        kind = int if self.whole else float
-        return self.choices if self.choices is not None else [str(kind(self.low)), str(kind(self.high))]
-
-    @property
-    def size(self) -> float:
-        """How many values there are."""
-        if self.choices is not None:
-            return len(self.choices)
-        return self.high - self.low + 1 if self.whole else math.inf
 
 
 @dataclass

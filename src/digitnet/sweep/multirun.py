@@ -17,14 +17,14 @@ def run_sweep(overrides: Sequence[str], tree: Tree) -> None:
     """
     refuse_under_torchrun("a sweep")
     plan = plan_sweep(overrides, tree)
-    jobs = plan.jobs(plan.combinations()) if plan.sweeper is None else []
+    jobs = plan.jobs(plan.request.combinations()) if plan.request.sweeper is None else []
     with plan.claimed(), scheduling(plan.sweep, trust=True) as scheduler:
 
         def run_jobs(jobs: list[Job]) -> list[float | None]:
             plan.write_down(jobs)
             return scheduler.run([job.name for job in jobs])
 
-        if plan.sweeper is None:
+        if plan.request.sweeper is None:
             run_jobs(jobs)
         else:
             optimize(plan, run_jobs)

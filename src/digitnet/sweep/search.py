@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from digitnet.config.schema import Config, run_length
+from digitnet.config.dimension import Dimension
+from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.lock import is_locked
 from digitnet.runs.formats import RunSummary, read_metrics, write_summary
-from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
+from digitnet.sweep.manifest import Job, Search, Sweep
 from digitnet.sweep.scheduler import Scheduler
 from digitnet.text import one_line
 
@@ -127,7 +128,7 @@ class Trials:
         """Whether a running job falls behind, and has more epochs to do."""
         if not self._search.prune or summary.status != "running" or not is_locked(self._sweep.folder / name):
             return False  # unlocked: it was running when the search was stopped, and has not been resumed yet
-        epochs = run_length(Config.model_validate(summary.config))
+        epochs = run_length(parse_config(summary.config))
         return summary.epochs < epochs and bool(trial.should_prune())
 
     def _tell_result(self, name: str, trial: Any, summary: RunSummary | None) -> None:

@@ -2,15 +2,19 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from digitnet.config.dimension import Dimension
 from digitnet.config.files import Tree
+from digitnet.config.rules import with_added_keys
 from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.sweep_space import SweepRequest, covering, search_space
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.report.terminal import SweepView
 from digitnet.sweep.capacity import jobs_at_once
-from digitnet.sweep.manifest import Dimension, Job, Search, Sweep
-from digitnet.sweep.plan import SweepPlan, covering, frozen, plan_sweep, search_space
+from digitnet.sweep.manifest import Job, Search, Sweep
+from digitnet.sweep.plan import SweepPlan, frozen, plan_sweep
 from digitnet.sweep.scheduler import scheduling
 from digitnet.sweep.search import Trials, best_trial, check_optuna_installed
 from digitnet.text import short_path
@@ -44,14 +48,13 @@ def plan_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool) 
     if trials < 1:
         raise ConfigError(f"--trials {trials}: at least 1")
     plan = plan_sweep(overrides, tree)
-    typed = [*(f"{key}={values}" for key, values in plan.params.items()), *plan.overrides]
-    fixed, space = search_space(typed, tree)
+    fixed, space = search_space(plan.request.all_overrides, tree)
     if not space:
         raise ConfigError("digitnet tune: nothing to search; give several values, 'optimizer.lr=interval(0.01,1)'")
-    plan.overrides = fixed
+    plan.request = replace(plan.request, overrides=fixed)
     plan.sweep.command = shlex.join(["digitnet", "tune", *overrides])
     directories = [str(directory) for directory in tree.directories]
-    plan.sweep.search = Search(space, fixed, list(plan.of_hydra), trials, prune, directories, tree.root)
+    plan.sweep.search = Search(space, fixed, list(plan.request.hydra_overrides), trials, prune, directories, tree.root)
     return plan
 
 
@@ -68,11 +71,15 @@ def plan_resumed_search(sweep: Sweep, trials: int | None) -> SweepPlan:
             raise ConfigError(f"--trials {trials}: the search has {len(sweep.jobs)} already; ask for more")
         search.trials = trials
     tree = Tree([Path(directory) for directory in search.directories], search.root)
-    plan = SweepPlan(sweep, tree, search.fixed, search.of_hydra, {}, None, frozen(sweep.folder, search.root))
+    request = SweepRequest(
+        tree, search.fixed, search.of_hydra, {}, sweep.launcher, sweep.folder, sweep.command, sweeper=None
+    )
+    plan = SweepPlan(sweep, request, frozen(sweep.folder, search.root))
     for job in list(sweep.jobs.values())[:1]:
         (composed,) = plan.jobs([job.overrides], 0)
         composed.config["trainer"]["threads"] = job.config["trainer"]["threads"]  # another launcher may change them
-        if changed := [key for key, value in composed.config.items() if job.config.get(key) != value]:
+        before = with_added_keys(job.config)
+        if changed := [key for key, value in composed.config.items() if before.get(key) != value]:
             raise ConfigError(
                 f"{changed[0]}: has other values now than when the search began, from the same YAML;\n"
                 "set the environment variables as they were, or start a new search"
@@ -84,7 +91,7 @@ def boundary_jobs(plan: SweepPlan) -> list[Job]:
     """Jobs that together have both bounds of every interval and every choice. Raises ConfigError if one is invalid."""
     search = plan.sweep.search
     assert search is not None
-    values = [[f"{key}={bound}" for bound in dimension.ends] for key, dimension in search.space.items()]
+    values = [[f"{key}={bound}" for bound in dimension.bounds] for key, dimension in search.space.items()]
     return plan.jobs([[*search.fixed, *overrides] for overrides in covering(values)], 0)
 
 

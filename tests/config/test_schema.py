@@ -10,9 +10,10 @@ import yaml
 from torch import Generator
 
 from conftest import CHECKOUT
-from digitnet.config import schema
+from digitnet.config import rules, schema
 from digitnet.config.compose import load_config
 from digitnet.data import load_digits
+from digitnet.data.sizes import TRAINING_IMAGES
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
 from digitnet.models import AllConv, FastNet, LeNet5
@@ -38,7 +39,7 @@ def test_option(option: str) -> None:
     model = build.model(config.model, 10, Generator())
     assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
     build.optimizer(config.optimizer, model)
-    epochs = schema.run_length(config)
+    epochs = rules.run_length(config)
     schedule = build.schedule(config.schedule, epochs)
     assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
     augment = build.augment(config.aug, Generator())
@@ -54,7 +55,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 def test_the_defaults_are_the_notebooks_part_one() -> None:
     default, preset = load_config([]), load_config(["experiment=lenet5"])
     assert default == preset
-    assert schema.run_length(default) == 20
+    assert rules.run_length(default) == 20
     schedule = build.schedule(default.schedule, 20)
     assert [schedule(epoch) for epoch in (0, 2, 5, 8, 12)] == [1.0, 0.8, 0.4, 0.2, 0.08]
     assert (default.optimizer.lr, default.trainer.batch_size, default.data.validation) == (1.0, 32, "test")
@@ -67,7 +68,7 @@ def test_the_presets() -> None:
     assert rmsprop.optimizer.model_dump() == {
         "name": "rmsprop", "lr": 0.001, "alpha": 0.9, "eps": 1e-6, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
-    assert [schema.run_length(config) for config in (rmsprop, distort, allconv)] == [25, 25, 12]
+    assert [rules.run_length(config) for config in (rmsprop, distort, allconv)] == [25, 25, 12]
     assert (rmsprop.aug.name, distort.aug.name) == ("none", "distort")
     assert distort.aug.model_dump().items() >= {"rotation_deg": 25.0, "shift": 0.1, "warmup_epochs": 2}.items()
     assert (allconv.model.name, allconv.model.final_relu) == ("allconv", False)
@@ -82,7 +83,7 @@ def test_the_command_line_has_the_last_word() -> None:
 @pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
 def test_trainer_epochs_overrides_the_length(schedule: str) -> None:
     config = load_config([f"schedule={schedule}", "trainer.epochs=30"])
-    assert schema.run_length(config) == 30
+    assert rules.run_length(config) == 30
     function = build.schedule(config.schedule, 30)
     if schedule in ("cosine", "onecycle"):
         assert function(29) < 0.05 < function(20)
@@ -155,7 +156,7 @@ def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch, kind: s
 
 
 def test_training_images_are_as_many_as_the_schema_says() -> None:
-    assert len(load_digits(1437).train) == schema.TRAINING_IMAGES["digits"]
+    assert len(load_digits(1437).train) == TRAINING_IMAGES["digits"]
 
 
 @pytest.mark.parametrize(
@@ -171,9 +172,9 @@ def test_training_images_are_as_many_as_the_schema_says() -> None:
     ],
 )
 def test_epochs_beside_phases_are_not_passed_over_in_silence(epochs: int, doubt: str | None) -> None:
-    found = [message for _, message in schema.config_warnings(load_config([f"trainer.epochs={epochs}"]))]
+    found = [message for _, message in rules.config_warnings(load_config([f"trainer.epochs={epochs}"]))]
     assert found == ([doubt] if doubt else [])
-    assert not list(schema.config_warnings(load_config([])))
+    assert not list(rules.config_warnings(load_config([])))
 
 
 @pytest.mark.parametrize(

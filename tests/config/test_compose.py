@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CHECKOUT, TINY, Command, run_folder, write
-from digitnet.config.compose import compose_incomplete, compose_run, load_config
+from digitnet.config.compose import Composition, compose_incomplete, compose_run, load_config
 from digitnet.config.files import Tree
 from digitnet.config.schema import GROUPS
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.experiment import run
+from digitnet.runs.folder import RunFolder
 
 GLOBAL = "# @package _global_\n"
 HOW_TO_SET = "set {0}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
@@ -541,7 +543,7 @@ MISTAKES: list[tuple[dict[str, str | bytes], str, str]] = [
     (
         {},
         "model=custom model.target=os:getcwd data=digits",
-        "model.target=os:getcwd: getcwd is not a class of torch.nn.Module's kind",
+        "model.target=os:getcwd: getcwd is not a subclass of torch.nn.Module",
     ),
     ({"experiment/x.yaml": GLOBAL + "hydra: {foo: 3}\n"}, "experiment=x", "hydra.foo: * (conf/experiment/x.yaml:2)"),
 ]
@@ -552,7 +554,7 @@ def test_mistakes_in_yaml(
     command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
 ) -> None:
     if "data=digits" not in typed:  # found without a run
-        monkeypatch.setattr(run, "run", lambda *_: None)
+        monkeypatch.setattr(run, "run_experiment", lambda *_: None)
     Path("trap.py").write_text("open('sprung', 'w')\ndef spring(*_, **__): open('sprung', 'w')\n")
     for name, content in files.items():
         write(Path("conf") / name, content)
@@ -646,17 +648,22 @@ def test_a_sweep_over_all_that_a_pattern_names(command: Command) -> None:
     assert len(list(Path("outputs/sweeps").glob("*/*/summary.json"))) == 2
 
 
+def claim(composition: Composition) -> AbstractContextManager[RunFolder]:
+    return RunFolder.claim(composition.run_dir, composition.hydra_files())
+
+
 def test_a_folder_that_another_run_has_just_taken() -> None:
     """It may not have got beyond writing down its configuration."""
     ready = compose_run([*TINY, "hydra.run.dir=here"], Tree.at())
-    with compose_run([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at()).claimed():
-        with pytest.raises(DigitnetError, match="here: another process is at work there; wait for it"), ready.claimed():
+    other = compose_run([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at())
+    with claim(other):
+        with pytest.raises(DigitnetError, match="here: another process is at work there; wait for it"), claim(ready):
             pass
         assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
-    with ready.claimed():  # that one has left nothing but its configuration: it was stopped before it began
+    with claim(ready):  # that one has left nothing but its configuration: it was stopped before it began
         assert "seed: 0" in Path("here/.hydra/config.yaml").read_text()
         write(Path("here/summary.json"), "{}")
-    with pytest.raises(ConfigError, match="here: holds a run already"), ready.claimed():
+    with pytest.raises(ConfigError, match="here: holds a run already"), claim(ready):
         pass
 
 

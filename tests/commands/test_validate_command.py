@@ -9,8 +9,8 @@ import pytest
 from torch import Tensor
 
 from conftest import CHECKOUT, Command, write
-from digitnet.commands import validate_command
 from digitnet.config.files import Tree
+from digitnet.experiment.validation import all_compositions
 from digitnet.models import LeNet5
 
 GLOBAL = "# @package _global_\n"
@@ -25,7 +25,7 @@ def test_the_packaged_configurations_are_right(command: Command) -> None:
 
 def test_everything_is_composed() -> None:
     """Each option of each group is in a composition of its own, or in the root that all others start from."""
-    compositions = {override for _, overrides in validate_command._all(Tree.at()) for override in overrides}
+    compositions = {override for _, overrides in all_compositions(Tree.at()) for override in overrides}
     root = {"=".join(default.name.rsplit("/", 1)) for default in Tree.at().read("config").defaults()}
     names = [path.relative_to(CHECKOUT / "conf").with_suffix("") for path in CHECKOUT.glob("conf/*/**/*.yaml")]
     files = {f"{name.parent.as_posix()}={name.name}" for name in names}
@@ -77,7 +77,7 @@ def test_files_of_others_are_no_faults(command: Command) -> None:
     write(Path("conf/trainer/short.yaml"), "epochs: 20\n")
     done = command("validate", "--schema-only")
     none = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
-    groups = "there are aug, data, device, experiment, logger, model, optimizer, schedule, sweep"
+    groups = "there are aug, data, device, experiment, logger, model, optimizer, schedule, sweep, tracker"
     assert done.out.splitlines() == [
         "conf/app.yaml:2: a key is a word; quote a value that begins with { or [ [--config-name app]",
         f"conf/nginx/site.yaml: warning: no group 'nginx'; {groups}",

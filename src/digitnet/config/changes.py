@@ -1,0 +1,63 @@
+"""What `digitnet resume` may change in the configuration of a run."""
+
+import copy
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from digitnet.config.check import check, no_key
+from digitnet.config.compose import composed_values
+from digitnet.config.dotted import nested_keys
+from digitnet.config.explain import first_line
+from digitnet.config.files import Tree
+from digitnet.config.hydra_adapter import parse_overrides
+from digitnet.config.rules import is_changeable, with_added_keys
+from digitnet.config.schema import GROUPS, SECTIONS, Config
+from digitnet.errors import ConfigError
+
+
+def with_changes(content: dict[str, Any], overrides: Sequence[str], run: str) -> Config:
+    """The configuration of a run, as its summary.json has it, with what may change when it is resumed.
+
+    `run` names it in messages. Raises ConfigError where the configuration is none, or an override is of a key that
+    makes a run what it is.
+    """
+    try:
+        check(content)
+    except ConfigError as error:
+        raise ConfigError(f"{run}/summary.json: {error}") from error
+    content = copy.deepcopy(with_added_keys(content))
+    for override in overrides:
+        _change(content, override)
+    return check(content)
+
+
+def _change(content: dict[str, Any], override: str) -> None:
+    """Do as one override says. Raises ConfigError."""
+    if not re.match(r"[\w.]+=", override):
+        raise ConfigError(f"'{override}': is not KEY=VALUE; see digitnet resume --help")
+    key, _, _ = override.partition("=")
+    if key in SECTIONS:
+        raise ConfigError(f"{override}: has no options; set one of {', '.join(f'{key}.{k}' for k in content[key])}")
+    if not is_changeable(key):
+        keys = list(nested_keys(content))
+        if key not in keys:
+            raise ConfigError(no_key(key, keys))
+        raise ConfigError(
+            f"{override}: cannot be changed in a run that has begun; what can: digitnet resume --help;\n"
+            "a new run can start from its weights: init_from=RUN_DIR"
+        )
+    if key in GROUPS:
+        content[key] = composed_values([override], Tree.packaged())[key]
+        return
+    try:
+        (parsed,) = parse_overrides([override])
+        value = parsed.value
+    except Exception as error:
+        raise ConfigError(f"{override}: cannot be read ({first_line(error)})") from error
+    if parsed.is_several:
+        raise ConfigError(f"{override}: one value, not several")
+    group, _, leaf = key.rpartition(".")
+    if leaf not in content.get(group, {}):
+        raise ConfigError(no_key(key, nested_keys(content)))
+    content[group][leaf] = value

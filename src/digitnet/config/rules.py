@@ -1,0 +1,108 @@
+"""What must fit together in a configuration, what is worth a warning, and what `digitnet resume` may change."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import Any
+
+from digitnet.config.dotted import flatten
+from digitnet.config.schema import SECTIONS, Config, DigitsDataConfig, DistortConfig, SGDConfig, StepScheduleConfig
+from digitnet.data.sizes import TRAINING_IMAGES
+
+# What `digitnet resume` may change: the epochs that are done would be the same with another value.
+CHANGEABLE = (
+    "trainer.epochs",
+    "trainer.threads",
+    "trainer.reuse_memory",
+    "trainer.cuda_graph",
+    "trainer.plateau_epochs",
+    "checkpoint",
+    "logger",
+    "tracker",
+    "data.root",
+    "data.bad_files",
+    "device",
+)
+# Groups that configurations of earlier versions lack, with the value that does what those versions did.
+ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
+
+
+def parse_config(content: Mapping[str, Any]) -> Config:
+    """A configuration that a run, a sweep or a checkpoint of any version stores. Raises pydantic's ValidationError."""
+    return Config.model_validate(with_added_keys(content))
+
+
+def with_added_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stored configuration says, and what its version did where that could not be said yet."""
+    return {**ADDED_SINCE, **content}
+
+
+def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(keys, message) for values that are each valid but not together."""
+    if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and not config.optimizer.momentum:
+        keys: tuple[str, ...] = ("optimizer.nesterov", "optimizer.momentum")
+        yield keys, "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
+    if isinstance(config.aug, DistortConfig) and config.aug.warmup_epochs >= (epochs := run_length(config)):
+        keys = ("aug.warmup_epochs", "trainer.epochs", "schedule.epochs", "schedule.phases")
+        yield (
+            keys,
+            f"aug.warmup_epochs={config.aug.warmup_epochs}: no image would be distorted, as the run has only {epochs} "
+            f"epoch{'s' if epochs > 1 else ''}; lower it or raise trainer.epochs",
+        )
+    count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
+    if count is not None and isinstance(held_out, int) and held_out >= count:
+        keys = ("data.validation",)
+        yield keys, f"data.validation={held_out}: the training set has only {count} images; hold out fewer"
+    elif isinstance(config.data, DigitsDataConfig) and count is not None:
+        kept = count - (held_out if isinstance(held_out, int) else 0)
+        if config.data.enlarge_to < kept:
+            keys = ("data.enlarge_to", "data.validation")
+            yield (
+                keys,
+                f"data.enlarge_to={config.data.enlarge_to}: the embedded training set has {kept} images already",
+            )
+
+
+def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, message) for what may be meant but is worth a warning."""
+    epochs = config.trainer.epochs
+    if isinstance(config.schedule, StepScheduleConfig) and epochs is not None:
+        ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
+        reached = bisect_left(ends, epochs) + 1
+        if reached < len(ends):
+            yield (
+                "trainer.epochs",
+                f"trainer.epochs={epochs} ends in phase {reached} of the schedule's {len(ends)} ({ends[-1]} epochs)",
+            )
+        elif epochs > ends[-1]:
+            factor = config.schedule.phases[-1].factor
+            yield (
+                "trainer.epochs",
+                f"trainer.epochs={epochs} goes on with the last phase's factor, {factor:g}, after the schedule's "
+                f"{ends[-1]} epochs",
+            )
+
+
+def run_length(config: Config) -> int:
+    """The number of epochs: trainer.epochs, or as many as the schedule has."""
+    if config.trainer.epochs is not None:
+        return config.trainer.epochs
+    if isinstance(config.schedule, StepScheduleConfig):
+        return sum(phase.epochs for phase in config.schedule.phases)
+    return config.schedule.epochs
+
+
+def is_changeable(key: str) -> bool:
+    """Whether `digitnet resume` may change what is below the dotted key."""
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE)
+
+
+def unchangeable_values(config: Config) -> dict[str, Any]:
+    """All other dotted keys, with their values."""
+    return {key: value for key, value in flatten(config.model_dump()).items() if not is_changeable(key)}
+
+
+def changeable_keys_text() -> str:
+    """For help: `trainer.epochs, …, checkpoint.*, logger, …, device`."""
+    names = [f"{key}.*" if key in SECTIONS else key for key in CHANGEABLE]
+    return ", ".join(names)

@@ -1,0 +1,174 @@
+"""Check that configurations compose, fit the schema, and build; without training, and without torch if wanted."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from digitnet.config.compose import compose_incomplete, compose_job, locate_faults
+from digitnet.config.files import ROOT, Tree, asks_for_sweep, no_group
+from digitnet.config.hydra_adapter import composing
+from digitnet.config.rules import config_warnings, run_length
+from digitnet.config.schema import GROUPS, SECTIONS, Config
+from digitnet.config.sweep_space import read_sweep
+from digitnet.errors import ConfigError, Fault
+from digitnet.report.findings import Finding
+from digitnet.text import did_you_mean
+
+CLASSES = 10  # of every data set but a user's own folder, which would have to be read first
+CHECKED_EPOCHS = 1000  # of a schedule
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found, each thing once, and in how many configurations it was looked for."""
+
+    findings: list[Finding]
+    checked: int
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
+
+
+def validate(tree: Tree, overrides: Sequence[str] = (), schema_only: bool = False) -> Validation:
+    """Check the composition that `overrides` ask for or, without any, every one that `tree` has a file for.
+
+    With `schema_only` nothing is built, so that torch is not imported and no network of the user's. Faults are
+    returned, not raised.
+    """
+    compositions = [(tree, tuple(overrides))] if overrides else list(all_compositions(tree))
+    found = [finding for one, words in compositions for finding in _check_composition(one, words, schema_only)]
+    if not overrides:
+        found += _files_not_used(tree)
+    once: dict[tuple[str, Fault], Finding] = {}  # what is wrong with the root is wrong in every composition
+    for finding in found:
+        once.setdefault((finding.severity, finding.fault), finding)
+    return Validation(list(once.values()), len(compositions))
+
+
+def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
+    """The roots, and each option of each group that the first root does not choose anyway."""
+    yield tree, ()
+    try:
+        chosen = {default.name for default in tree.read(tree.root).defaults()}
+    except ConfigError:  # which composing the root reports
+        chosen = set()
+    for name in tree.names:
+        group, _, option = name.partition("/")
+        if not option:
+            if name != tree.root and _is_root(name, tree):
+                yield Tree(tree.directories, name), ()
+        elif name in chosen:
+            continue
+        elif group in GROUPS:
+            yield tree, (f"{group}={option}",)
+        elif group in ("hydra", *SECTIONS):
+            group, _, option = name.rpartition("/")
+            yield tree, (f"{'+' if group in SECTIONS else ''}{group}={option}",)
+
+
+def _is_root(name: str, tree: Tree) -> bool:
+    """Whether a file at the top of a config directory of the user's is for --config-name: it has a defaults list."""
+    if not any((directory / f"{name}.yaml").is_file() for directory in tree.own):
+        return False
+    try:
+        return bool(tree.read(name).defaults())
+    except ConfigError:
+        return True
+
+
+def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Finding]:
+    label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
+    try:
+        configs = _configs(tree, overrides)
+    except ConfigError as error:
+        return [Finding("error", fault, label) for fault in error.faults]
+    found: list[Finding] = []
+    for its_overrides, config in configs:
+        findings = [Finding("warning", Fault(message, key), label) for key, message in config_warnings(config)]
+        if not schema_only:
+            try:
+                _build(config)
+            except ConfigError as error:
+                key = "model.target" if config.model.name == "custom" else "model.name"
+                findings += [Finding("error", replace(fault, key=fault.key or key), label) for fault in error.faults]
+        if findings:
+            places = locate_faults([finding.fault for finding in findings], its_overrides, tree)
+            found += [replace(finding, fault=fault) for finding, fault in zip(findings, places, strict=True)]
+    return found
+
+
+def _configs(tree: Tree, overrides: tuple[str, ...]) -> list[tuple[list[str], Config]]:
+    """The configurations with their overrides: of a sweep, as few as have every value once. Raises ConfigError.
+
+    None where a value is missing that only a user can give.
+    """
+    if not asks_for_sweep(overrides):
+        config = compose_incomplete(overrides, tree)
+        return [(list(overrides), config)] if config else []
+    request = read_sweep(overrides, tree)
+    found = []
+    faults: dict[str, Fault] = {}
+    combinations = request.covering()
+    with composing(tree):
+        for number, words in enumerate(combinations):
+            try:
+                found.append((words, compose_job(words, request.hydra_overrides, number, tree).config))
+            except ConfigError as error:
+                faults |= {str(fault): fault for fault in error.faults}
+    if faults:
+        raise ConfigError(faults.values())
+    return found
+
+
+def _build(config: Config) -> None:
+    """Build everything that a training step needs, without memory or arithmetic if possible. Raises ConfigError."""
+    import torch
+
+    from digitnet.experiment import build
+    from digitnet.models import check_output
+
+    images = torch.empty(config.trainer.batch_size, 1, 28, 28, device="meta")
+    try:
+        with torch.device("meta"):
+            model = build.model(config.model, CLASSES)
+            check_output(model, images, CLASSES)
+    except ConfigError:  # a network of the user's may do what only real tensors can, as .item()
+        model = build.model(config.model, CLASSES)
+        check_output(model, torch.zeros(2, 1, 28, 28), CLASSES)
+    build.optimizer(config.optimizer, model)
+    build.augment(config.aug, torch.Generator())
+    epochs = run_length(config)
+    schedule = build.schedule(config.schedule, epochs)
+    for epoch in range(min(epochs, CHECKED_EPOCHS)):
+        factor = schedule(float(epoch))
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ConfigError(Fault(f"schedule: the factor of epoch {epoch + 1} is {factor}", "schedule"))
+
+
+def _files_not_used(tree: Tree) -> Iterator[Finding]:
+    """Files of the user's that no command line can choose: errors if a name is nearly right, otherwise warnings."""
+    used = _used_files(tree)
+    for directory in tree.own:
+        for path in sorted(directory.rglob("*")):
+            name = path.relative_to(directory)
+            if len(name.parts) > 1 and name.parts[0] in (*GROUPS, *SECTIONS):
+                if path.suffix == ".yml":
+                    yield Finding("error", Fault("is not looked at: the ending is .yaml", file=path))
+            elif len(name.parts) > 1 and name.parts[0] != "hydra" and path.suffix == ".yaml":
+                is_misspelt = bool(did_you_mean(name.parts[0], GROUPS))
+                yield Finding("error" if is_misspelt else "warning", Fault(no_group(name.parts[0], GROUPS), file=path))
+            elif len(name.parts) == 1 and path.suffix == ".yaml" and path.stem not in used:
+                message = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+                yield Finding("warning", Fault(message, file=path))
+
+
+def _used_files(tree: Tree) -> set[str]:
+    """The files at the top that are roots, or in the defaults of one."""
+    roots = [name for name in tree.names if "/" not in name and (name == tree.root or _is_root(name, tree))]
+    used = set(roots)
+    for root in roots:
+        with contextlib.suppress(ConfigError):
+            used |= {default.name for default in tree.read(root).defaults()}
+    return used

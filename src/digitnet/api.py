@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from digitnet.commands.resume_command import resume as resume
 from digitnet.config.compose import compose_run
 from digitnet.config.files import Tree
+from digitnet.experiment.resume import resume as resume
 from digitnet.experiment.run import Result, run_experiment
+from digitnet.runs.folder import RunFolder
 
 
 def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Path | None = None) -> Result:
@@ -20,8 +21,8 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     """
     where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
     ready = compose_run([*overrides, *where], Tree.at(config_dir))
-    with ready.claimed() as check:
-        return run_experiment(ready.config, ready.run_dir, check, ready.command)
+    with RunFolder.claim(ready.run_dir, ready.hydra_files()) as folder:
+        return run_experiment(ready.config, folder, ready.command)
 
 
 def _quoted(path: str | Path) -> str:

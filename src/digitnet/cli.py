@@ -69,6 +69,7 @@ def _train(options: argparse.Namespace) -> None:
     """One run, or a sweep, or what is shown instead."""
     from digitnet.config.compose import compose_run, show_config
     from digitnet.config.files import Tree, asks_for_sweep
+    from digitnet.runs.folder import RunFolder
 
     tree = Tree.at(options.config_dir, options.config_name)
     flags = ["--resolve"] if options.resolve else []
@@ -86,16 +87,14 @@ def _train(options: argparse.Namespace) -> None:
         run_sweep(options.overrides, tree)
         return
     ready = compose_run(options.overrides, tree)
-    with ready.claimed() as check:
-        from digitnet.experiment.run import (
-            run_experiment,  # torch: seconds, which mistakes in the configuration need not wait for
-        )
+    with RunFolder.claim(ready.run_dir, ready.hydra_files()) as folder:
+        from digitnet.experiment.run import run_experiment  # torch: seconds, which mistakes need not wait for
 
-        run_experiment(ready.config, ready.run_dir, check, ready.command)
+        run_experiment(ready.config, folder, ready.command)
 
 
 def _show(error: Exception) -> None:
     from digitnet.report.terminal import show_error
 
-    if current_group().speaks():
+    if current_group().reports_error():
         show_error(str(as_digitnet_error(error)))

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a user can mend.
+"""The exceptions of digitnet: errors that the user can fix.
 
     DigitnetError            exit 1: the run failed
     ├── ConfigError          exit 2: the command line or the configuration is wrong
@@ -6,7 +6,7 @@
     │   └── DataMissingError it is neither on disk nor to be downloaded
     ├── CheckpointError      a checkpoint is missing or does not fit
     ├── DivergedError        the loss is no longer a number
-    └── RankError            another process of the run has ended
+    └── DistributedError     another process of the run has ended
 
 The text of each is a message for the user: it names the key, file or value, and what to do. The command line prints
 it behind `error:`, without a traceback.
@@ -83,7 +83,7 @@ class DivergedError(DigitnetError):
 
 
 class DistributedError(DigitnetError):
-    """Another process of the run has ended, see `ranks`."""
+    """Another process of the run has ended, see `training.distributed`."""
 
 
 def reason(error: OSError) -> str:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.errors import DigitnetError
-from digitnet.runs.formats import read_summary
 
-PATIENCE_SECONDS = 0.5  # whoever finds that there is nothing to do in the folder lets go at once
+PATIENCE_SECONDS = 0.5  # a process that finds nothing to do in the folder releases it at once
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Callable[[], None]]:
-    """Work in `run_dir` alone. The system gives the lock back when the process ends, however it does.
+def locked(
+    run_dir: Path, patience: float = PATIENCE_SECONDS, owner: Callable[[], str] = lambda: "another process"
+) -> Iterator[Callable[[], None]]:
+    """Hold the lock of `run_dir` in this block. The system releases it when the process ends, however it does.
 
-    What it yields raises FileNotFoundError once the folder is no longer the one that was locked: somebody may have
-    removed it, and another run have begun in its place. Raises DigitnetError, with its process id and host, if another
-    process is at work there, and still is after `patience` seconds, OSError if there can be no lock.
+    Yields a check that raises FileNotFoundError once the folder is no longer the one that was locked: somebody may have
+    removed it, and another run started in its place. Raises DigitnetError if another process, which `owner` describes,
+    still holds the lock after `patience` seconds, OSError if there can be no lock.
     """
     from filelock import FileLock, Timeout  # 20 ms, which --help and mistakes need not wait for
 
@@ -30,7 +31,7 @@ def locked(run_dir: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Callab
     try:
         lock.acquire(timeout=patience)
     except Timeout:
-        raise DigitnetError(_in_use(run_dir)) from None
+        raise DigitnetError(f"{run_dir}: {owner()} is at work there; wait for it, or stop it first") from None
     try:
         ours = path.stat()
 
@@ -44,12 +45,12 @@ def locked(run_dir: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Callab
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a process is at work in `run_dir`; True too where that cannot be found out."""
+    """Whether a process holds the lock of `run_dir`; True too where that cannot be found out."""
     from filelock import FileLock, Timeout
 
     path = run_dir / ".lock"
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):  # no run makes a link, which would lead the lock elsewhere
+        if not stat.S_ISREG(path.lstat().st_mode):  # no run makes a link, which could point anywhere
             return False
         with FileLock(path, timeout=0):
             return False
@@ -60,14 +61,5 @@ def is_locked(run_dir: Path) -> bool:
 
 
 def this_process() -> dict[str, Any]:
-    """What a summary says of the process that works on it."""
+    """This process, as summary.json names it."""
     return {"pid": os.getpid(), "host": platform.node()}
-
-
-def _in_use(run_dir: Path) -> str:
-    try:
-        process = read_summary(run_dir / "summary.json").process
-        who = f"process {process['pid']} on {process['host']}"
-    except (OSError, ValueError, KeyError):  # it has just begun
-        who = "another process"
-    return f"{run_dir}: {who} is at work there; wait for it, or stop it first"

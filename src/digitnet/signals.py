@@ -14,7 +14,7 @@ AGAIN_SECONDS = 1.0  # sooner, a second signal is the first one over: `timeout` 
 
 
 class Stop:
-    """Signals raise KeyboardInterrupt; while `deferred`, the first is only `wanted`, until somebody insists."""
+    """Signals raise KeyboardInterrupt; while `deferred`, the first only sets `wanted`, and a later one raises."""
 
     def __init__(self) -> None:
         self.wanted: str | None = None  # the signal's name
@@ -23,9 +23,9 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """In this block whoever trains looks at `wanted` and stops where it is well to go on from.
+        """In this block the training looks at `wanted` and stops where it can be resumed.
 
-        Raises KeyboardInterrupt at its end if a signal came.
+        Raises KeyboardInterrupt at the end of the block if a signal came.
         """
         self._deferred = True
         try:
@@ -41,13 +41,13 @@ class Stop:
 
     @contextlib.contextmanager
     def heeded(self) -> Iterator[None]:
-        """A signal that comes out of this block as another error is KeyboardInterrupt again.
+        """Raises KeyboardInterrupt where a signal leaves this block as another error.
 
         Within the import of compiled code it becomes an ImportError.
         """
         try:
             yield
-        except DistributedError:  # that is what the signal was for: torchrun ends the others
+        except DistributedError:  # torchrun sends the signal because of it
             raise
         except Exception as error:
             if self.wanted is None:
@@ -56,7 +56,7 @@ class Stop:
 
     @contextlib.contextmanager
     def last_resort(self, seconds: float, end: Callable[[], None]) -> Iterator[None]:
-        """`end` is called, in a thread, when this block still goes on `seconds` after a signal.
+        """Calls `end`, in a thread, when this block has not ended `seconds` after a signal.
 
         Where it waits in compiled code, for a GPU for instance, Python hears no signal.
         """
@@ -79,7 +79,7 @@ class Stop:
             theirs.close()
 
     def end(self) -> None:
-        """From now on signals do nothing: what is left to do takes milliseconds, and is not to be cut off."""
+        """From now on signals do nothing: what is left takes milliseconds and must not be cut off."""
         self._ended = True
 
     def __call__(self, number: int, _: FrameType | None) -> None:

@@ -12,6 +12,8 @@ from conftest import TINY, Command, Trained, figures, files_in, run_folder, summ
 from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError, DataError
 from digitnet.experiment import build, run
+from digitnet.runs import writer
+from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import read_summary
 from digitnet.runs.writer import RunWriter
 
@@ -135,7 +137,7 @@ def test_divergence_keeps_finished_epochs(command: Command) -> None:
     assert done.code == 1
     assert done.err == (
         "error: epoch 2, step 2 of 45: the loss is nan;\n"
-        "lower optimizer.lr (it was 1e+30), or begin with little: schedule=onecycle\n"
+        "lower optimizer.lr (it was 1e+30), or warm up the learning rate: schedule=onecycle\n"
     )
     run_dir = run_folder()
     summary = summary_in(run_dir)
@@ -165,7 +167,7 @@ def test_folder_taken_meanwhile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "summary.json").write_text("another run's")
     with pytest.raises(ConfigError, match="here: holds a run already"):
-        run.run_experiment(config, tmp_path / "here", lambda: None)
+        run.run_experiment(config, RunFolder(tmp_path / "here"))
     assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
 
 
@@ -190,7 +192,7 @@ def test_damaged_archive_is_named(command: Command, small_mnist: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     done = command("trainer.epochs=1")  # data=auto: damaged is not missing
     assert done.code == 1
-    assert done.err.startswith(f"error: {path}: damaged: it is no whole gzip archive (its end is missing);")
+    assert done.err.startswith(f"error: {path}: damaged: it is not a complete gzip archive (its end is missing);")
     assert done.err.endswith("delete it and run again\n")
 
 
@@ -198,7 +200,7 @@ def test_full_disk_gives_a_message(command: Command, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "last.pt")
 
-    monkeypatch.setattr(run.checkpoint, "save_checkpoint", full)
+    monkeypatch.setattr(writer, "save_checkpoint", full)
     done = command(*TINY)
     assert (done.code, done.err) == (1, "error: last.pt: No space left on device\n")
     assert summary_in(run_folder())["status"] == "failed"
@@ -243,10 +245,10 @@ def test_signal_raised_as_another_error_is_an_interruption(command: Command, mon
         except KeyboardInterrupt:
             raise ImportError("initialization failed") from None
 
-    monkeypatch.setattr("digitnet.experiment.run._write_results", draw)
+    monkeypatch.setattr("digitnet.experiment.run.write_results", draw)
     done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto go on: digitnet resume here\n"
+    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto resume: digitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
 
 
@@ -262,7 +264,7 @@ def test_signal_during_the_last_summary_is_an_interruption(command: Command, mon
         patch.setattr(RunWriter, "write_summary", write)
         done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto go on: digitnet resume here\n"
+    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto resume: digitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
     assert command("resume", "here").code == 0
 

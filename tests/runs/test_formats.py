@@ -1,15 +1,8 @@
 """metrics.csv and summary.json: the contract's names, and what is written is read back."""
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from digitnet.atomic import write_atomically
-from digitnet.runs import formats
 from digitnet.runs.formats import RunSummary, read_metrics, read_summary, write_metrics, write_summary
 from digitnet.training.record import EpochRecord
 
@@ -32,37 +25,3 @@ def test_summary_round_trip_and_names(tmp_path: Path) -> None:
     assert read_summary(tmp_path / "summary.json") == summary
     contract = "status dataset model parameters seed device epochs final best test seconds versions git command"
     assert set(contract.split()) <= json.loads((tmp_path / "summary.json").read_text()).keys()
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "metrics.csv"
-    write_atomically(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(formats.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new and only half")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]  # no half file in the way
-
-
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content, name, folder: in another order a loss of power could leave an empty file, or none, under the name."""
-    seen: list[str] = []
-
-    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            of = Path(f"/proc/self/fd/{arguments[0]}").readlink() if name == "fsync" else arguments[1]
-            seen.append(f"{name} {of.name}")
-            return function(*arguments)
-
-        return call
-
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("there is no /proc")
-    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
-    monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
-    write_atomically(tmp_path / "last.pt", b"new")
-    assert seen == [f"fsync {formats.SCRATCH_PREFIX}last.pt", "replace last.pt", f"fsync {tmp_path.name}"]

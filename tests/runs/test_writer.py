@@ -8,10 +8,11 @@ import pytest
 
 from conftest import TINY, Command, figures
 from digitnet.config.compose import load_config
+from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary, read_summary
 from digitnet.runs.writer import RunWriter
 from digitnet.training import checkpoint
-from digitnet.training.checkpoint import TrainState
+from digitnet.training.state import TrainState
 
 HERE = Path("here")
 
@@ -96,6 +97,6 @@ def test_process_killed_between_two_files_is_resumed(
 
 def test_failure_before_the_folder_is_shared_writes_nothing(tmp_path: Path) -> None:
     """Rank 0 was killed before it had made one, or had said which."""
-    logbook = RunWriter(tmp_path, RunSummary("running", "", 0, {}), load_config(TINY), lambda: None, writes=False)
-    assert logbook.write_failure(KeyboardInterrupt()) == "interrupted"
+    writer = RunWriter(RunFolder(tmp_path), RunSummary("running", "", 0, {}), load_config(TINY), writes=False)
+    assert writer.record_failure(KeyboardInterrupt()) == "interrupted"
     assert list(tmp_path.iterdir()) == []  # nor is anything written: that is rank 0's

@@ -9,7 +9,7 @@ import torch
 from digitnet.errors import CheckpointError
 from digitnet.models import AllConv, LeNet5
 from digitnet.training import checkpoint
-from digitnet.training.checkpoint import TrainState
+from digitnet.training.state import TrainState
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def run_dir(tmp_path: Path) -> Path:
     optimizer = torch.optim.RMSprop(model.parameters())
     model(torch.rand(4, 1, 28, 28)).sum().backward()
     optimizer.step()
-    state = TrainState(model, optimizer, torch.Generator().manual_seed(7), epoch=3, step=42)
+    state = TrainState(model, optimizer, torch.Generator().manual_seed(7), epoch=3, steps=42)
     (tmp_path / "checkpoints").mkdir()
     checkpoint.save_checkpoint(
         [tmp_path / "checkpoints" / "last.pt"], state, "lenet5", {"seed": 0, "schedule": {"phases": [1]}}
@@ -27,7 +27,7 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_everything_that_resuming_needs(run_dir: Path) -> None:
+def test_checkpoint_holds_everything_that_resuming_needs(run_dir: Path) -> None:
     content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")
     assert (content["epoch"], content["step"], content["config"]["seed"]) == (3, 42, 0)
     assert torch.equal(content["generator"], torch.Generator().manual_seed(7).get_state())
@@ -37,14 +37,14 @@ def test_everything_that_resuming_needs(run_dir: Path) -> None:
     assert len(optimizer.state) == len(list(LeNet5().parameters()))
 
 
-def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
-    """A captured step reads it from a tensor, whatever the run before had."""
+def test_restored_optimizer_keeps_its_learning_rate_tensor(run_dir: Path) -> None:
+    """A recorded step reads the rate from a tensor, whatever the checkpoint holds."""
     model = LeNet5()
     optimizer = torch.optim.RMSprop(model.parameters(), lr=torch.tensor(0.5), capturable=True)
     rate = optimizer.param_groups[0]["lr"]
     state = TrainState(model, optimizer, torch.Generator())
     checkpoint.restore_checkpoint(state, checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt"), images=1)
-    assert (state.epoch, state.step) == (3, 42)
+    assert (state.epoch, state.steps) == (3, 42)
     (group,) = optimizer.param_groups
     assert isinstance(group["lr"], torch.Tensor)
     assert group["lr"] == rate == 0.5
@@ -52,14 +52,14 @@ def test_a_device_s_own_way_of_the_learning_rate(run_dir: Path) -> None:
     assert len(optimizer.state) == len(list(model.parameters()))
 
 
-def test_another_optimizer_does_not_fit(run_dir: Path) -> None:
+def test_checkpoint_of_another_optimizer_is_refused(run_dir: Path) -> None:
     model = LeNet5()
     state = TrainState(model, torch.optim.SGD(list(model.parameters())[:1]), torch.Generator())
     with pytest.raises(ValueError, match="loaded state dict contains"):
         checkpoint.restore_checkpoint(state, checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt"), images=1)
 
 
-def test_on_another_device_no_draw_comes_again(run_dir: Path) -> None:
+def test_restore_on_another_device_repeats_no_random_draws(run_dir: Path) -> None:
     content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt") | {"device": "cuda"}
     model = LeNet5()
     state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator().manual_seed(7))
@@ -74,7 +74,7 @@ def test_on_another_device_no_draw_comes_again(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [torch.tensor([0, 1]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 3])])
-def test_a_permutation_that_is_none(run_dir: Path, order: torch.Tensor) -> None:
+def test_invalid_permutation_is_refused(run_dir: Path, order: torch.Tensor) -> None:
     content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")
     content["underway"] = {"order": order, "done": 1, "sums": [], "seconds": 0.0}
     model = LeNet5()
@@ -83,7 +83,7 @@ def test_a_permutation_that_is_none(run_dir: Path, order: torch.Tensor) -> None:
         checkpoint.restore_checkpoint(state, content, images=3)
 
 
-def test_load_weights(run_dir: Path) -> None:
+def test_load_weights_reads_the_last_checkpoint_of_a_run(run_dir: Path) -> None:
     model = LeNet5()
     checkpoint.load_weights(model, "lenet5", run_dir)
     saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)["model"]
@@ -95,29 +95,29 @@ class Malicious:
         return eval, ("open('ran', 'w')",)
 
 
-def test_another_network_is_named(run_dir: Path) -> None:
+def test_weights_of_another_network_are_refused_by_name(run_dir: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load_weights(AllConv(), "allconv", run_dir)
     assert str(caught.value).endswith("last.pt: saved for lenet5, the config asks for allconv; set model=lenet5")
 
 
-def test_another_size_is_named(run_dir: Path) -> None:
+def test_weights_of_another_size_are_refused(run_dir: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights do not fit this lenet5 .*size mismatch"):
         checkpoint.load_weights(LeNet5(classes=7), "lenet5", run_dir)
 
 
-def test_missing(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"init_from=.*: no checkpoint there; give the folder of a run"):
         checkpoint.load_weights(LeNet5(), "lenet5", tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
         checkpoint.load_checkpoint(tmp_path / "last.pt")
 
 
-def test_a_checkpoint_itself(run_dir: Path) -> None:
+def test_load_weights_takes_a_checkpoint_file(run_dir: Path) -> None:
     checkpoint.load_weights(LeNet5(), "lenet5", run_dir / "checkpoints" / "last.pt")
 
 
-def test_a_flipped_bit(run_dir: Path) -> None:
+def test_flipped_bit_is_found_by_the_checksum(run_dir: Path) -> None:
     path = run_dir / "checkpoints" / "last.pt"
     weights = torch.load(path, weights_only=True)["model"]["layers.9.weight"].numpy().tobytes()
     content = bytearray(path.read_bytes())
@@ -128,14 +128,14 @@ def test_a_flipped_bit(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("weights", [3, {1: 2}, {"layers.0.weight": "text"}])
-def test_weights_that_are_none(run_dir: Path, weights: object) -> None:
+def test_weights_of_a_wrong_type_are_refused(run_dir: Path, weights: object) -> None:
     torch.save({"model": weights, "model_name": "lenet5"}, run_dir / "checkpoints" / "last.pt")
     with pytest.raises(CheckpointError, match=r"last\.pt: its weights do not fit this lenet5"):
         checkpoint.load_weights(LeNet5(), "lenet5", run_dir)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "pickle", "zipped pickle", "foreign"])
-def test_unreadable(run_dir: Path, damage: str) -> None:
+def test_unreadable_checkpoint_runs_no_code(run_dir: Path, damage: str) -> None:
     path = run_dir / "checkpoints" / "last.pt"
     whole = path.read_bytes()
     match damage:

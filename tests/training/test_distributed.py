@@ -19,19 +19,19 @@ from digitnet import schedules
 from digitnet.config.compose import load_config
 from digitnet.data import load_digits
 from digitnet.errors import ConfigError, DistributedError, DivergedError
-from digitnet.experiment import run
+from digitnet.experiment import restore
 from digitnet.experiment.components import build_components
+from digitnet.machine import available_cores
 from digitnet.models import LeNet5
+from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import read_summary
 from digitnet.runs.writer import RunWriter
 from digitnet.signals import Stop
-from digitnet.training import distributed, loop
-from digitnet.training.checkpoint import TrainState
+from digitnet.training import distributed, meter
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
-
-# Without torchrun.
+from digitnet.training.state import TrainState
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> None:
@@ -39,7 +39,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> None:
         monkeypatch.setenv(key, str(value))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does, and leaves it
-    monkeypatch.setattr(ProcessGroup, "speaks", lambda self: True)
+    monkeypatch.setattr(ProcessGroup, "reports_error", lambda self: True)
 
 
 def test_rank_and_size_come_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,16 +70,16 @@ def test_commands_that_refuse_torchrun(
 
 
 def test_more_threads_than_cores_is_an_error() -> None:
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     plural = f"{cores} core{'' if cores == 1 else 's'}"
     with pytest.raises(ConfigError) as caught:
-        build_components(load_config([*TINY, "trainer.threads=1"]), ranks=ProcessGroup(0, cores + 1, 0, cores + 1))
+        build_components(load_config([*TINY, "trainer.threads=1"]), group=ProcessGroup(0, cores + 1, 0, cores + 1))
     assert str(caught.value) == f"trainer.threads=1 in each of {cores + 1} processes: this machine has {plural}"
 
 
 def test_batch_normalization_on_several_cpu_processes_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        build_components(load_config([*TINY, "model=fastnet"]), ranks=ProcessGroup(0, 2))
+        build_components(load_config([*TINY, "model=fastnet"]), group=ProcessGroup(0, 2))
     assert str(caught.value) == (
         "model=fastnet: its batch normalization would see only a part of each batch, as PyTorch has it for several "
         "processes on GPUs alone; leave torchrun out"
@@ -95,13 +95,13 @@ def test_process_that_ends_during_a_resumed_run_is_named(
         raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:41532")
 
     pretend(monkeypatch, 0)
-    monkeypatch.setattr(ProcessGroup, "joined", lambda self, device, stop, give_up: contextlib.nullcontext())
+    monkeypatch.setattr(ProcessGroup, "initialized", lambda self, device, stop, force_exit: contextlib.nullcontext())
     monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
-    monkeypatch.setattr(ProcessGroup, "agree", closed)
+    monkeypatch.setattr(ProcessGroup, "all_reduce", closed)
     done = command("resume", "run", "trainer.epochs=2")
     error = (
         "another process of this run has ended (rank 0 noticed); checkpoints/last.pt is of step 45;\n"
-        "to go on: digitnet resume run"
+        "to resume: digitnet resume run"
     )
     assert (done.code, done.err) == (1, f"error: {error}\n")
     assert read_summary(Path("run/summary.json")).error == error
@@ -109,39 +109,39 @@ def test_process_that_ends_during_a_resumed_run_is_named(
 
 def test_signal_does_not_cut_off_a_message(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which another process may have said meanwhile, and have ended."""
-    monkeypatch.setattr(ProcessGroup, "speaks", lambda self: os.kill(os.getpid(), signal.SIGTERM) is None)
+    monkeypatch.setattr(ProcessGroup, "reports_error", lambda self: os.kill(os.getpid(), signal.SIGTERM) is None)
     found = []
     with contextlib.suppress(KeyboardInterrupt):
         found.append(command("trainer.epocs=3"))
     assert found == [Outcome(2, "", "error: no key 'trainer.epocs' … did you mean 'trainer.epochs'?\n")]
 
 
-class JoinedError(Exception):
-    """As far as a test without such devices comes."""
+class InitializedError(Exception):
+    """The block was entered: a test without such devices gets no further."""
 
 
-def joined(group: ProcessGroup, device: str, error: Exception | None = None) -> None:
-    with group.joined(torch.device(device), Stop(), print):
-        raise error or JoinedError
+def initialize(group: ProcessGroup, device: str, error: Exception | None = None) -> None:
+    with group.initialized(torch.device(device), Stop(), print):
+        raise error or InitializedError
 
 
 def test_more_processes_than_gpus_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError) as caught:
-        joined(ProcessGroup(0, 2, 0, 2), "cuda")
+        initialize(ProcessGroup(0, 2, 0, 2), "cuda")
     assert str(caught.value) == (
         "torchrun: 2 processes, and this machine has 1 GPU; start it with --nproc-per-node=1, or set device=cpu"
     )
     with pytest.raises(ConfigError) as caught:
-        joined(ProcessGroup(0, 2, 0, 2), "mps")
+        initialize(ProcessGroup(0, 2, 0, 2), "mps")
     assert str(caught.value) == "device=mps: there is one in a machine; leave torchrun out, or set device=cpu"
 
 
 def test_each_process_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Any] = []
     store = torch.distributed.HashStore()
-    store.add("here", 3)  # the others
-    monkeypatch.setattr(distributed, "_meeting_place", lambda patience: store)
+    store.add("started", 3)  # the others
+    monkeypatch.setattr(distributed, "_shared_store", lambda timeout: store)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(
@@ -149,30 +149,30 @@ def test_each_process_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPa
         "init_process_group",
         lambda backend, **more: chosen.extend([backend, more["rank"], more["world_size"], more["device_id"]]),
     )
-    with pytest.raises(JoinedError):
-        joined(ProcessGroup(3, 4, 1, 2), "cuda")
+    with pytest.raises(InitializedError):
+        initialize(ProcessGroup(3, 4, 1, 2), "cuda")
     assert chosen == [1, "nccl", 3, 4, torch.device("cuda", 1)]
 
     with pytest.raises(DistributedError, match=r"another process of this run has ended \(rank 3 noticed\)"):
-        joined(ProcessGroup(3, 4, 1, 2), "cuda", RuntimeError("NCCL error: remote process exited"))
+        initialize(ProcessGroup(3, 4, 1, 2), "cuda", RuntimeError("NCCL error: remote process exited"))
 
 
 def test_processes_differ_only_in_dropout(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When they begin, and when they go on from what rank 0 has left."""
+    """When they start, and when they resume from what rank 0 has left."""
     monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
     config = load_config([*TINY, "model=lenet5"])
-    first, second = build_components(config, ranks=ProcessGroup(0, 2)), None
+    first, second = build_components(config, group=ProcessGroup(0, 2)), None
     streams = [torch.rand(3)]
-    second = build_components(config, ranks=ProcessGroup(1, 2))
+    second = build_components(config, group=ProcessGroup(1, 2))
     streams.append(torch.rand(3))
     assert torch.equal(first.state.generator.get_state(), second.state.generator.get_state())
     for ours, theirs in zip(first.state.model.parameters(), second.state.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
     trained(*TINY, to="run")
-    for setup in (first, second):
-        summary = read_summary(Path("run/summary.json"))
-        run._restore(setup, RunWriter(Path("run"), summary, config, lambda: None))
+    for components in (first, second):
+        folder = RunFolder(Path("run"))
+        restore._restore(components, RunWriter(folder, folder.read_summary(), config))
         streams.append(torch.rand(3))
     assert len({tuple(stream.tolist()) for stream in streams}) == 4
 
@@ -181,12 +181,12 @@ def test_all_processes_check_the_losses_when_one_does(monkeypatch: pytest.Monkey
     """One that alone found that the run diverges would be a process that has ended, to the others."""
 
     class WithOther(ProcessGroup):
-        def agree(self, row: Tensor, *wishes: bool) -> tuple[Tensor, list[bool]]:
-            assert wishes == (False, False)
+        def all_reduce(self, row: Tensor, *flags: bool) -> tuple[Tensor, list[bool]]:
+            assert flags == (False, False)
             return row, [False, True]
 
-    monkeypatch.setattr(loop, "LOOK_SECONDS", 1000.0)
-    monkeypatch.setattr(loop, "CHUNK", 64)
+    monkeypatch.setattr(meter, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(meter, "CHUNK", 64)
     digits = load_digits(enlarge_to=1437)
     model = LeNet5()
     state = TrainState(model, torch.optim.SGD(model.parameters(), lr=1e30), torch.Generator())
@@ -196,38 +196,37 @@ def test_all_processes_check_the_losses_when_one_does(monkeypatch: pytest.Monkey
         digits.test[:50],
         epochs=1,
         batch_size=32,
-        lr=1e30,
         schedule=schedules.constant,
-        ranks=WithOther(),
+        group=WithOther(),
     )
     with pytest.raises(DivergedError):
         next(records)
-    assert state.step == 2
+    assert state.steps == 2
 
 
 def test_rank_0_prints_the_error_or_another_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "FIRST_WORD", 0.1)
+    monkeypatch.setattr(distributed, "RANK_0_SECONDS", 0.1)
     for order in ([0, 1, 2], [2, 0, 1], [1, 2]):
         store = torch.distributed.HashStore()
-        monkeypatch.setattr(distributed, "_meeting_place", lambda patience, store=store: store)
-        assert [ProcessGroup(rank, 3).speaks() for rank in order] == [True, False, False][: len(order)]
+        monkeypatch.setattr(distributed, "_shared_store", lambda timeout, store=store: store)
+        assert [ProcessGroup(rank, 3).reports_error() for rank in order] == [True, False, False][: len(order)]
 
     waiting = torch.distributed.HashStore()
-    monkeypatch.setattr(distributed, "FIRST_WORD", 60.0)
-    monkeypatch.setattr(distributed, "_meeting_place", lambda patience: waiting)
+    monkeypatch.setattr(distributed, "RANK_0_SECONDS", 60.0)
+    monkeypatch.setattr(distributed, "_shared_store", lambda timeout: waiting)
     answers: list[bool] = []
-    other = threading.Thread(target=lambda: answers.append(ProcessGroup(1, 2).speaks()))
+    other = threading.Thread(target=lambda: answers.append(ProcessGroup(1, 2).reports_error()))
     other.start()
     time.sleep(0.1)  # it comes first, and waits
-    assert ProcessGroup(0, 2).speaks()
+    assert ProcessGroup(0, 2).reports_error()
     other.join()
     assert answers == [False]
 
-    def gone(patience: timedelta) -> None:
+    def gone(timeout: timedelta) -> None:
         raise RuntimeError("torchrun was killed")
 
-    monkeypatch.setattr(distributed, "_meeting_place", gone)
-    assert ProcessGroup(1, 2).speaks()
+    monkeypatch.setattr(distributed, "_shared_store", gone)
+    assert ProcessGroup(1, 2).reports_error()
 
 
 def test_only_errors_about_other_ranks_become_distributed_errors() -> None:
@@ -237,7 +236,7 @@ def test_only_errors_about_other_ranks_become_distributed_errors() -> None:
     ):
         with (
             pytest.raises(RuntimeError if known is RuntimeError else DistributedError) as caught,
-            ProcessGroup(1, 2).noticing(),
+            ProcessGroup(1, 2).translated_errors(),
         ):
             raise RuntimeError(text)
         assert type(caught.value) is known

@@ -1,4 +1,4 @@
-"""`fit` against the loop that anyone would write by hand, to the last bit; and what it must notice."""
+"""`fit` against a loop written by hand, to the last bit; divergence, pauses, and what a step may cost."""
 
 import gc
 import math
@@ -18,10 +18,11 @@ from digitnet.data import Split, load_digits
 from digitnet.errors import DivergedError
 from digitnet.metrics import evaluate
 from digitnet.models import LeNet5
-from digitnet.training import loop
-from digitnet.training.checkpoint import TrainState
-from digitnet.training.loop import fit, set_lr
+from digitnet.training import meter
+from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
+from digitnet.training.state import TrainState
+from digitnet.training.step import train_step
 
 COUNT, BATCH, LR = 200, 32, 0.5  # six batches of 32 and one of 8
 
@@ -32,24 +33,23 @@ def splits() -> tuple[Split, Split]:
     return digits.train[:COUNT], digits.test[:50]
 
 
-def fresh(seed: int = 0) -> TrainState:
+def fresh(seed: int = 0, lr: float = LR) -> TrainState:
     torch.manual_seed(seed)
     model = LeNet5(generator=Generator().manual_seed(seed))
-    return TrainState(model, torch.optim.SGD(model.parameters(), lr=LR), Generator().manual_seed(seed))
+    return TrainState(model, torch.optim.SGD(model.parameters(), lr=lr), Generator().manual_seed(seed))
 
 
 def train(
     state: TrainState,
     splits: tuple[Split, Split],
     schedule: schedules.Schedule = schedules.constant,
-    lr: float = LR,
     **more: object,
 ) -> list[EpochRecord]:
     options: dict[str, Any] = {"epochs": 3, "batch_size": BATCH} | more
-    return list(fit(state, *splits, lr=lr, schedule=schedule, **options))
+    return list(fit(state, *splits, schedule=schedule, **options))
 
 
-def test_equal_to_a_bare_loop(splits: tuple[Split, Split]) -> None:
+def test_fit_equals_a_loop_written_by_hand(splits: tuple[Split, Split]) -> None:
     split, validation = splits
     phases = [(1, 1.0), (1, 0.5), (1, 0.1)]
     state = fresh()
@@ -76,12 +76,12 @@ def test_equal_to_a_bare_loop(splits: tuple[Split, Split]) -> None:
         found = evaluate(bare.model, validation.images, validation.labels)
         assert (record.val_loss, record.val_acc) == (found.loss, found.accuracy)
 
-    assert (state.epoch, state.step) == (3, 3 * math.ceil(COUNT / BATCH))
+    assert (state.epoch, state.steps) == (3, 3 * math.ceil(COUNT / BATCH))
     for ours, theirs in zip(state.model.parameters(), bare.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
-def test_the_schedule_is_asked_at_every_step(splits: tuple[Split, Split]) -> None:
+def test_schedule_is_evaluated_at_every_step(splits: tuple[Split, Split]) -> None:
     asked: list[float] = []
 
     def schedule(epoch: float) -> float:
@@ -93,7 +93,7 @@ def test_the_schedule_is_asked_at_every_step(splits: tuple[Split, Split]) -> Non
     assert sorted(set(asked)) == [step / steps for step in range(3 * steps)]
 
 
-def test_augmentation_waits_for_the_warmup(splits: tuple[Split, Split]) -> None:
+def test_augmentation_starts_after_the_warmup_epochs(splits: tuple[Split, Split]) -> None:
     seen: list[int] = []
     state = fresh()
 
@@ -107,17 +107,17 @@ def test_augmentation_waits_for_the_warmup(splits: tuple[Split, Split]) -> None:
     assert set(seen) == {2}
 
 
-def test_bf16_trains_in_float32_weights(splits: tuple[Split, Split]) -> None:
+def test_bf16_step_keeps_float32_weights(splits: tuple[Split, Split]) -> None:
     plain, mixed = fresh(), fresh()
     train(plain, splits)
-    train(mixed, splits, precision="bf16")
+    train(mixed, splits, step=partial(train_step, mixed.model, mixed.optimizer, precision="bf16"))
     pairs = list(zip(plain.model.parameters(), mixed.model.parameters(), strict=True))
     assert all(ours.dtype == torch.float32 for _, ours in pairs)
     assert any(not torch.equal(a, b) for a, b in pairs)
     assert all((a - b).abs().max() < 0.1 for a, b in pairs)
 
 
-ADVICE = "lower optimizer.lr (it was 5e+29), or begin with little: schedule=onecycle"
+ADVICE = "lower optimizer.lr (it was 5e+29), or warm up the learning rate: schedule=onecycle"
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ ADVICE = "lower optimizer.lr (it was 5e+29), or begin with little: schedule=onec
         (6, f"epoch 2, step 7 of 7: a weight is no longer a number;\n{ADVICE}"),  # the last
     ],
 )
-def test_divergence_names_epoch_and_step(splits: tuple[Split, Split], exploding: int, message: str) -> None:
+def test_divergence_error_names_epoch_and_step(splits: tuple[Split, Split], exploding: int, message: str) -> None:
     schedule: Callable[[float], float] = lambda epoch: 1.0 if epoch < 1 + (exploding - 0.5) / 7 else 1e30  # noqa: E731
-    records = fit(fresh(), *splits, epochs=3, batch_size=BATCH, lr=LR, schedule=schedule)
+    records = fit(fresh(), *splits, epochs=3, batch_size=BATCH, schedule=schedule)
     assert next(records).epoch == 1
     with pytest.raises(DivergedError) as caught:
         next(records)
@@ -137,20 +137,28 @@ def test_divergence_names_epoch_and_step(splits: tuple[Split, Split], exploding:
 
 
 def test_divergence_stops_within_the_epoch(splits: tuple[Split, Split], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "CHUNK", 2 * BATCH)
-    state = fresh()
+    monkeypatch.setattr(meter, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "CHUNK", 2 * BATCH)
+    state = fresh(lr=1e30)
     with pytest.raises(DivergedError, match=r"epoch 1, step 2 of 7: the loss is nan"):
-        next(fit(state, *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=schedules.constant))
-    assert state.step == 2
+        next(fit(state, *splits, epochs=1, batch_size=BATCH, schedule=schedules.constant))
+    assert state.steps == 2
 
 
-def test_a_pause_looks_at_the_losses_first(splits: tuple[Split, Split]) -> None:
-    """A checkpoint of weights that are no numbers would be of no use to anybody."""
+def test_diverged_run_raises_before_a_pause(splits: tuple[Split, Split]) -> None:
+    """A checkpoint of weights that are not numbers would be useless."""
+    constant = schedules.constant
     with pytest.raises(DivergedError):
-        next(
-            fit(fresh(), *splits, epochs=1, batch_size=BATCH, lr=1e30, schedule=schedules.constant, pause=lambda: True)
-        )
+        next(fit(fresh(lr=1e30), *splits, epochs=1, batch_size=BATCH, schedule=constant, pause=lambda: True))
+
+
+def test_pause_after_the_last_chunk_trains_no_empty_batch(splits: tuple[Split, Split]) -> None:
+    state = fresh()
+    assert train(state, splits, epochs=1, pause=lambda: True) == []  # one chunk is the whole epoch
+    assert state.partial_epoch is not None
+    assert state.partial_epoch.done == COUNT
+    (record,) = train(state, splits, epochs=1)
+    assert (record.epoch, state.steps, state.partial_epoch) == (1, 7, None)
 
 
 class Calls(TorchDispatchMode):
@@ -178,8 +186,8 @@ def calls_of_an_epoch(count: int, layout: torch.memory_format = torch.channels_l
     return calls.counts
 
 
-def test_what_waits_for_the_device_does_so_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.item()` and no `.cpu()` in a step: it would make a GPU wait for the processor."""
+def test_device_is_waited_for_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.item()` and no `.cpu()` in a step: it would make a GPU wait for the CPU."""
     copies: list[str] = []
     for name in ("item", "cpu", "tolist", "numpy"):
         original = getattr(Tensor, name)
@@ -189,8 +197,8 @@ def test_what_waits_for_the_device_does_so_once_an_epoch(monkeypatch: pytest.Mon
             return original(tensor, *args)
 
         monkeypatch.setattr(Tensor, name, counted)
-    monkeypatch.setattr(loop, "CHUNK", 2 * BATCH)
-    monkeypatch.setattr(loop, "LOOK_SECONDS", math.inf)  # on a slow machine there would be looks in between
+    monkeypatch.setattr(meter, "CHUNK", 2 * BATCH)
+    monkeypatch.setattr(meter, "LOOK_SECONDS", math.inf)  # on a slow machine there would be looks in between
     few, many = (calls_of_an_epoch(count)["aten._local_scalar_dense.default"] for count in (3 * BATCH, 30 * BATCH))
     assert few == many <= 3
     half = len(copies) // 2
@@ -199,7 +207,7 @@ def test_what_waits_for_the_device_does_so_once_an_epoch(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_step_costs_two_operators_more_than_a_bare_one_at_most(layout: torch.memory_format) -> None:
+def test_step_costs_at_most_two_operators_more_than_a_bare_one(layout: torch.memory_format) -> None:
     """Beside what a chunk costs; the bare step draws no permutation and measures nothing."""
     few, many = (calls_of_an_epoch(count, layout).total() for count in (2 * BATCH, 30 * BATCH))
     step = (many - few) / 28
@@ -218,20 +226,10 @@ def test_a_step_costs_two_operators_more_than_a_bare_one_at_most(layout: torch.m
     assert step <= calls.counts.total() + 2
 
 
-def test_no_epoch_leaves_a_tensor_behind(splits: tuple[Split, Split]) -> None:
-    options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "lr": LR, "schedule": schedules.constant}
+def test_epochs_leave_no_tensors_behind(splits: tuple[Split, Split]) -> None:
+    options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "schedule": schedules.constant}
     alive = []
     for _ in fit(fresh(), *splits, **options):
         gc.collect()
         alive.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
     assert len(set(alive[1:])) == 1
-
-
-def test_the_learning_rate_reaches_a_tensor_on_the_device() -> None:
-    rate = torch.tensor(0.5)
-    model = LeNet5()
-    on_device, plain = torch.optim.SGD(model.parameters(), lr=rate), torch.optim.SGD(model.parameters(), lr=0.5)
-    for optimizer in (on_device, plain):
-        set_lr(optimizer, 0.25)
-    assert on_device.param_groups[0]["lr"] is rate
-    assert rate.item() == plain.param_groups[0]["lr"] == 0.25

@@ -1,7 +1,7 @@
-"""A captured step against an eager one, on a CPU: the CUDA graph is simulated, operator by operator.
+"""A recorded step against an eager one, on a CPU: the CUDA graph is simulated, operator by operator.
 
-What a simulation can show is what capture must not get wrong by construction: a batch, a learning rate or a figure of
-the optimizer's that was baked into the recording, gradients that are lost between replays, a step run twice.
+What a simulation can show is what a recording must not get wrong: a batch, a learning rate or a number of the
+optimizer's that was baked into it, gradients that are lost between replays, a step run twice.
 """
 
 import contextlib
@@ -25,9 +25,10 @@ from digitnet.experiment import build
 from digitnet.models import LeNet5
 from digitnet.runs.formats import read_summary
 from digitnet.training import recorded_step
-from digitnet.training.checkpoint import TrainState
-from digitnet.training.loop import fit, train_step
+from digitnet.training.loop import fit
 from digitnet.training.recorded_step import RecordedStep
+from digitnet.training.state import TrainState
+from digitnet.training.step import train_step
 
 
 class Graph(TorchDispatchMode):
@@ -106,10 +107,12 @@ def tensors_of(optimizer: Optimizer) -> list[Tensor]:
 
 
 def on_device(name: str, model: nn.Module) -> Optimizer:
-    return build.optimizer(load_config([f"optimizer={name}"]).optimizer, model, capturable=True)
+    lr = 0.1 if name == "sgd" else 0.001
+    config = load_config([f"optimizer={name}", f"optimizer.lr={lr}"]).optimizer
+    return build.optimizer(config, model, capturable=True)
 
 
-def train(name: str, captured: bool) -> tuple[TrainState, list[Any], RecordedStep]:
+def train(name: str, recorded_run: bool) -> tuple[TrainState, list[Any], RecordedStep]:
     torch.manual_seed(0)
     digits = load_digits(1437)
     model = LeNet5(generator=Generator().manual_seed(0))
@@ -121,17 +124,16 @@ def train(name: str, captured: bool) -> tuple[TrainState, list[Any], RecordedSte
         digits.test[:50],
         epochs=2,
         batch_size=32,
-        lr=0.1 if name == "sgd" else 0.001,
         schedule=partial(schedules.cosine, epochs=2, final_factor=0.1),
-        step=step if captured else None,
+        step=step if recorded_run else None,
     )
     return state, list(records), step
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_captured_run_is_an_eager_one(cuda: list[Graph], name: str) -> None:
-    eager, records, _ = train(name, captured=False)
-    state, found, step = train(name, captured=True)
+def test_recorded_run_equals_eager_run(cuda: list[Graph], name: str) -> None:
+    eager, records, _ = train(name, recorded_run=False)
+    state, found, step = train(name, recorded_run=True)
     assert step.refusal is None
     assert step.recorded
     assert [graph.replays for graph in cuda] == [2 * 15 - recorded_step.WARMUP]
@@ -145,7 +147,7 @@ def test_a_captured_run_is_an_eager_one(cuda: list[Graph], name: str) -> None:
         )
 
 
-def test_a_learning_rate_that_would_be_baked_in_is_refused(cuda: list[Graph]) -> None:
+def test_learning_rate_outside_the_device_refuses_the_recording(cuda: list[Graph]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = SGD(model.parameters(), lr=0.1)
     step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
@@ -156,7 +158,7 @@ def test_a_learning_rate_that_would_be_baked_in_is_refused(cuda: list[Graph]) ->
 
 
 class Reading(nn.Module):
-    """Reads a value back in its forward pass, for which the processor must wait for the GPU."""
+    """Reads a value back in its forward pass, for which the CPU must wait for the GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +173,7 @@ class Reading(nn.Module):
 
 
 @pytest.mark.parametrize("found", ["before", "while recording", "with gradients made"])
-def test_what_cannot_be_captured_goes_on_eagerly(
+def test_step_that_cannot_be_recorded_runs_eagerly(
     cuda: list[Graph], monkeypatch: pytest.MonkeyPatch, found: str
 ) -> None:
     mode, item = "default", Tensor.item
@@ -199,15 +201,15 @@ def test_what_cannot_be_captured_goes_on_eagerly(
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
     monkeypatch.setattr(Tensor, "item", checked)
     digits, weights = load_digits(1437), []
-    for captured in (False, True):
+    for recorded_run in (False, True):
         torch.manual_seed(0)
         model = Reading()
         model.layers[1].weight.register_post_accumulate_grad_hook(made)
         optimizer = SGD(model.parameters(), lr=torch.tensor(0.1), fused=True)
         state = TrainState(model, optimizer, Generator().manual_seed(0))
         step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 32)
-        options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 0.1, "schedule": schedules.constant}
-        list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None))
+        options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "schedule": schedules.constant}
+        list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if recorded_run else None))
         weights.append(model.layers[1].weight.detach())
     words = "the network makes the processor wait for the GPU, as .item() does"
     if found != "before":
@@ -218,7 +220,7 @@ def test_what_cannot_be_captured_goes_on_eagerly(
     assert torch.equal(*weights)
 
 
-def test_a_mistake_in_the_network_is_not_swallowed(cuda: list[Graph]) -> None:
+def test_error_of_the_network_is_raised(cuda: list[Graph]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = SGD(model.parameters(), lr=0.1)
     step = RecordedStep(partial(train_step, model, optimizer, precision="fp32"), optimizer, 4)
@@ -228,7 +230,7 @@ def test_a_mistake_in_the_network_is_not_swallowed(cuda: list[Graph]) -> None:
 
 @pytest.mark.parametrize("batch_size", [32, 400])  # with 400 the warm-up lasts the first epoch
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_run_says_when_it_goes_on_without(
+def test_run_warns_once_when_no_step_can_be_recorded(
     cuda: list[Graph], command: Command, monkeypatch: pytest.MonkeyPatch, refused: bool, batch_size: int
 ) -> None:
     def refuse(_: Graph) -> None:
@@ -246,18 +248,18 @@ def test_a_run_says_when_it_goes_on_without(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw"])
-def test_on_a_device(name: str) -> None:
-    """The real thing: the figures of an eager run, but for what a GPU adds up in another order."""
+def test_recorded_run_on_a_cuda_device(name: str) -> None:
+    """On a real GPU: the figures of an eager run, but for what a GPU adds up in another order."""
     digits, losses = load_digits(1437).to(torch.device("cuda")), []
-    for captured in (False, True):
+    for recorded_run in (False, True):
         torch.manual_seed(0)
         model = LeNet5(generator=Generator().manual_seed(0)).cuda()
         state = TrainState(model, on_device(name, model), Generator("cuda").manual_seed(0))
         step = RecordedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
         schedule = partial(schedules.cosine, epochs=2, final_factor=0.1)
-        options: dict[str, Any] = {"epochs": 2, "batch_size": 32, "lr": 0.001, "schedule": schedule}
-        records = fit(state, digits.train[:500], digits.test[:50], **options, step=step if captured else None)
+        options: dict[str, Any] = {"epochs": 2, "batch_size": 32, "schedule": schedule}
+        records = fit(state, digits.train[:500], digits.test[:50], **options, step=step if recorded_run else None)
         losses.append([record.train_loss for record in records])
         assert step.refusal is None
-        assert step.recorded == captured
+        assert step.recorded == recorded_run
     assert losses[1] == pytest.approx(losses[0], rel=0.01)

@@ -12,36 +12,45 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from digitnet import schedules
 from digitnet.augment import distort
 from digitnet.config import schema
+from digitnet.config.schema import (
+    AugConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrackerConfig,
+)
 from digitnet.data import Dataset, load_digits, load_folder, load_idx
 from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, FastNet, LeNet5, build_custom
+from digitnet.runs.observer import Observer
 from digitnet.training.runtime import has_bfloat16
 
 
 def device(name: str, precision: str) -> torch.device:
     """The torch device; raises ConfigError where this machine has none of that name, or it lacks the precision."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, available in here.items() if available)
-    if not here[name]:
+        name = next(kind for kind, present in available.items() if present)
+    if not available[name]:
         raise ConfigError(f"device={name}: this machine has none that PyTorch can use; set device=cpu or device=auto")
     if precision == "bf16" and name != "cpu" and not has_bfloat16(name):
         raise ConfigError(f"trainer.precision=bf16: this machine's {name} has no bfloat16; set trainer.precision=fp32")
     return torch.device(name)
 
 
-_shared: dict[str, Dataset] = {}
+_preloaded: dict[str, Dataset] = {}
 
 
-def share(config: "AnyData") -> None:
-    """Load the data set for the processes that will be forked from this one: they have it in the same memory."""
-    _shared[config.model_dump_json()] = data(config, download=False)
+def preload_data(config: DataConfig) -> None:
+    """Load the data set for the processes that will be forked from this one, which share its memory."""
+    _preloaded[config.model_dump_json()] = data(config, download=False)
 
 
-def data(config: "AnyData", download: bool = True) -> Dataset:
-    """The data set, from the disk or, if it may, by `download`."""
-    if (there := _shared.get(config.model_dump_json())) is not None:
-        return there
+def data(config: DataConfig, download: bool = True) -> Dataset:
+    """The data set, from the disk or, with `download`, from the network."""
+    if (preloaded := _preloaded.get(config.model_dump_json())) is not None:
+        return preloaded
     match config:
         case schema.IdxDataConfig():
             return load_idx(config.name, config.root, config.validation, download)
@@ -62,13 +71,10 @@ def data(config: "AnyData", download: bool = True) -> Dataset:
                 return digits
 
 
-AnyData = schema.IdxDataConfig | schema.DigitsDataConfig | schema.AutoDataConfig | schema.FolderDataConfig
+def with_resolved_paths(config: DataConfig, name: str) -> DataConfig:
+    """The same data from any working directory; for data=auto those that it found, whose name is `name`.
 
-
-def with_resolved_paths(config: AnyData, name: str) -> AnyData:
-    """Where it is from any working directory, and what data=auto found, whose name is `name`.
-
-    A run goes on with the data that it began with.
+    So a resumed run trains on the data that it started with.
     """
     if isinstance(config, schema.AutoDataConfig):
         kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
@@ -79,10 +85,7 @@ def with_resolved_paths(config: AnyData, name: str) -> AnyData:
     return config
 
 
-AnyModel = schema.LeNet5Config | schema.AllConvConfig | schema.FastNetConfig | schema.CustomModelConfig
-
-
-def model(config: AnyModel, classes: int, generator: Generator | None = None) -> nn.Module:
+def model(config: ModelConfig, classes: int, generator: Generator | None = None) -> nn.Module:
     match config:
         case schema.LeNet5Config():
             return LeNet5(classes, config.dropout, config.init, generator)
@@ -94,17 +97,22 @@ def model(config: AnyModel, classes: int, generator: Generator | None = None) ->
             return build_custom(config.target, config.kwargs or {})
 
 
-def optimizer(
-    config: schema.SGDConfig | schema.RMSpropConfig | schema.AdamConfig, model: nn.Module, capturable: bool = False
-) -> Optimizer:
-    """The optimizer of the model's parameters.
+def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = False) -> Optimizer:
+    """The optimizer of the model's parameters; each group has its `initial_lr`, which the schedule multiplies.
 
-    With `capturable`, for CUDA, its step can be recorded: all figures that change are tensors on the device, the
-    learning rate too, which a recorded step reads anew.
+    With `capturable`, for CUDA, its step can be recorded: all numbers that change are tensors on the device, the
+    learning rate too.
     """
+    built = _optimizer(config, model, capturable)
+    for group in built.param_groups:
+        group["initial_lr"] = config.lr  # exact, where a tensor on the device is rounded
+    return built
+
+
+def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> Optimizer:
     parameters = list(model.parameters())
     lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
-    fused = capturable or None  # SGD's other kinds would read the tensor back
+    fused = capturable or None  # SGD's other implementations would read the tensor back
     match config:
         case schema.SGDConfig(momentum=momentum, nesterov=nesterov, weight_decay=decay):
             return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
@@ -127,7 +135,7 @@ def optimizer(
 
 
 def channels_last(config: schema.Config, device: torch.device) -> bool:
-    """Whether images and weights lie in memory with their channels together: (B, H, W, C)."""
+    """Whether images and weights are laid out in memory with their channels last: (B, H, W, C)."""
     if config.trainer.channels_last is not None:
         return config.trainer.channels_last
     if isinstance(config.model, schema.CustomModelConfig):  # may ask for another layout, with Tensor.view for instance
@@ -136,22 +144,14 @@ def channels_last(config: schema.Config, device: torch.device) -> bool:
 
 
 def cuda_graph(config: schema.Config, device: torch.device) -> bool:
-    """Whether to record a training step and replay it, which what the network does in Python would not survive."""
+    """Whether to record a training step and replay it, without what the network does in Python."""
     wanted = config.trainer.cuda_graph
     return device.type == "cuda" and (
         not isinstance(config.model, schema.CustomModelConfig) if wanted is None else wanted
     )
 
 
-AnySchedule = (
-    schema.StepScheduleConfig
-    | schema.ConstantScheduleConfig
-    | schema.CosineScheduleConfig
-    | schema.OneCycleScheduleConfig
-)
-
-
-def schedule(config: AnySchedule, epochs: int) -> schedules.Schedule:
+def schedule(config: ScheduleConfig, epochs: int) -> schedules.Schedule:
     """The schedule of a run of that many epochs."""
     match config:
         case schema.StepScheduleConfig():
@@ -170,9 +170,7 @@ def schedule(config: AnySchedule, epochs: int) -> schedules.Schedule:
             )
 
 
-def augment(
-    config: schema.NoDistortionConfig | schema.DistortConfig, generator: Generator
-) -> Callable[[Tensor], Tensor] | None:
+def augment(config: AugConfig, generator: Generator) -> Callable[[Tensor], Tensor] | None:
     match config:
         case schema.NoDistortionConfig():
             return None
@@ -188,3 +186,10 @@ def augment(
                 elastic_sigma=config.elastic_sigma,
                 generator=generator,
             )
+
+
+def trackers(config: TrackerConfig) -> list[Observer]:
+    """What else is told of the run's figures, beside its folder and the terminal."""
+    match config:
+        case schema.NoTrackerConfig():
+            return []

@@ -1,7 +1,5 @@
-"""What a run trains, and with what: all objects, built from its configuration."""
+"""All objects of a run, built from its configuration: data, network, optimizer, step."""
 
-import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,19 +12,23 @@ from digitnet.config import schema
 from digitnet.data import Dataset
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
+from digitnet.machine import available_cores
+from digitnet.metrics import Evaluation, evaluate, predict
 from digitnet.models import check_output
 from digitnet.text import plural
 from digitnet.training import runtime
-from digitnet.training.checkpoint import TrainState
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
-from digitnet.training.loop import train_step
-from digitnet.training.recorded_step import RecordedStep, Step
+from digitnet.training.recorded_step import RecordedStep
+from digitnet.training.state import TrainState
+from digitnet.training.step import Step, steps_per_epoch, train_step
 
 
 @dataclass(frozen=True)
 class Components:
-    """`config` is settled: it says where the data were found. `step` is `train_step` with all but a batch,
-    `captured` the same as a recorded one, if it may be.
+    """What `build_components` builds.
+
+    `config` has resolved paths and says which data `data=auto` found. `step` is `train_step` with all but a batch, and
+    `recorded_step` the same as a CUDA graph, or None; these two, `evaluate` and `predict` have the run's precision.
     """
 
     config: schema.Config
@@ -34,14 +36,19 @@ class Components:
     state: TrainState
     augment: Callable[[Tensor], Tensor] | None
     step: Step
-    captured: RecordedStep | None
+    recorded_step: RecordedStep | None
+    evaluate: Callable[[nn.Module, Tensor, Tensor], Evaluation]
+    predict: Callable[[nn.Module, Tensor], Tensor]
     channels_last: bool
-    steps_per_epoch: int
-    ranks: ProcessGroup
+    group: ProcessGroup
 
     @property
-    def validation(self) -> str:
-        """The split that chooses best.pt."""
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.data.train), self.config.trainer.batch_size)
+
+    @property
+    def validation_split(self) -> str:
+        """What the validation split is, in words."""
         data = self.data
         return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
 
@@ -53,7 +60,7 @@ class Components:
             "source": data.source,
             "train": len(data.train),
             "validation": len(data.validation),
-            "validation_on": self.validation,
+            "validation_on": self.validation_split,
             "test": len(data.test),
             "classes": list(data.classes),
             **data.notes,
@@ -67,7 +74,7 @@ class Components:
             "name": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
-            "processes": self.ranks.size,
+            "processes": self.group.size,
             "precision": self.config.trainer.precision,
             "channels_last": self.channels_last,
             "reuses_memory": runtime.reuses_memory(),
@@ -75,24 +82,15 @@ class Components:
         }
 
 
-def build_components(config: schema.Config, download: bool = True, ranks: ProcessGroup = SINGLE_PROCESS) -> Components:
-    """Tell PyTorch what holds for the process, and draw all objects from the seed; data come by `download` if they may.
+def build_components(config: schema.Config, download: bool = True, group: ProcessGroup = SINGLE_PROCESS) -> Components:
+    """Configure PyTorch for this process and draw all objects from the seed; data are downloaded only if `download`.
 
-    Several `ranks` draw the same, but for dropout. Raises ConfigError, DataError.
+    All processes of a `group` draw the same, but for dropout. Raises ConfigError, DataError.
     """
-    if config.trainer.threads is not None:
-        if config.trainer.threads * ranks.local_size > (cores := os.cpu_count() or 1):
-            each = f" in each of {ranks.local_size} processes" if ranks.local_size > 1 else ""
-            threads = f"trainer.threads={config.trainer.threads}{each}"
-            raise ConfigError(f"{threads}: this machine has {plural(cores, 'core')}")
-        torch.set_num_threads(config.trainer.threads)
-    device = build.device(config.device.name, config.trainer.precision)
-    runtime.make_deterministic(device)
-    if config.trainer.reuse_memory:
-        runtime.reuse_memory()
-    # Streams of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
+    device = _configure_process(config, group)
+    # Generators of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
-    torch.manual_seed(seeds[2] + ranks.rank)
+    torch.manual_seed(seeds[2] + group.rank)
     generator = Generator(device).manual_seed(seeds[1])
 
     data = build.data(config.data, download).to(device)
@@ -100,28 +98,43 @@ def build_components(config: schema.Config, download: bool = True, ranks: Proces
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
-    if ranks.size > 1:
-        model = _normalized_together(model, config.model.name, device)
-    augment = build.augment(config.aug, generator)
-    capture = build.cuda_graph(config, device) and ranks.size == 1
-    optimizer = build.optimizer(config.optimizer, model, capturable=capture)
-    wrapped = ranks.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
-    step = partial(train_step, wrapped, optimizer, precision=config.trainer.precision, ranks=ranks)
+    if group.size > 1:
+        model = _with_synchronized_batch_norm(model, config.model.name, device)
+    recordable = build.cuda_graph(config, device) and group.size == 1
+    optimizer = build.optimizer(config.optimizer, model, capturable=recordable)
+    wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
+    precision = config.trainer.precision
+    step = partial(train_step, wrapped, optimizer, precision=precision, group=group)
     return Components(
-        config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
-        data,
-        TrainState(model, optimizer, generator),
-        augment,
-        step,
-        RecordedStep(step, optimizer, config.trainer.batch_size) if capture else None,
-        channels_last,
-        math.ceil(len(data.train) / config.trainer.batch_size),
-        ranks,
+        config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
+        data=data,
+        state=TrainState(model, optimizer, generator),
+        augment=build.augment(config.aug, generator),
+        step=step,
+        recorded_step=RecordedStep(step, optimizer, config.trainer.batch_size) if recordable else None,
+        evaluate=partial(evaluate, precision=precision),
+        predict=partial(predict, precision=precision),
+        channels_last=channels_last,
+        group=group,
     )
 
 
-def _normalized_together(model: nn.Module, name: str, device: torch.device) -> nn.Module:
-    """The network whose batch normalization sees the whole batch. Raises ConfigError where PyTorch has none such."""
+def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.device:
+    """Threads, memory and determinism of this process; returns the run's device. Raises ConfigError."""
+    if (threads := config.trainer.threads) is not None:
+        if threads * group.local_size > (cores := available_cores()):
+            each = f" in each of {group.local_size} processes" if group.local_size > 1 else ""
+            raise ConfigError(f"trainer.threads={threads}{each}: this machine has {plural(cores, 'core')}")
+        torch.set_num_threads(threads)
+    device = build.device(config.device.name, config.trainer.precision)
+    runtime.make_deterministic(device)
+    if config.trainer.reuse_memory:
+        runtime.reuse_memory()
+    return device
+
+
+def _with_synchronized_batch_norm(model: nn.Module, name: str, device: torch.device) -> nn.Module:
+    """The network with batch normalization over the whole batch. Raises ConfigError where PyTorch has none such."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return model
     if device.type == "cpu":

@@ -1,43 +1,44 @@
-"""What a run says besides its figures: what it is, and what one should know about it."""
+"""What a run prints beside its figures: what it trains, and what one should know about it."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from digitnet.config import schema
+from digitnet.config.rules import config_warnings, run_length
 from digitnet.experiment.components import Components
 from digitnet.runs.formats import RunSummary
 from digitnet.text import plural
 from digitnet.training import runtime
 from digitnet.training.record import EpochRecord
 
-AT_CHANCE = 0.97  # of ln(classes), the loss of who guesses; LeNet-5's plateau on MNIST is above 0.99 of it
+AT_CHANCE = 0.97  # of ln(classes), the loss of a guess; LeNet-5's plateau on MNIST is above 0.99 of it
 
 
-def introduction(setup: Components, summary: RunSummary) -> list[str]:
+def introduction(components: Components, summary: RunSummary) -> list[str]:
     """The lines before the epochs: the data first."""
-    config, data = setup.config, setup.data
+    config, data = components.config, components.data
     source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
     distorted = ""
     if isinstance(config.aug, schema.DistortConfig):
         distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
     threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
-    if setup.ranks.size > 1:
-        threads += f", {setup.ranks.size} processes"
+    if components.group.size > 1:
+        threads += f", {components.group.size} processes"
     return [
         f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
-        f"validation on the {setup.validation}",
+        f"validation on the {components.validation_split}",
         f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}",
         f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
-        f"{plural(schema.run_length(config), 'epoch')} of batches of {config.trainer.batch_size}, "
+        f"{plural(run_length(config), 'epoch')} of batches of {config.trainer.batch_size}, "
         f"{config.trainer.precision}, seed {config.seed}, on {summary.device['name']}{threads}",
     ]
 
 
-def run_warnings(setup: Components, summary: RunSummary) -> list[str]:
-    """What is allowed, and probably not meant."""
-    config, data = setup.config, setup.data
-    found = [doubt for _, doubt in schema.config_warnings(config)]
+def run_warnings(components: Components, summary: RunSummary) -> list[str]:
+    """What is allowed but probably not meant."""
+    config, data = components.config, components.data
+    found = [warning for _, warning in config_warnings(config)]
     if isinstance(skipped := data.notes.get("skipped"), list):
         names = "; ".join(skipped[:3])
         found.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
@@ -58,8 +59,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterabl
 
 
 def other_length(before: schema.Config, config: schema.Config) -> list[str]:
-    """Where a run goes on to another length than it had in mind before."""
-    was, now = schema.run_length(before), schema.run_length(config)
+    """A warning where a schedule depends on the run's length and a resumed run has another one."""
+    was, now = run_length(before), run_length(config)
     if was == now or config.schedule.name not in ("cosine", "onecycle"):
         return []
     return [
@@ -69,7 +70,7 @@ def other_length(before: schema.Config, config: schema.Config) -> list[str]:
 
 
 def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Where a run goes on elsewhere: its figures differ in the last digits or, on another device, altogether."""
+    """A warning where a run is resumed elsewhere: its figures differ in the last digits, or more."""
     keys = ("type", "name", "capability", "threads", "processes", "channels_last", "digitnet", "torch", "numpy")
     others = differences(before, now, keys)
     if not others:
@@ -77,22 +78,24 @@ def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return [f"not the same machine or versions as before, so neither are the figures ({'; '.join(others)})"]
 
 
-def position(setup: Components) -> str:
-    """`epoch 3, step 120 of 1,875`: the last step that was done."""
-    state, steps_per_epoch = setup.state, setup.steps_per_epoch
-    if state.underway is None:
-        return f"the end of epoch {state.epoch}"
-    step = state.step - state.epoch * steps_per_epoch
-    return f"epoch {state.epoch + 1}, step {step:,} of {steps_per_epoch:,}"
+def starting_point(components: Components) -> str | None:
+    """`resuming from epoch 3, step 120 of 1,875`, the last step done; None for a new run from random weights."""
+    config, state = components.config, components.state
+    if state.steps == 0:
+        return None if config.init_from is None else f"starting from the weights of {config.init_from}"
+    if state.partial_epoch is None:
+        return f"resuming from the end of epoch {state.epoch}"
+    step = state.steps - state.epoch * components.steps_per_epoch
+    return f"resuming from epoch {state.epoch + 1}, step {step:,} of {components.steps_per_epoch:,}"
 
 
 def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int) -> list[str]:
-    """What to say of a loss that has stayed at chance for `trainer.plateau_epochs`, once it has done so."""
+    """A warning, once, that the loss has stayed at chance for `trainer.plateau_epochs`."""
     count = config.trainer.plateau_epochs
     if count is None or len(records) < count:
         return []
     at_chance = [record.train_loss > AT_CHANCE * math.log(classes) for record in records[-count - 1 :]]
-    if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # said after the epoch before
+    if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # warned of after the epoch before
         return []
     known = ""
     if config.model.name == "lenet5":

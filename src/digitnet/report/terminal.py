@@ -1,4 +1,4 @@
-"""What people see: the terminal and its copy, train.log. The only room that imports rich."""
+"""What people see: the terminal and its copy, train.log. The only file that imports rich."""
 
 import contextlib
 import os
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -18,11 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from digitnet.text import duration, plural, printable
+from digitnet.runs.formats import RunSummary
+from digitnet.runs.observer import StartedRun
+from digitnet.text import duration, plural, printable, short_path
 from digitnet.training.record import EpochRecord
-
-if TYPE_CHECKING:
-    from digitnet.metrics import Evaluation  # it needs torch, which a message must not wait for
 
 # Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
 COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
@@ -49,14 +47,15 @@ class _Terminal(Console):
 
 
 class Terminal:
-    """Lines and a progress bar on the terminal; where there is none, plain lines. All lines go to `log` too, or `quiet`
-    there alone.
+    """An observer: lines and a progress bar on the terminal; where there is none, plain lines.
+
+    All lines go to `log` too; a `quiet` one writes there alone.
     """
 
-    def __init__(self, log: Path, append: bool = False, quiet: bool = False) -> None:
+    def __init__(self, log: Path, run_dir: Path, append: bool = False, quiet: bool = False) -> None:
         self._console = _Terminal()
         self._console.quiet = quiet
-        self._log = log
+        self._log, self._run_dir, self._epochs = log, run_dir, 0
         self._file = log.open("a" if append else "w", encoding="utf-8")
         self._columns: list[str] = []
 
@@ -73,8 +72,19 @@ class Terminal:
     def warning(self, text: str) -> None:
         self.line(f"warning: {text}", "yellow")
 
-    def epoch(self, record: EpochRecord, epochs: int) -> None:
+    def start(self, run: StartedRun) -> None:
+        """What is trained, warnings, and where a run resumes."""
+        self._epochs = run.epochs
+        for line in run.introduction:
+            self.line(line)
+        for warning in run.warnings:
+            self.warning(warning)
+        if run.starting_point is not None:
+            self.line(run.starting_point)
+
+    def epoch(self, record: EpochRecord) -> None:
         """A row of the epoch table; before the first, its heading."""
+        epochs = self._epochs
         label = f"{record.epoch}/{epochs}"
         if not self._columns:
             self._columns = self._fitting(len(f"{epochs}/{epochs}"))
@@ -95,7 +105,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, steps_done: Callable[[], int], steps: int, steps_per_epoch: int) -> Iterator[None]:
-        """A bar below the rows while the block runs, which looks at `steps_done()` a few times a second."""
+        """A bar below the rows while the block runs; it asks `steps_done()` a few times a second."""
         if not self._console.is_terminal:
             yield
             return
@@ -111,33 +121,30 @@ class Terminal:
         )
         task = bar.add_task("", total=steps, completed=steps_done(), epoch="")
 
-        def look() -> Constrain:
+        def render() -> Constrain:
             done = steps_done()
             current = min(done // steps_per_epoch + 1, steps // steps_per_epoch)
             bar.update(task, completed=done, epoch=f"{current}/{steps // steps_per_epoch}")
             return Constrain(bar, self._console.width - len("^C"))  # which the terminal shows there, and Live erases
 
-        with Live(get_renderable=look, console=self._console, refresh_per_second=4, transient=True):
+        with Live(get_renderable=render, console=self._console, refresh_per_second=4, transient=True):
             yield
 
-    def result(self, test: "Evaluation", run_dir: Path) -> None:
-        self.line(
-            f"test accuracy {100 * test.accuracy:.2f} % ({plural(test.errors, 'error')} of {test.n:,}); {run_dir}",
-            "bold",
-            whole=True,
-        )
-
-    def __enter__(self) -> "Terminal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # of what `line` has raised already
-            self._file.close()
+    def end(self, summary: RunSummary) -> None:
+        """The result, if there is one."""
+        try:
+            if summary.status == "finished" and summary.test is not None:
+                accuracy, errors, n = (summary.test[key] for key in ("accuracy", "errors", "n"))
+                text = f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,})"
+                self.line(f"{text}; {short_path(self._run_dir)}", "bold", whole=True)
+        finally:
+            with contextlib.suppress(OSError):  # that `line` has raised already
+                self._file.close()
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job under way: finished epochs of all, the accuracy after the last of them, and how long all will take."""
+    """A running job: finished epochs of all, the accuracy after the last of them, and how long all will take."""
 
     name: str
     epoch: int
@@ -147,12 +154,12 @@ class JobRow:
 
     @property
     def left(self) -> float | None:
-        """Seconds until it has finished; before the first epoch nobody knows."""
+        """Seconds until it has finished; None before the first epoch."""
         return None if self.seconds is None else self.seconds * (1 - self.epoch / self.epochs)
 
 
 class SweepView:
-    """A line for each job that ended, and below them on a terminal, while there are some, those under way."""
+    """A line for each job that ended and, below them on a terminal, the running jobs."""
 
     def __init__(self) -> None:
         self._console = _Terminal()
@@ -163,20 +170,20 @@ class SweepView:
         self._console.print(printable(text), style=style, soft_wrap=not self._console.is_terminal)
 
     def update(self, rows: list[JobRow], below: str) -> None:
-        """What is under way, and a line about all."""
+        """The running jobs, and a line about all."""
         self._rows, self._below = rows, below
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """In this block they are shown, if this is a terminal."""
+        """In this block the running jobs are shown, if this is a terminal."""
         if not self._console.is_terminal:
             yield
             return
-        with Live(get_renderable=self._look, console=self._console, refresh_per_second=4, transient=True):
+        with Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True):
             yield
 
-    def _look(self) -> Group:
-        """As many as there is room for."""
+    def _render(self) -> Group:
+        """As many jobs as there is room for."""
         room = max(1, self._console.height - 4)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading, justify in (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("left", "right")):

@@ -1,4 +1,4 @@
-"""What is in folders: runs and jobs of sweeps, whole ones and what is left of others. Without torch."""
+"""Finds runs and jobs of sweeps below folders, whole ones and what is left of others. Without torch."""
 
 import json
 import math
@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
+from digitnet.config.dotted import flatten
 from digitnet.errors import ConfigError
-from digitnet.lock import is_locked
-from digitnet.runs.formats import RunSummary, read_summary
+from digitnet.runs.folder import RUN_FILES, SWEEP_FILE, RunFolder, regular
+from digitnet.runs.formats import RunSummary
 
-# What a run gave, by the names that --sort and --where know; accuracies are fractions.
+# The figures of a run, by the names that --sort and --where know; accuracies are fractions.
 METRICS = (
     "status",
     "epochs",
@@ -26,8 +27,6 @@ METRICS = (
     "seconds",
     "parameters",
 )
-RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
-SWEEP_FILE = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Run:
 def find_runs(paths: Sequence[str | Path], failures: Mapping[Path, str] | None = None) -> list[Run]:
     """All runs in and below `paths`, each once, in the order of their folders; files among them are passed over.
 
-    `failures` says why some have nothing better to say for themselves. Raises ConfigError where there are none.
+    `failures` says why some failed whose own folder does not say it. Raises ConfigError where there are none.
     """
     said = failures or {}
     found: dict[Path, Run] = {}  # by where they really are
@@ -113,12 +112,12 @@ def _jobs(path: Path) -> dict[str, dict[str, Any]]:
     """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
     jobs = json.loads(regular(path).read_bytes())["jobs"]
     found = {
-        name: _flat(job["config"])
+        name: _settings(job["config"])
         for name, job in jobs.items()
         if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
     }
     for settings in found.values():
-        if settings.get("data") == "auto":  # which data these are is known when the job has begun
+        if settings.get("data") == "auto":  # it is known only once the job has begun which data these are
             for key in [key for key in settings if key.partition(".")[0] == "data"]:
                 del settings[key]
     return found
@@ -126,14 +125,14 @@ def _jobs(path: Path) -> dict[str, dict[str, Any]]:
 
 def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
     """What a run's folder says; a broken one says why. A job whose settings are `planned` may not have begun."""
-    path = folder / "summary.json"
+    files = RunFolder(folder)
     try:
-        summary = read_summary(regular(path))
+        summary = files.read_summary()
         killed = False
-        if summary.status == "running" and not is_locked(folder):
-            summary = read_summary(path)  # once more: it may have ended in between
+        if summary.status == "running" and not files.is_locked():
+            summary = files.read_summary()  # once more: it may have ended in between
             killed = summary.status == "running"
-        settings = _flat(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
+        settings = _settings(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
         metrics = _metrics(summary)
     except FileNotFoundError:
         if planned is not None:
@@ -141,19 +140,12 @@ def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
         return Run(folder, "broken", "no summary.json: it did not get as far as training, or was cleared")
     except Exception as error:  # whatever a damaged or foreign file leads to
         what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
-        return Run(folder, "broken", f"{path.name}: {what[:200]}")
+        return Run(folder, "broken", f"{files.summary_file.name}: {what[:200]}")
     if killed:
         process = summary.process
         who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
         return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
     return Run(folder, summary.status, summary.error or "", settings, metrics)
-
-
-def regular(path: Path) -> Path:
-    """`path`, unless it is something that whoever reads it may wait for for ever. Raises OSError."""
-    if path.exists() and not path.is_file():
-        raise OSError(0, "not a file", str(path))
-    return path
 
 
 def _metrics(summary: RunSummary) -> dict[str, Any]:
@@ -175,7 +167,7 @@ def _metrics(summary: RunSummary) -> dict[str, Any]:
 
 
 def _composed(folder: Path) -> dict[str, Any]:
-    """The configuration of runs of versions before it stood in summary.json."""
+    """The configuration of a run of a version that did not yet write it into summary.json."""
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         return dict(yaml.load(regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
@@ -183,16 +175,11 @@ def _composed(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}".removesuffix(".name")] = value
-    return flat
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys, an option by its group: {"optimizer": "sgd", "optimizer.lr": 1.0, ...}."""
+    return {key.removesuffix(".name"): value for key, value in flatten(config).items()}
 
 
 def is_number(value: Any) -> bool:
-    """Also finite, and not true or false."""
+    """Whether it is an int or a finite float, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,43 +1,21 @@
-"""The whole state of a training run: what it takes to go on as if nothing had happened."""
+"""Checkpoints: the whole state of a training run, from which it resumes to the last bit."""
 
 import io
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from digitnet.atomic import write_atomically
 from digitnet.errors import CheckpointError
 from digitnet.text import one_line
 from digitnet.training.record import EpochRecord
-
-
-@dataclass
-class PartialEpoch:
-    """An epoch that has begun: its permutation (N,), how many images of it are done, and what they gave."""
-
-    order: Tensor
-    done: int = 0
-    sums: list[Tensor] = field(default_factory=list)  # a row for each chunk, see `trainer.fit`
-    seconds: float = 0.0  # that it took before a pause
-
-
-@dataclass
-class TrainState:
-    """What training changes. `generator` draws permutations and distortions; dropout uses torch's global one."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    generator: Generator
-    epoch: int = 0  # finished ones
-    step: int = 0  # finished ones, over all epochs
-    underway: PartialEpoch | None = None
+from digitnet.training.state import PartialEpoch, TrainState
 
 
 def save_checkpoint(
@@ -47,12 +25,12 @@ def save_checkpoint(
     config: dict[str, Any],
     records: Sequence[EpochRecord] = (),
 ) -> None:
-    """Write a checkpoint to each of `paths` in turn, atomically: all that it takes to go on to the last bit.
+    """Write a checkpoint to each of `paths` in turn, atomically: all that resuming to the last bit takes.
 
-    `records` are those of the finished epochs. It holds tensors, numbers and strings only, so that it loads with
-    `weights_only=True`. Raises OSError.
+    `records` are those of the finished epochs. A checkpoint holds tensors, numbers and strings only, so that it loads
+    with `weights_only=True`. Raises OSError.
     """
-    underway = state.underway
+    partial = state.partial_epoch
     device = state.generator.device
     buffer = io.BytesIO()
     torch.save(
@@ -62,8 +40,8 @@ def save_checkpoint(
             "model": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
-            "step": state.step,
-            "underway": underway and vars(underway),
+            "step": state.steps,
+            "underway": partial and vars(partial),
             "records": [asdict(record) for record in records],
             "device": device.type,
             "generator": state.generator.get_state(),
@@ -87,7 +65,7 @@ def _device_rng(device: torch.device) -> Tensor | None:
 
 
 def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) -> list[EpochRecord]:
-    """Bring `state`, freshly built, and torch's generators to where a checkpoint, as `load` reads it, left them.
+    """Bring `state`, freshly built, and torch's generators to where a checkpoint, read by `load_checkpoint`, left them.
 
     `images` is the size of the training set. Returns the records of the finished epochs. On a device of another kind
     than the checkpoint's the generators, whose states mean nothing there, are seeded anew. Raises ValueError, or
@@ -96,18 +74,19 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     records = [EpochRecord.of(record) for record in content["records"]]
     state.model.load_state_dict(content["model"])
     saved = content["optimizer"]
-    # How this device has them, not the checkpoint's: a captured step reads the learning rate from the device.
+    # Hyperparameters as this device holds them, not as the checkpoint's did: a recorded step reads the learning rate
+    # from a tensor on the device.
     for theirs, ours in zip(saved["param_groups"], state.optimizer.param_groups, strict=True):
         theirs |= {key: value for key, value in ours.items() if key != "params"}
     state.optimizer.load_state_dict(saved)
-    state.epoch, state.step = int(content["epoch"]), int(content["step"])
+    state.epoch, state.steps = int(content["epoch"]), int(content["step"])
     device = state.generator.device
-    if (underway := content["underway"]) is not None:
-        state.underway = PartialEpoch(**underway)
-        if not torch.equal(state.underway.order.sort().values, torch.arange(images)):
+    if content["underway"] is not None:
+        partial = state.partial_epoch = PartialEpoch(**content["underway"])
+        if not torch.equal(partial.order.sort().values, torch.arange(images)):
             raise ValueError(f"its permutation is not one of {images:,} images")
-        state.underway.order = state.underway.order.to(device)
-        state.underway.sums = [row.to(device) for row in state.underway.sums]
+        partial.order = partial.order.to(device)
+        partial.sums = [row.to(device) for row in partial.sums]
     if content["device"] == device.type:
         state.generator.set_state(content["generator"])
         torch.set_rng_state(content["torch_rng"])
@@ -115,9 +94,9 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
             torch.cuda.set_rng_state(content["device_rng"], device)
         elif device.type == "mps":
             torch.mps.set_rng_state(content["device_rng"])
-    else:  # not as they were seeded when the run began: the first epochs' draws would come again
-        state.generator.manual_seed(state.generator.initial_seed() ^ state.step)
-        torch.manual_seed(torch.initial_seed() ^ state.step)
+    else:  # not as they were seeded when the run began: the draws of the first epochs would be repeated
+        state.generator.manual_seed(state.generator.initial_seed() ^ state.steps)
+        torch.manual_seed(torch.initial_seed() ^ state.steps)
     return records
 
 

@@ -1,27 +1,25 @@
-"""A training step as a CUDA graph: one launch, not a hundred, so that the processor does not hold the GPU back."""
+"""A training step recorded as a CUDA graph: one launch instead of a hundred, so that no GPU waits for the CPU."""
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from digitnet.text import one_line
-
-Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
+from digitnet.training.step import Step
 
 WARMUP = 3  # steps: cuDNN chooses its kernels and the optimizer allocates its state in the first
 
 
 class RecordedStep:
-    """`step`, an update of a network on a CUDA device, captured for batches of `batch_size` and replayed from then on.
+    """A `step` on a CUDA device, recorded for batches of `batch_size` and replayed from then on.
 
-    The first whole batches are trained on eagerly, on a stream of their own, as capture requires. Then the step is
+    The first whole batches are trained on eagerly, on a stream of their own, as recording requires. Then the step is
     recorded, which computes nothing, and each batch is copied to where the recorded kernels read it. A batch of
     another size is trained on eagerly. What changes from step to step must live on the device, the learning rate too
-    (`build.optimizer` sees to that). Where the step cannot be recorded, since it makes the processor wait for the GPU
-    for instance, `refusal` says why, and all goes on eagerly.
+    (`build.optimizer` sees to that). Where the step cannot be recorded, for instance because it makes the CPU wait for
+    the GPU, `refusal` says why, and all steps are eager.
 
     PyTorch's documentation, "CUDA semantics", section "CUDA Graphs: whole-network capture".
     """
@@ -52,12 +50,12 @@ class RecordedStep:
         return self._logits.clone()  # the next replay writes over them
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> Tensor:
-        """An eager step; what would spoil a recording is looked for in the last one."""
+        """An eager step; the last one looks for what would spoil a recording."""
         self._done += 1
         last = self._done == WARMUP
         main, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(main)
-        with torch.cuda.stream(side), warnings.catch_warnings(record=True, action="always") as said:
+        with torch.cuda.stream(side), warnings.catch_warnings(record=True, action="always") as caught:
             if last:
                 torch.cuda.set_sync_debug_mode("warn")
             try:
@@ -69,7 +67,7 @@ class RecordedStep:
         rates = [group["lr"] for group in self.optimizer.param_groups]
         if any(not isinstance(rate, Tensor) or rate.device != images.device for rate in rates):
             self.refusal = "the optimizer's learning rate is not on the device"
-        for warning in said:
+        for warning in caught:
             if "called a synchronizing" in str(warning.message):
                 self.refusal = "the network makes the processor wait for the GPU, as .item() does"
         return logits

@@ -1,0 +1,92 @@
+"""Bring a run back to its last checkpoint and train on, to the last bit as if it had never stopped."""
+
+from pathlib import Path
+
+import torch
+
+from digitnet.config import schema
+from digitnet.config.rules import parse_config, run_length, unchangeable_values
+from digitnet.errors import CheckpointError, ConfigError
+from digitnet.experiment import messages
+from digitnet.experiment.components import Components, build_components
+from digitnet.experiment.run import (
+    Result,
+    initialized,
+    load_initial_weights,
+    observed,
+    restored_threads,
+    train_and_evaluate,
+)
+from digitnet.lock import this_process
+from digitnet.runs.environment import versions
+from digitnet.runs.folder import RunFolder
+from digitnet.runs.formats import RunSummary
+from digitnet.runs.writer import RunWriter
+from digitnet.signals import handling_signals
+from digitnet.text import one_line
+from digitnet.training.checkpoint import load_checkpoint, restore_checkpoint
+from digitnet.training.distributed import current_group
+
+
+def resume_training(
+    config: schema.Config, folder: RunFolder, summary: RunSummary, command: str, download: bool, quiet: bool
+) -> Result:
+    """Resume in `folder`, which is locked, from its last checkpoint, or from the start if none was written.
+
+    Until training resumes, nothing in the folder is changed but which process works there.
+    """
+    group = current_group()
+    writer = RunWriter(folder, summary, config, writes=group.rank == 0)
+    with handling_signals() as stop, restored_threads(), initialized(group, config, stop, writer):
+        summary.process = this_process()
+        writer.write_summary()
+        components = build_components(config, download, group)
+        warnings = _restore(components, writer)
+        if group.rank == 0:
+            folder.remove_unfinished()
+        summary.error, summary.test = None, None
+        summary.resumed.append(command)
+        with observed(writer, stop) as observers:
+            return train_and_evaluate(components, writer, observers, stop, warnings, quiet)
+
+
+def _restore(components: Components, writer: RunWriter) -> list[str]:
+    """Bring the fresh state to where the checkpoint left it; returns what one should know about resuming there."""
+    config, summary, path = components.config, writer.summary, writer.folder.checkpoint_file()
+    if not path.exists():
+        if summary.steps:
+            raise CheckpointError(f"{path}: is not there, and was of step {summary.steps:,};\n{writer.without_last()}")
+        load_initial_weights(components)
+        return []
+    _check_same_images(components, summary, path)
+    try:
+        content = load_checkpoint(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error};\n{writer.without_last()}") from error
+    state, group = components.state, components.group
+    try:
+        before = parse_config(content["config"])
+        if others := messages.differences(unchangeable_values(before), unchangeable_values(config)):
+            raise ValueError(f"it is of another run: {'; '.join(others)}")
+        writer.records = restore_checkpoint(state, content, len(components.data.train))
+        if group.rank > 0:  # the checkpoint has the generator that rank 0 draws its dropout from
+            torch.manual_seed((torch.initial_seed() ^ state.steps) + group.rank)
+    except Exception as error:  # whatever the content of a foreign file leads to
+        raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
+    epochs, begun = run_length(config), state.epoch + (state.partial_epoch is not None)
+    if begun > epochs:
+        raise ConfigError(f"trainer.epochs={epochs}: the run has begun its epoch {begun}; ask for at least {begun}")
+    machines = {**summary.device, **summary.versions}, {**components.describe_device(), **versions()}
+    return messages.other_length(before, config) + messages.other_machine(*machines)
+
+
+def _check_same_images(components: Components, summary: RunSummary, path: Path) -> None:
+    """Raise CheckpointError if the data set is not the one that the run trained on."""
+    now = components.describe_data()
+    if messages.differences(summary.dataset, now, ("train", "test", "classes", "crc32")):
+        counts = [f"{n['train'] + n['test']:,} images" for n in (summary.dataset, now)]
+        found = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
+        raise CheckpointError(
+            f"{path}: of a run on other images than those in {components.data.source} now ({found});\n"
+            "bring those back, or start a new run"
+        )

@@ -1,0 +1,56 @@
+"""What a finished run leaves beside its figures: predictions.csv and the pictures."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from digitnet.atomic import write_atomically
+from digitnet.experiment import build
+from digitnet.experiment.components import Components
+from digitnet.training.record import EpochRecord
+
+
+def write_results(run_dir: Path, logits: Tensor, components: Components, records: Sequence[EpochRecord]) -> None:
+    """predictions.csv and the pictures, from the test set's logits (N, classes). Raises OSError."""
+    data, logger = components.data, components.config.logger
+    images, labels = data.test.images.cpu(), data.test.labels.cpu()
+    confidence, predicted = logits.softmax(1).max(1)
+    if logger.predictions:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["index", "label", "predicted", "confidence"])
+        rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+        writer.writerows((index, label, guess, f"{sure:.6f}") for index, (label, guess, sure) in enumerate(rows))
+        write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+    draw_distorted_samples(run_dir, components)
+    if logger.pictures:
+        from digitnet.report import plots  # matplotlib takes half a second, which training need not wait for
+
+        chance = 1 - 1 / len(data.classes)
+        plots.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
+        plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
+        plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance=chance)
+
+
+def draw_distorted_samples(run_dir: Path, components: Components) -> None:
+    """distorted.png, one column a class, if it is asked for and not there yet. Raises OSError.
+
+    A generator of its own draws the distortions, so that the picture changes nothing else.
+    """
+    config, path = components.config, run_dir / "distorted.png"
+    if components.augment is None or not config.logger.pictures or path.exists():
+        return
+    from digitnet.report import plots
+
+    train = components.data.train
+    labels = train.labels.cpu()
+    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:10]]
+    originals = train.images[firsts]
+    augment = build.augment(config.aug, Generator(train.images.device).manual_seed(config.seed))
+    assert augment is not None
+    rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
+    plots.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())

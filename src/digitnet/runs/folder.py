@@ -1,0 +1,212 @@
+"""`RunFolder`: the one door to a run's folder, a new one or an old one, one's own or somebody else's."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from digitnet.atomic import SCRATCH_PREFIX
+from digitnet.config.schema import Config
+from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, reason
+from digitnet.lock import PATIENCE_SECONDS, is_locked, locked
+from digitnet.runs.formats import RunSummary, read_metrics, read_summary
+from digitnet.training.distributed import current_group
+from digitnet.training.record import EpochRecord
+
+RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
+SWEEP_FILE = "sweep.json"
+
+
+class RunFolder:
+    """The folder of a run: the names of its files, its lock, and what it holds.
+
+    `claim` makes that of a new run, `open` checks that of an old one. Made directly from a path it is neither made nor
+    checked: for readers that expect damage.
+    """
+
+    def __init__(self, path: Path, trust: bool = False) -> None:
+        self.path, self.trust = path, trust
+        self._check: Callable[[], None] = lambda: None
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "train.log"
+
+    def checkpoint_file(self, name: str = "last") -> Path:
+        """`last`, `best`, or `epoch_N`."""
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    @classmethod
+    @contextlib.contextmanager
+    def claim(cls, path: Path, hydra_files: Mapping[str, str]) -> Iterator["RunFolder"]:
+        """Make the folder of a new run and hold its lock in this block; `hydra_files` go into its `.hydra/`.
+
+        Of torchrun's processes rank 0 does so for all. Raises ConfigError if a run has the folder already,
+        DigitnetError if another process works there or the folder cannot be made.
+        """
+        folder = cls(path, trust=True)
+        if current_group().rank > 0:
+            yield folder
+            return
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_make(error, "run") from error
+        with folder.locked():
+            folder.refuse_taken()
+            try:
+                folder.write_hydra_files(hydra_files)
+            except OSError as error:
+                raise cannot_make(error, "run") from error
+            yield folder
+
+    @classmethod
+    def open(cls, path: str | Path, trust: bool = False) -> "RunFolder":
+        """The folder of a run that has begun, in any version of digitnet.
+
+        A folder from somebody else can do no harm: links in it are refused, and the network of a run with model=custom
+        is imported only if you `trust` whom the folder is from (`refuse_untrusted`). Raises ConfigError if there is no
+        run, CheckpointError if its summary is damaged or the folder holds anything but files and folders.
+        """
+        folder = cls(Path(path), trust)
+        folder.read_summary_of_run()
+        folder._refuse_links()
+        return folder
+
+    @contextlib.contextmanager
+    def locked(self, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+        """Hold the folder's lock in this block, see `lock.locked`; of torchrun's processes rank 0 holds it for all."""
+        if current_group().rank > 0:
+            yield
+            return
+        with locked(self.path, patience, self._owner) as check:
+            self._check = check
+            try:
+                yield
+            finally:
+                self._check = lambda: None
+
+    def check(self) -> None:
+        """Raise FileNotFoundError if the folder is no longer the one that was locked."""
+        self._check()
+
+    def is_locked(self) -> bool:
+        """Whether a process works there."""
+        return is_locked(self.path)
+
+    def _owner(self) -> str:
+        try:
+            process = self.read_summary().process
+            return f"process {process['pid']} on {process['host']}"
+        except (OSError, ValueError, KeyError):  # it has just begun
+            return "another process"
+
+    def refuse_taken(self) -> None:
+        """Raise ConfigError if a run has the folder already."""
+        if self.summary_file.exists():
+            raise ConfigError(f"{self.path}: {TAKEN}")
+
+    def write_hydra_files(self, files: Mapping[str, str]) -> None:
+        """Write `.hydra/`, as Hydra does. Raises OSError."""
+        folder = self.path / ".hydra"
+        folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed process was writing. Raises OSError."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for path in folder.glob(f"{SCRATCH_PREFIX}*"):
+                path.unlink()
+
+    def read_summary(self) -> RunSummary:
+        """Raises OSError, or ValueError where the file is something else."""
+        return read_summary(regular(self.summary_file))
+
+    def read_summary_of_run(self) -> RunSummary:
+        """As `read_summary`, but raises ConfigError with what to give instead, or CheckpointError if it is damaged."""
+        if not self.path.is_dir():
+            if "=" in self.path.name:
+                raise ConfigError(
+                    f"{self.path}: no such folder; RUN_DIR comes first: digitnet resume RUN_DIR {self.path}"
+                )
+            raise ConfigError(f"{self.path}: not a folder; give that of a run")
+        try:
+            return read_summary(self.summary_file)
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path}: no summary.json there; {self._what_to_give()}") from None
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.summary_file}: not a run's summary ({error});\n"
+                "bring it back; without it, the weights can start a new run: init_from=RUN_DIR"
+            ) from error
+
+    def _what_to_give(self) -> str:
+        runs = sorted(self.path.glob("*/summary.json")) or sorted(self.path.glob("*/*/summary.json"))
+        if runs:
+            return f"give one of the runs in it, {runs[-1].parent} for instance"
+        if (self.path.parent / "summary.json").exists():
+            return f"give {self.path.parent}"
+        if (self.path / "checkpoints").is_dir():
+            return "bring it back; without it, the weights can start a new run: init_from=RUN_DIR"
+        if (self.path / ".hydra").is_dir():
+            return "it did not get as far as training; start it again"
+        return "give the folder of a run or of a sweep"
+
+    def read_records(self) -> list[EpochRecord]:
+        """The finished epochs, from metrics.csv. Raises OSError, or ValueError, KeyError, TypeError or csv.Error where
+        the file is something else.
+        """
+        return read_metrics(regular(self.metrics_file))
+
+    def load_checkpoint(self, name: str = "last") -> dict[str, Any]:
+        """A checkpoint's content on the CPU, see `training.checkpoint.load_checkpoint`. Raises CheckpointError."""
+        from digitnet.training.checkpoint import load_checkpoint  # torch
+
+        return load_checkpoint(self.checkpoint_file(name))
+
+    def refuse_untrusted(self, config: Config) -> None:
+        """Raise ConfigError if `config` has the folder's own network imported and nobody trusts the folder."""
+        if config.model.name == "custom" and not self.trust:
+            raise ConfigError(untrusted(self.path, config.model.target))
+
+    def _refuse_links(self) -> None:
+        """A folder from somebody else could redirect writes to any of the user's files, or make them wait for ever."""
+        refuse_links(self.path)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise CheckpointError if a run's or a sweep's folder holds a link or a device, at its top or in checkpoints."""
+    for path in [*folder.iterdir(), *folder.glob("checkpoints/*")]:
+        if path.is_symlink():
+            raise CheckpointError(f"{path}: a link, which no run makes; replace it by the file that it points to")
+        if not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
+
+
+def untrusted(folder: Path, target: str) -> str:
+    """The message about a network that is imported only with --trust."""
+    return (
+        f"{folder}: its network is {target}, which would be imported and run;\n"
+        "if you trust whom the folder is from, add --trust"
+    )
+
+
+def regular(path: Path) -> Path:
+    """`path`, unless it is there and no regular file: a reader could wait for ever. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise OSError(0, "not a file", str(path))
+    return path
+
+
+def cannot_make(error: OSError, kind: str) -> DigitnetError:
+    """The error about a folder of the `kind` "run" or "sweep" that cannot be made."""
+    return DigitnetError(f"cannot make the run's folder ({reason(error)}); set hydra.{kind}.dir=FOLDER to another")

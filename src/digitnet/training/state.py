@@ -1,0 +1,31 @@
+"""What training changes, in memory: weights, optimizer, generators, and how far it has come."""
+
+from dataclasses import dataclass, field
+
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass
+class PartialEpoch:
+    """An epoch that has begun: its permutation (N,), how many of its images are done, and what they gave."""
+
+    order: Tensor
+    done: int = 0
+    sums: list[Tensor] = field(default_factory=list)  # a row (4,) for each chunk, see `training.meter`
+    seconds: float = 0.0  # that it took before a pause
+
+
+@dataclass
+class TrainState:
+    """What training changes. `generator` draws permutations and distortions; dropout uses torch's global one.
+
+    `epoch` and `steps` count the finished ones, `steps` over all epochs. A step is one update on one batch.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    generator: Generator
+    epoch: int = 0
+    steps: int = 0
+    partial_epoch: PartialEpoch | None = None

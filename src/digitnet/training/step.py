@@ -1,0 +1,72 @@
+"""A training step: one update of the weights on one batch."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from digitnet.data.dataset import Split
+from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
+
+Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    precision: str = "fp32",
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Tensor:
+    """One update on images (B, 1, 28, 28) float32; returns the logits (B, classes) that it was computed from.
+
+    In a `group` of several processes each computes its part of the batch, whose logits are returned; `model` averages
+    the gradients.
+    """
+    part, labels_of_part = group.part(images), group.part(labels)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits: Tensor = model(part)
+        loss = F.cross_entropy(logits, labels_of_part, reduction="mean" if group.size == 1 else "sum")
+    if group.size > 1:  # the mean over processes must be the mean over images; some processes may have fewer, or none
+        loss = loss * (group.size / len(labels))
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return logits.detach()
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Batches in an epoch of that many images; the last batch may be smaller."""
+    return math.ceil(images / batch_size)
+
+
+def set_lr(optimizer: Optimizer, factor: float) -> None:
+    """Set each group's learning rate to `factor` times its `initial_lr`, the key of torch.optim.lr_scheduler.
+
+    A rate that is a tensor on the device is filled in place: a recorded step reads it there.
+    """
+    for group in optimizer.param_groups:
+        lr = group["initial_lr"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def largest_batch(step: Step, train: Split, batch_size: int) -> int:
+    """The largest of `batch_size` / 2, / 4, … for which there is memory to `step`; 0 if one image is too much."""
+    while batch_size > 1:
+        batch_size //= 2
+        if train.images.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            step(train.images[:batch_size].float().div_(255), train.labels[:batch_size])
+            return batch_size
+        except RuntimeError:  # torch.OutOfMemoryError is one
+            continue
+    return 0

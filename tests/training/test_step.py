@@ -1,0 +1,42 @@
+"""One training step: the learning rate, and batches that fit into memory."""
+
+import pytest
+import torch
+
+from digitnet.data import load_digits
+from digitnet.models import LeNet5
+from digitnet.training.step import largest_batch, set_lr, steps_per_epoch
+
+
+def test_set_lr_fills_a_tensor_on_the_device_in_place() -> None:
+    rate = torch.tensor(0.5)
+    model = LeNet5()
+    on_device, plain = torch.optim.SGD(model.parameters(), lr=rate), torch.optim.SGD(model.parameters(), lr=0.5)
+    for optimizer in (on_device, plain):
+        optimizer.param_groups[0]["initial_lr"] = 0.5
+        set_lr(optimizer, 0.5)
+    assert on_device.param_groups[0]["lr"] is rate
+    assert rate.item() == plain.param_groups[0]["lr"] == 0.25
+
+
+def test_set_lr_keeps_the_ratio_of_parameter_groups() -> None:
+    first, second = LeNet5().parameters(), LeNet5().parameters()
+    optimizer = torch.optim.SGD([{"params": first, "initial_lr": 0.5}, {"params": second, "initial_lr": 0.1}])
+    for factor in (0.5, 0.2):  # of the initial rate, not of the last one
+        set_lr(optimizer, factor)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.5 * factor, 0.1 * factor]
+
+
+@pytest.mark.parametrize(("images", "steps"), [(64, 2), (65, 3), (1, 1)])
+def test_last_batch_of_an_epoch_may_be_smaller(images: int, steps: int) -> None:
+    assert steps_per_epoch(images, batch_size=32) == steps
+
+
+@pytest.mark.parametrize(("limit", "fitting"), [(100, 64), (1, 1), (0, 0)])
+def test_largest_batch_halves_until_it_fits(limit: int, fitting: int) -> None:
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if len(images) > limit:
+            raise RuntimeError("out of memory")
+        return images
+
+    assert largest_batch(step, load_digits(1437).train, batch_size=256) == fitting

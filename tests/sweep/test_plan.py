@@ -1,0 +1,129 @@
+"""A sweep's plan: what is refused, presets, names of jobs."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import Command, write
+from digitnet.config.files import Tree
+from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.sweep_space import SweepRequest
+from digitnet.sweep import plan
+from digitnet.sweep.plan import plan_sweep
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (
+            ["optimizer.lr=0.1,abc,-2", "seed=0,x"],
+            "seed=x: should be a valid integer\n"
+            "optimizer.lr=abc: should be a valid number\n"
+            "optimizer.lr=-2: should be greater than 0",
+        ),
+        (["model=lenet5,lenet"], "model=lenet: no such option … did you mean 'lenet5'? There are *"),
+        (
+            ["optimizer=sgd,adam", "optimizer.momentum=0,0.9"],
+            "no key 'optimizer.momentum'; it belongs to optimizer=sgd and optimizer=rmsprop",
+        ),
+        (
+            ["aug=none,distort", "trainer.epochs=1,3"],
+            "aug.warmup_epochs=2: no image would be distorted, as the run has only 1 epoch; *",
+        ),
+        (["optimizer.lrr=1,2"], "no key 'optimizer.lrr' … did you mean 'optimizer.lr'?"),
+        (["seed=range(0)"], "seed=range(0): there is no value in it"),
+        (
+            ["optimizer.lr=interval(0.1,1)"],
+            "optimizer.lr=interval(0.1,1): a sweep is over values; digitnet tune searches in between",
+        ),
+        (
+            ["seed=0,1", "hydra.sweep.subdir=x"],
+            "hydra.sweep.subdir=x: a job's folder is named by what differs; leave it out",
+        ),
+        (["seed=0,1", "hydra/launcher=joblib"], "hydra/launcher=joblib: no such option; there are *"),
+        (["seed=0,1", "hydra/launcher=basic", "hydra.launcher.jobs=2"], "no key 'hydra.launcher.jobs'*"),
+        (["seed=0,1", "hydra.launcher.jobs=0"], "hydra.launcher.jobs=0: should be greater than or equal to 1"),
+        (
+            ["seed=0,1", "hydra/launcher=local", "hydra.launcher.thread=2"],
+            "no key 'hydra.launcher.thread' … did you mean 'hydra.launcher.threads'?",
+        ),
+        (
+            ["seed=0,1", "hydra/launcher=slurm", "hydra.launcher.partition='a b; rm'"],
+            "hydra.launcher.partition=a b; rm: string should match pattern *",
+        ),
+        (
+            ["seed=0,1", "hydra.sweeper.max_batch_size=3"],
+            "hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time",
+        ),
+        (["sweep=lrs"], "sweep=lrs: no such option … did you mean 'lr'? There are lr, models, seeds"),
+        (
+            ["seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=nowhere"],
+            "hydra.launcher.address=nowhere: is not HOST:PORT, nor auto",
+        ),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_invalid_sweep_is_reported_before_the_first_job(command: Command, overrides: list[str], answer: str) -> None:
+    done = command("-m", "data=digits", *overrides)
+    assert done.code == 2
+    start, star, _ = f"error: {answer}\n".partition("*")
+    assert done.err.startswith(start)
+    assert star or done.err == start
+    assert not list(Path("outputs").glob("sweeps/*"))
+
+
+def test_folder_of_another_sweep_is_refused(command: Command) -> None:
+    write(Path("sweep/sweep.json"), "{}")
+    done = command("-m", "data=digits", "hydra.sweep.dir=sweep", "seed=0,1")
+    assert (done.code, done.err) == (
+        2,
+        "error: sweep: holds a run already, and runs never share a folder; choose another\n",
+    )
+    assert Path("sweep/sweep.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("preset", "jobs", "first"),
+    [
+        ("lr", 18, ["optimizer.lr=0.01", "seed=0"]),
+        ("models", 18, ["model=lenet5", "aug=none", "seed=0"]),
+        ("seeds", 10, ["seed=0"]),
+    ],
+)
+def test_packaged_presets_compose(preset: str, jobs: int, first: list[str]) -> None:
+    planned = plan_sweep([f"sweep={preset}"], Tree.at())
+    combinations = planned.request.combinations()
+    assert len(combinations) == jobs
+    assert combinations[0] == [*first, f"sweep={preset}"]
+    found = planned.jobs(planned.request.covering())
+    assert {value for job in found for value in job.overrides} == {value for words in combinations for value in words}
+
+
+def test_validate_checks_every_value_of_a_preset(command: Command) -> None:
+    write(
+        Path("conf/sweep/mine.yaml"),
+        "# @package _global_\n# Mine.\nhydra: {sweeper: {params: {optimizer.lr: '0.1,1,-1', seed: '0,1'}}}\n",
+    )
+    done = command("validate", "--schema-only", "sweep=mine")
+    assert (done.code, done.out) == (2, "optimizer.lr=-1: should be greater than 0 [sweep=mine]\n")
+
+
+def names_of(*overrides: str) -> list[str]:
+    launcher = LocalLauncherConfig(name="local", jobs=1, threads=1, gpus=1.0)
+    request = SweepRequest(Tree.at(), overrides, [], {}, launcher, Path("sweep"), "", None)
+    return plan._names(request.combinations(), overrides, None)
+
+
+def test_jobs_are_named_by_what_differs() -> None:
+    assert names_of("seed=0,1") == ["seed=0", "seed=1"]
+    assert names_of("seed=3") == ["0"]  # nothing differs
+    assert names_of("optimizer=sgd,adam") == ["optimizer=sgd", "optimizer=adam"]
+    assert names_of("optimizer=adam", "optimizer.betas=[0.9,0.99],[0.5,0.9]") == ["betas=0.9_0.99", "betas=0.5_0.9"]
+    assert names_of("aug=distort", "aug.scale=0,0.1", "seed=1,2")[3] == "scale=0.1,seed=2"
+    long = names_of("model.init=glorot,glorot_keras2016", *(f"optimizer.{k}=0.1,0.2" for k in ("lr", "momentum")))
+    assert long[0] == "init=glorot,lr=0.1,momentum=0.1"
+    # A number tells jobs apart whose names would be the same, or too long for a folder.
+    assert names_of("data=folder", "data.root=a/b,a_b") == ["0,root=a_b", "1,root=a_b"]
+    folders = names_of("data=folder", f"data.root={'x' * 300}/1,{'x' * 300}/2")
+    assert [name[:7] for name in folders] == ["0,root=", "1,root="]
+    assert all(len(name) <= 100 for name in folders)

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from digitnet.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from digitnet.api import resume as resume
     from digitnet.api import run as run
 
-__version__ = "0.1.0"
 __all__ = ["resume", "run"]
 
 

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
-from digitnet import __version__, commands
+from digitnet import commands
 from digitnet.errors import ConfigError, DigitnetError, as_digitnet_error
 from digitnet.signals import Stop, handling_signals
 from digitnet.training.distributed import current_group, refuse_under_torchrun
+from digitnet.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what `arguments` (by default the command line's) say, and return the exit code.
+    """Run the command line `arguments` (by default the process's), and return the exit code.
 
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
@@ -23,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    if current_group().size > 1:  # what PyTorch warns of from compiled code, each process would
+    if current_group().size > 1:  # else each process would print the warnings of compiled code
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with stop.heeded():
             _dispatch(arguments)
-        sys.stdout.flush()  # here, where a reader that went away is no error
+        sys.stdout.flush()  # within `try`: a reader that went away is no error
         return 0
     except SystemExit as leave:  # argparse's way out of --help, and Hydra's
         return leave.code if isinstance(leave.code, int) else 1
@@ -66,7 +67,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    """One run, or a sweep, or what is shown instead."""
+    """One run or a sweep; or show the configuration."""
     from digitnet.config.compose import compose_run, show_config
     from digitnet.config.files import Tree, asks_for_sweep
     from digitnet.runs.folder import RunFolder

@@ -1,4 +1,4 @@
-"""Words for people, as plain text: counts, durations, paths, names that are near."""
+"""Plain text for people: counts, durations, paths, near names."""
 
 import contextlib
 import difflib
@@ -19,12 +19,12 @@ def duration(seconds: float) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """`ValueError: what it says first`, for the errors of others: a message has four lines at most."""
+    """`ValueError: the first line of its text`, for exceptions of other libraries: a message has four lines at most."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def printable(text: str) -> str:
-    """`text` as it can be shown and written: names of files may hold what is no character, or what moves the cursor."""
+    """`text` with control characters and lone surrogates escaped: names of files may hold both, which a terminal obeys."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text
@@ -32,14 +32,14 @@ def printable(text: str) -> str:
 
 
 def short_path(path: Path) -> Path:
-    """`path` as short as it can be said from here."""
+    """`path` relative to the working directory if it is below it."""
     with contextlib.suppress(ValueError):
         return path.resolve().relative_to(Path.cwd())
     return path
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` … did you mean 'lenet5'?`: what to say behind an unknown `name`; nothing where none is near.
+    """` … did you mean 'lenet5'?`, to follow an unknown `name` in a message; "" where no known name is near.
 
     Of dotted names only the last part counts: all names in a group are alike in the first.
     """

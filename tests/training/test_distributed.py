@@ -21,7 +21,7 @@ from digitnet.data import load_digits
 from digitnet.errors import ConfigError, DistributedError, DivergedError
 from digitnet.experiment import restore
 from digitnet.experiment.components import build_components
-from digitnet.machine import available_cores
+from digitnet.hardware import available_cores
 from digitnet.models import LeNet5
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import read_summary

@@ -12,7 +12,7 @@ from digitnet.config import schema
 from digitnet.data import Dataset
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
-from digitnet.machine import available_cores
+from digitnet.hardware import available_cores
 from digitnet.metrics import Evaluation, evaluate, predict
 from digitnet.models import check_output
 from digitnet.text import plural

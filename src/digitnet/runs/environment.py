@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from digitnet import __version__
+from digitnet.version import __version__
 
 
 def versions() -> dict[str, str]:

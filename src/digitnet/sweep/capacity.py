@@ -2,7 +2,7 @@
 
 from digitnet.config.schema import Config, LauncherConfig, LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.errors import ConfigError
-from digitnet.machine import available_cores, gpu_count
+from digitnet.hardware import available_cores, gpu_count
 
 
 def jobs_at_once(launcher: LocalLauncherConfig, on_gpus: bool) -> int:

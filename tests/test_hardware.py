@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write
-from digitnet.machine import available_cores, gpu_count
+from digitnet.hardware import available_cores, gpu_count
 
 
 def test_cores_are_counted_by_affinity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,17 @@ from conftest import TINY, Command, Outcome, figures, files_in, run_folder, writ
 from digitnet.runs.formats import read_summary
 from digitnet.training import checkpoint
 
+pytestmark = pytest.mark.engine
+
 LONG = [*TINY, "trainer.epochs=300", "trainer.plateau_epochs=null"]
 
 
-# Says who is which rank, and does as it is told before it does as `-m digitnet` does.
+# Writes the process id of each rank to a file, runs the test's own code, then does as `python -m digitnet` does.
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from digitnet import cli, ranks
+from digitnet import cli
+from digitnet.training import distributed
 Path("pid." + os.environ["RANK"]).write_text(str(os.getpid()))
 {0}
 sys.exit(cli.main())
@@ -34,7 +37,7 @@ sys.exit(cli.main())
 
 @contextlib.contextmanager
 def torchrun(processes: int, *arguments: str, first: str | None = None) -> Iterator["subprocess.Popen[str]"]:
-    """torchrun with so many processes of digitnet; what they are to do `first` is Python."""
+    """torchrun with so many processes of digitnet; `first` is Python code that each runs at its start."""
     digitnet = ["-m", "digitnet"]
     if first is not None:
         Path("script.py").write_text(SCRIPT.format(first))
@@ -56,7 +59,7 @@ def torchrun(processes: int, *arguments: str, first: str | None = None) -> Itera
 
 
 def outcome(process: "subprocess.Popen[str]") -> Outcome:
-    """How it ends, by itself: what hangs fails the test; what torchrun has to kill, after 30 seconds, too."""
+    """How it ends by itself; fails if it hangs, or if torchrun has to kill a process, after 30 seconds."""
     out, err = process.communicate(timeout=100)
     assert "forcefully exiting" not in err
     return Outcome(process.returncode, out, err)
@@ -67,8 +70,8 @@ def together(processes: int, *arguments: str, first: str | None = None) -> Outco
         return outcome(process)
 
 
-def said(done: Outcome) -> str:
-    """The only message of ours, among much of torchrun's, whose exit code for whatever went wrong is 1."""
+def error_in(done: Outcome) -> str:
+    """digitnet's only message, among much of torchrun's, whose exit code for any failure is 1."""
     assert done.code == 1
     (message,) = re.findall(r"^error: .*\n(?:(?:to go on|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
     assert done.err.count("Traceback (most recent call last):") == 1  # torchrun's own
@@ -84,7 +87,7 @@ def wait_for(what: Callable[[], Any]) -> Any:
             if found := what():
                 return found
         time.sleep(0.02)
-    raise AssertionError("it did not come to that")
+    raise AssertionError("not within 60 seconds")
 
 
 def send(rank: int, number: int) -> None:
@@ -156,7 +159,7 @@ def test_resume_with_different_world_size_matches(command: Command) -> None:
         wait_for(lambda: read_summary(run_dir / "summary.json").steps > summary.steps)
         process.send_signal(signal.SIGINT)  # to torchrun: Ctrl-C reaches no other, each has a session of its own
         done = outcome(process)
-    assert f"\ngoing on from epoch 1, step {summary.steps} of 188\n" in done.out
+    assert f"\nresuming from epoch 1, step {summary.steps} of 188\n" in done.out
     assert "(processes was 2, is 3)" in done.out
     summary = read_summary(run_dir / "summary.json")
     check_ended(done, run_dir, "interrupted", f"interrupted; checkpoints/last.pt is of step {summary.steps}")
@@ -167,24 +170,24 @@ def test_resume_with_different_world_size_matches(command: Command) -> None:
 
 
 def check_ended(done: Outcome, run_dir: Path, status: str, how: str) -> None:
-    """In the same words on the terminal and in the run's folder."""
-    error = f"{how};\nto go on: digitnet resume {run_dir}"
-    assert said(done) == f"error: {error}\n"
+    """The same error on the terminal and in the run's folder."""
+    error = f"{how};\nto resume: digitnet resume {run_dir}"
+    assert error_in(done) == f"error: {error}\n"
     summary = read_summary(run_dir / "summary.json")
     assert (summary.status, summary.error) == (status, error)
     assert (run_dir / "train.log").read_text().endswith(f"\nerror: {error}\n")
 
 
 def test_killed_rank_0_is_reported_by_another() -> None:
-    with torchrun(2, *LONG, first="ranks.FIRST_WORD = 0.5") as process:
+    with torchrun(2, *LONG, first="distributed.RANK_0_SECONDS = 0.5") as process:
         wait_for(an_epoch_is_done)
         send(0, signal.SIGKILL)
         done = outcome(process)
     summary = read_summary(run_folder() / "summary.json")
     assert summary.status == "running"  # as after any SIGKILL
-    assert said(done) == (
+    assert error_in(done) == (
         "error: another process of this run has ended (rank 1 noticed); "
-        f"checkpoints/last.pt is of step {summary.steps};\nto go on: digitnet resume {run_folder()}\n"
+        f"checkpoints/last.pt is of step {summary.steps};\nto resume: digitnet resume {run_folder()}\n"
     )
 
 
@@ -208,13 +211,13 @@ class Hungry(nn.Module):
 
 
 def test_unused_weights_and_memory_error_of_one_process(command: Command) -> None:
-    """Weights that not every step uses are as good as with one process. Where memory does not suffice, what would fit
-    is not tried out: a step takes all processes.
+    """Weights that not every step uses are trained as in one process. Where memory does not suffice, no smaller batch is
+    tried: a step takes all processes.
     """
     write(Path("mine.py"), NETWORK)
     options = [*TINY, "trainer.threads=1", "model=custom", "model.target=mine:Hungry", "optimizer.lr=0.1"]
-    done = together(2, *options, "trainer.epochs=2", "hydra.run.dir=run", first="ranks.FIRST_WORD = 0.5")
-    assert said(done) == "error: trainer.batch_size=32: a step needs more memory than cpu has; lower it\n"
+    done = together(2, *options, "trainer.epochs=2", "hydra.run.dir=run", first="distributed.RANK_0_SECONDS = 0.5")
+    assert error_in(done) == "error: trainer.batch_size=32: a step needs more memory than cpu has; lower it\n"
     summary = read_summary(Path("run/summary.json"))
     assert (summary.status, summary.steps) == ("failed", 45)
     assert str(summary.error).startswith("another process of this run has ended (rank 0 noticed); checkpoints/last.pt")
@@ -225,7 +228,7 @@ def test_unused_weights_and_memory_error_of_one_process(command: Command) -> Non
 
 def test_process_that_does_not_answer_is_given_up() -> None:
     """As all are that wait for a GPU which waits for a dead one: Python hears no signal."""
-    with torchrun(2, *LONG, first="ranks.LAST_RESORT = 0.5") as process:
+    with torchrun(2, *LONG, first="distributed.EXIT_SECONDS = 0.5") as process:
         wait_for(an_epoch_is_done)
         send(1, signal.SIGSTOP)
         time.sleep(0.5)  # so that rank 0 is waiting
@@ -240,7 +243,7 @@ def test_process_that_does_not_answer_is_given_up() -> None:
 
 
 def is_alive(rank: int) -> bool:
-    """Until torchrun has noticed."""
+    """Until torchrun has waited for it."""
     try:
         send(rank, 0)
     except ProcessLookupError:
@@ -249,7 +252,7 @@ def is_alive(rank: int) -> bool:
 
 
 DIVERGED = (
-    "epoch 1, step 2 of 45: the loss is nan;\nlower optimizer.lr (it was 1e+30), or begin with little: "
+    "epoch 1, step 2 of 45: the loss is nan;\nlower optimizer.lr (it was 1e+30), or warm up the learning rate: "
     "schedule=onecycle"
 )
 TAKEN = "taken: holds a run already, and runs never share a folder; choose another"
@@ -267,8 +270,8 @@ TAKEN = "taken: holds a run already, and runs never share a folder; choose anoth
 def test_error_is_printed_once(override: str, message: str, codes: list[int]) -> None:
     write(Path("taken/summary.json"), "{}")
     done = together(2, *TINY, override, first="time.sleep(1.0 * (os.environ['RANK'] == '0'))")  # the other is first
-    assert said(done) == f"error: {message}\n"
+    assert error_in(done) == f"error: {message}\n"
     for code in codes:
-        assert f"exitcode  : {code} (" in done.err  # torchrun's word for it
+        assert f"exitcode  : {code} (" in done.err  # as torchrun prints it
     found = [read_summary(path).status for path in Path("outputs").rglob("summary.json")]
     assert found == (["diverged"] if message == DIVERGED else [])

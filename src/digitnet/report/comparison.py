@@ -36,14 +36,16 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
     Settings that do not change the result, such as the number of threads, are left out.
     """
-    values: dict[str, set[str]] = {}
+    values: dict[str, dict[str, Any]] = {}  # by their repr, which is faster than `as_yaml`
     for run in runs:
         for key, value in run.settings.items():
-            values.setdefault(key, set()).add(as_yaml(value))
+            values.setdefault(key, {})[repr(value)] = value
     return [
         key
         for key, different in values.items()
-        if len(different) > 1 and (key in SHOWN_EVEN_IF_CHANGEABLE or not is_changeable(key))
+        if len(different) > 1
+        and len({as_yaml(value) for value in different.values()}) > 1  # 1 and 1.0 are the same
+        and (key in SHOWN_EVEN_IF_CHANGEABLE or not is_changeable(key))
     ]
 
 

@@ -93,7 +93,7 @@ def test_run_without_the_swept_setting_has_no_swept_value() -> None:
 
 
 @pytest.mark.parametrize("keys", [(), ("seed",)])
-def test_runs_that_differ_only_in_the_seed_without_other_settings_are_curves_each(keys: tuple[str, ...]) -> None:
+def test_if_only_seeds_differ_each_run_is_a_curve(keys: tuple[str, ...]) -> None:
     for seed in (10, 9):
         make_run(f"{seed}", seed=seed)
     curves, swept, _ = collected(*keys)

@@ -118,6 +118,7 @@ def test_full_error_prints_the_traceback(shell: Command, monkeypatch: pytest.Mon
     assert "ConfigError: model=lenet6: no such option" in done.err
 
 
+@pytest.mark.engine  # a minute or two
 @pytest.mark.mnist
 def test_default_run_on_real_mnist(shell: Command, real_mnist: Path) -> None:
     """As people type it, cut to six epochs: past the sigmoid plateau, distortions met, every file there."""

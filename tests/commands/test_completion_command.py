@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from conftest import Command, write
-from digitnet.commands.completion_command import SCRIPTS, candidates
+from digitnet.commands.completion_command import candidates
+from digitnet.report.shell_completion import SCRIPTS
 
 BIN = str(Path(sys.executable).parent)
 
@@ -30,7 +31,7 @@ BIN = str(Path(sys.executable).parent)
         ("digitnet aug.w", []),
         ("digitnet experiment=allconv optimizer.a", ["optimizer.alpha="]),
         ("digitnet optimizer=adam optimizer.", ["optimizer.betas=", "optimizer.eps=", "optimizer.lr="]),
-        ("digitnet tr", ["trainer."]),
+        ("digitnet tr", ["tracker.", "tracker=", "trainer."]),
         ("digitnet trainer.precision=", ["trainer.precision=bf16", "trainer.precision=fp32"]),
         ("digitnet optimizer.nesterov=", ["optimizer.nesterov=false", "optimizer.nesterov=true"]),
         ("digitnet trainer.threads=", ["trainer.threads=null"]),
@@ -55,7 +56,7 @@ BIN = str(Path(sys.executable).parent)
         ("digitnet compare co", ["conf/"]),
         ("digitnet tune optimizer=ad", ["optimizer=adam", "optimizer=adamw"]),
         ("digitnet -m hydra/launcher=s", ["hydra/launcher=serial", "hydra/launcher=slurm"]),
-        ("digitnet resume here tr", ["trainer."]),
+        ("digitnet resume here tr", ["tracker=", "trainer."]),
         ("digitnet resume here trainer.e", ["trainer.epochs="]),
         ("digitnet resume here optimizer.l", []),  # a run goes on as it began
         ("digitnet modle=", []),

@@ -9,8 +9,8 @@ import pytest
 
 from conftest import CHECKOUT, Command, write
 from digitnet import commands
-from digitnet.commands.help_command import EXAMPLES
-from digitnet.config.files import read_yaml
+from digitnet.config.yaml_file import read_yaml
+from digitnet.report.help_text import EXAMPLES
 
 FILES = sorted([*CHECKOUT.glob("conf/*/*.yaml"), *CHECKOUT.glob("conf/hydra/launcher/*.yaml")])
 
@@ -90,13 +90,24 @@ def test_help_on_a_group_shows_keys_values_meaning_and_choices(command: Command)
     assert re.search(r"^  optimizer\.nesterov=false +one of false, true$", out, flags=re.MULTILINE)
     assert "adam" not in out
     out = command("help", "schedule=step12").out
-    assert "schedule.phases=[{epochs: 6, factor: 1.0}" in out
+    assert "schedule.phases=[{epochs: 6, factor: 1}" in out
     out = command("help", "experiment=allconv").out
     assert "  optimizer=rmsprop\n" in out
     assert "  trainer.batch_size=128\n" in out
     assert command("help", "validate").out == command("validate", "--help").out
 
 
-def test_help_on_nothing(command: Command) -> None:
+def test_help_on_a_section_or_a_key_shows_what_the_root_says(command: Command) -> None:
+    out = command("help", "trainer").out
+    assert re.search(r"^  trainer\.batch_size=32 +images a step$", out, flags=re.MULTILINE)
+    assert "one of bf16, fp32" in re.sub(r"\s+", " ", out)
+    assert "checkpoint" not in out
+    assert "  checkpoint.every_epochs=1 " in command("help", "checkpoint").out
+    assert command("help", "seed").out == "  seed=0  of weights, permutations, distortions and dropout\n"
+    assert command("help", "init_from").out.startswith("  init_from=null  the folder of another run, or a checkpoint,")
+    assert command("help", "tracker").out == "tracker=none: Nothing but the run's own files.\n\n"
+
+
+def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
     assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'?")

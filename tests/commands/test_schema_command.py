@@ -7,22 +7,30 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft7Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT7
 
 from conftest import CHECKOUT, Command
-from digitnet.commands.schema_command import schemas
+from digitnet.config.json_schema import json_schemas
 
-SCHEMAS = {name: json.loads(text) for name, text in schemas().items()}
+SCHEMAS = {name: json.loads(text) for name, text in json_schemas().items()}
 FILES = sorted([*(CHECKOUT / "conf").glob("*.yaml"), *(CHECKOUT / "conf").glob("*/*.yaml")])  # not Hydra's own groups
 
 
+REGISTRY = Registry().with_resources(
+    [(f"{name}.json", DRAFT7.create_resource(schema)) for name, schema in SCHEMAS.items()]
+)
+
+
 def faults(name: str, text: str) -> list[str]:
-    return [error.message for error in Draft7Validator(SCHEMAS[name]).iter_errors(yaml.safe_load(text))]
+    validator = Draft7Validator(SCHEMAS[name], registry=REGISTRY)
+    return [error.message for error in validator.iter_errors(yaml.safe_load(text))]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_committed_files_are_current(name: str) -> None:
     """Otherwise: digitnet schema schemas."""
-    assert (CHECKOUT / "schemas" / f"{name}.json").read_text() == schemas()[name]
+    assert (CHECKOUT / "schemas" / f"{name}.json").read_text() == json_schemas()[name]
     Draft7Validator.check_schema(SCHEMAS[name])
 
 
@@ -46,6 +54,8 @@ def test_the_packaged_yaml_passes(path: Path) -> None:
         ("experiment", "sede: 3"),
         ("config", "trainer: {precision: fp8}"),
         ("device", "name: tpu"),
+        ("tracker", "name: tensorbord"),
+        ("sweep", "trainer: {epoch: 3}"),
     ],
 )
 def test_wrong_yaml_is_refused(name: str, text: str) -> None:
@@ -63,6 +73,19 @@ def test_wrong_yaml_is_refused(name: str, text: str) -> None:
 )
 def test_yaml_of_ones_own_passes(name: str, text: str) -> None:
     assert not faults(name, text)
+
+
+def test_presets_refer_to_the_root() -> None:
+    for name in ("experiment", "sweep"):
+        assert SCHEMAS[name] == {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": f"digitnet's {name}",
+            "$ref": "config.json",
+        }
+
+
+def test_definitions_are_named_by_the_fields_words() -> None:
+    assert {name for schema in SCHEMAS.values() for name in schema.get("$defs", {})} == {"interpolation", "phase"}
 
 
 def test_keys_say_what_they_are() -> None:

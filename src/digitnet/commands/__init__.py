@@ -35,12 +35,16 @@ def flag_parser() -> Parser:
     instead.add_argument(
         "-m", "--multirun", action="store_true", help="a sweep: every combination of values with commas between them"
     )
-    add("--config-dir", metavar="FOLDER", help="options of your own; they go before those in ./conf, these before ours")
+    add(
+        "--config-dir",
+        metavar="FOLDER",
+        help="options of your own, before those in ./conf and the packaged ones",
+    )
     add("--config-name", metavar="NAME", default="config", help="another file than config.yaml as the root")
     instead.add_argument(
         "--cfg", choices=("job", "hydra", "all"), help="show the configuration (job: digitnet's), run nothing"
     )
-    add("--resolve", action="store_true", help="with --cfg: interpolations done")
+    add("--resolve", action="store_true", help="with --cfg: interpolations resolved")
     add("--package", metavar="KEY", help="with --cfg: only what is below the key")
     instead.add_argument(
         "--info",
@@ -51,6 +55,22 @@ def flag_parser() -> Parser:
     )
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     return parser
+
+
+def flag_summaries() -> dict[str, str]:
+    """`-m, --multirun`, `--cfg job|hydra|all`, … and what each does."""
+    return {
+        ", ".join(action.option_strings) + _value_of(action): str(action.help)
+        for action in flag_parser()._actions
+        if action.option_strings
+    }
+
+
+def _value_of(action: argparse.Action) -> str:
+    """What follows a flag."""
+    if action.choices and action.nargs is None:
+        return f" {'|'.join(action.choices)}"
+    return f" {action.metavar}" if action.metavar else ""
 
 
 def command_module(name: str) -> ModuleType:

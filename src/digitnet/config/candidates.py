@@ -1,0 +1,75 @@
+"""What the tab key offers: groups, options, keys and values of overrides, folders of runs, paths."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from digitnet.config.dotted import nested_keys
+from digitnet.config.files import Tree
+from digitnet.config.rules import CHANGEABLE
+from digitnet.config.schema import GROUPS, LAUNCHER, choices
+from digitnet.errors import ConfigError
+
+PATH_KEYS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # whose value is a path
+
+
+def override_candidates(before: Sequence[str], current: str) -> Iterator[str]:
+    """What the word `current` can become after the words `before`.
+
+    `model=`, `model=lenet5`, `optimizer.`, `optimizer.lr=`, `trainer.precision=bf16`.
+    """
+    pairs = dict(pairwise(before))
+    with contextlib.suppress(ConfigError):
+        tree = Tree.at(pairs.get("--config-dir"))
+        sign = current[: len(current) - len(current.lstrip("+~"))]
+        key, equals, value = current[len(sign) :].partition("=")
+        if equals:
+            done = value[: value.rfind(",") + 1]  # of a sweep
+            if key in PATH_KEYS:
+                yield from (f"{sign}{key}={path}" for path in path_candidates(value))
+            options = tree.options(key) if key in tree.groups else choices(key)
+            yield from (f"{sign}{key}={done}{option}" for option in options)
+            return
+        yield from (f"{sign}{group}=" for group in (*GROUPS, LAUNCHER))
+        yield from (f"{sign}{word}" for word in _keys(before, tree, key))
+
+
+def changeable_candidates(current: str) -> Iterator[str]:
+    """Overrides that `digitnet resume` accepts."""
+    words = {*override_candidates((), current)} - {"device.", "tracker."}  # groups without keys
+    yield from (word for word in words if word.startswith(CHANGEABLE) or word == "trainer.")
+
+
+def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
+    """The keys one level below `start`'s group; those that hold others end in a dot."""
+    from digitnet.config.compose import composed_values  # Hydra
+
+    chosen = [word.partition(",")[0] for word in before if word.partition("=")[0] in GROUPS]  # of a sweep, the first
+    content: dict[str, object] = {}
+    for choice in (chosen, []):  # the words before may be wrong
+        with contextlib.suppress(ConfigError):
+            content = composed_values(choice, tree)
+            break
+    names = list(nested_keys(content))
+    groups = {name.rpartition(".")[0] for name in names}
+    for name in names:
+        if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen
+            yield f"{name}." if name in groups else f"{name}="
+
+
+def run_folder_candidates(start: str) -> Iterator[str]:
+    """Folders of runs, and those that lead to one."""
+    yield from (path for path in path_candidates(start) if path.endswith("/") and not _is_inside_run(Path(path)))
+
+
+def _is_inside_run(folder: Path) -> bool:
+    """Whether it is hidden, or a folder within that of a run."""
+    return folder.name.startswith(".") or (folder.parent / "summary.json").exists()
+
+
+def path_candidates(start: str) -> Iterable[str]:
+    folder, slash, _ = start.rpartition("/")
+    with contextlib.suppress(OSError, RuntimeError):
+        for path in Path(folder + slash or ".").expanduser().iterdir():
+            yield f"{folder}{slash}{path.name}" + ("/" if path.is_dir() else "")

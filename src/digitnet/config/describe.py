@@ -1,0 +1,82 @@
+"""What can be chosen, with what the YAML and the schema say of it: for `digitnet help`."""
+
+from collections.abc import Iterator
+
+from digitnet.config.dotted import as_yaml
+from digitnet.config.files import Tree, no_option
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SECTIONS, Config, choices
+from digitnet.errors import ConfigError
+
+PLAIN_KEYS = tuple(key for key in Config.model_fields if key not in (*GROUPS, *SECTIONS))  # seed, init_from
+CONFIG_TOPICS = (*GROUPS, LAUNCHER, *SECTIONS, *PLAIN_KEYS)
+
+
+def default_options(tree: Tree) -> set[str]:
+    """The files that the root chooses: {"model/lenet5", …}; none where the root is broken."""
+    try:
+        return {default.name for default in tree.read(tree.root).defaults()}
+    except ConfigError:
+        return set()
+
+
+def root_rows(tree: Tree) -> dict[str, str]:
+    """`trainer.epochs=null` and what the root says of it, for each key that is not in a group. Raises ConfigError."""
+    root = tree.read(tree.root)
+    return {
+        f"{key}={value}": root.comments.get(key.rpartition(".")[2], "")
+        for key, value in root.values()
+        if not key.startswith("hydra.")
+    }
+
+
+def describe(topic: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
+    """(heading, {"optimizer.lr=1": meaning}) for each option of a group, one option, a section, or a key of the root.
+
+    `topic` is one of CONFIG_TOPICS or GROUP=OPTION. Raises ConfigError.
+    """
+    name, equals, wanted = topic.partition("=")
+    if name in (*SECTIONS, *PLAIN_KEYS):
+        rows = {row: text for row, text in root_rows(tree).items() if row.partition("=")[0].split(".")[0] == name}
+        yield "", {row: _with_choices(row.partition("=")[0], text) for row, text in rows.items()}
+        return
+    options = tree.options(name)
+    if equals and wanted not in options:
+        raise ConfigError(no_option(name, wanted, options))
+    for option in [wanted] if equals else options:
+        source = tree.read(f"{name}/{option}")
+        yield f"{name}={option}: {source.description}", option_rows(name, option, tree)
+
+
+def option_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
+    """`optimizer.lr=1` and what it is, for each key of an option. Raises ConfigError."""
+    source = tree.read(f"{group}/{option}")
+    rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
+    if group in PRESETS:
+        rows |= {f"{key.removeprefix('hydra.sweeper.params.')}={value}": "" for key, value in source.values()}
+    elif group == LAUNCHER:
+        keys = {key: value for key, value in source.values() if key != "name"}
+        rows |= {f"hydra.launcher.{key}={value}": source.comments.get(key, "") for key, value in keys.items()}
+    else:
+        rows |= _composed_rows(group, option, tree)
+    return rows
+
+
+def _composed_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
+    from digitnet.config.compose import composed_values  # Hydra's half a second, which the overview does not need
+
+    content = composed_values([f"{group}={option}"], tree)[group]
+    source = tree.read(f"{group}/{option}")
+    comments: dict[str, str] = {}
+    for file in (*(tree.read(default.name) for default in source.defaults()), source):
+        comments |= file.comments
+    return {
+        f"{group}.{key}={as_yaml(value)}": _with_choices(f"{group}.{key}", comments.get(key, ""))
+        for key, value in content.items()
+        if key != "name"
+    }
+
+
+def _with_choices(key: str, comment: str) -> str:
+    words = choices(key)
+    also = f"one of {', '.join(words)}" if len(words) > 1 else ""
+    return "; ".join(filter(None, [comment, also]))

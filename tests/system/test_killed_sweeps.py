@@ -1,23 +1,26 @@
-"""`digitnet resume SWEEP_DIR`: whatever stopped a sweep, gone on with it is the sweep that was left alone."""
+"""Sweeps and searches that are killed or interrupted at any moment, and resumed."""
 
-import json
+import os
 import re
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import TINY, Command, write
 from digitnet.runs.formats import read_metrics, read_summary
-from digitnet.sweep.manifest import read_manifest
 from digitnet.training.record import EpochRecord
+from searching import UNTRUSTED, accuracy, states, summaries, tune
 from sweeping import SWEEP, started, status_of, wait_for
 
-OPTIONS = [*TINY, "data.enlarge_to=4000", "trainer.epochs=3", "trainer.threads=1", "optimizer=adam"]
+pytestmark = pytest.mark.engine
+
+OPTIONS = [*TINY, "data.enlarge_to=2000", "trainer.epochs=3", "trainer.threads=1", "optimizer=adam"]
 LONG = ["-m", *OPTIONS, "optimizer.lr=0.001,0.003", "seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=2"]
 JOBS = ["lr=0.001,seed=0", "lr=0.001,seed=1", "lr=0.003,seed=0", "lr=0.003,seed=1"]
 
@@ -35,7 +38,7 @@ def table_of(out: str) -> list[list[str]]:
     return [row[:-2] + row[-1:] for row in rows]
 
 
-def test_killed_at_any_moment_and_resumed_it_is_the_sweep_that_was_left_alone(shell: Command) -> None:
+def test_sweep_killed_at_any_moment_and_resumed_equals_an_uninterrupted_one(shell: Command) -> None:
     moments: list[Callable[[], bool]] = [
         (SWEEP / "sweep.json").exists,  # before a job has begun
         lambda: any((SWEEP / job / "checkpoints" / "last.pt").exists() for job in JOBS),
@@ -58,10 +61,10 @@ def test_killed_at_any_moment_and_resumed_it_is_the_sweep_that_was_left_alone(sh
         assert read_summary(SWEEP / job / "summary.json").test == read_summary(Path("alone", job, "summary.json")).test
 
 
-def test_an_interrupted_sweep_goes_on_with_what_it_was_when_it_started(
+def test_interrupted_sweep_is_resumed_with_its_original_configuration(
     shell: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever became of the YAML; jobs under way wrote a checkpoint, those that are finished are left alone."""
+    """Although the YAML has changed; running jobs wrote a checkpoint, and finished ones are not run again."""
     write(Path("conf/optimizer/mine.yaml"), "# Mine.\ndefaults: [adam]\nlr: 0.001\n")
     options = ["-m", *OPTIONS, "optimizer=mine", "seed=0,1,2", "hydra.sweep.dir=sweep"]
     with started(*options) as process:
@@ -69,8 +72,8 @@ def test_an_interrupted_sweep_goes_on_with_what_it_was_when_it_started(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "error: interrupted by SIGINT; to go on: digitnet resume sweep\n"
-    assert "SIGINT: each job under way writes a checkpoint and ends" in out
+    assert err == "error: interrupted by SIGINT; to resume: digitnet resume sweep\n"
+    assert "SIGINT: each running job writes a checkpoint and ends" in out
     assert [status_of(f"seed={seed}") for seed in range(3)] == ["finished", "interrupted", "waiting"]
     assert [row[-1] for row in table_of(out)[1:]] == ["seed=0", "seed=1", "seed=2"]
     write(Path("conf/optimizer/mine.yaml"), "# Mine.\ndefaults: [adam]\nlr: 5.0\n")
@@ -87,18 +90,14 @@ def test_an_interrupted_sweep_goes_on_with_what_it_was_when_it_started(
         assert (summary.status, summary.config["optimizer"]["lr"], summary.seed) == ("finished", 0.001, seed)
 
 
-def test_a_sweep_at_work_is_left_alone(command: Command) -> None:
-    with started(*LONG, "hydra.sweep.dir=sweep") as process:
-        wait_for(lambda: status_of(JOBS[0]) == "running", process)
-        for arguments in (["resume", "sweep"], [*LONG, "hydra.sweep.dir=sweep"]):
+def test_killed_sweep_ends_its_jobs_and_until_then_locks_its_folder(command: Command) -> None:
+    options = ["-m", *OPTIONS, "trainer.epochs=1000", "seed=0,1", "hydra.sweep.dir=sweep"]
+    with started(*options) as process:
+        wait_for((SWEEP / "seed=0" / "checkpoints" / "last.pt").exists, process)
+        for arguments in (["resume", "sweep"], options):
             done = command(*arguments)
             assert done.code == 1
             assert done.err.endswith("sweep: another process is at work there; wait for it, or stop it first\n")
-
-
-def test_jobs_end_when_their_sweep_is_killed() -> None:
-    with started("-m", *OPTIONS, "trainer.epochs=1000", "seed=0,1", "hydra.sweep.dir=sweep") as process:
-        wait_for((SWEEP / "seed=0" / "checkpoints" / "last.pt").exists, process)
         job = int(read_summary(SWEEP / "seed=0" / "summary.json").process["pid"])
         process.kill()
     deadline = time.monotonic() + 30
@@ -108,82 +107,47 @@ def test_jobs_end_when_their_sweep_is_killed() -> None:
     assert status_of("seed=0") == "interrupted"
 
 
-@pytest.fixture
-def small(command: Command) -> Path:
-    """A sweep of two jobs, of which one is not finished."""
-    assert command("-m", *TINY, "trainer.epochs=1", "seed=0,1", "hydra.sweep.dir=sweep").code == 0
-    (SWEEP / "seed=1" / "summary.json").unlink()
-    return SWEEP
+def epochs_of(trial: int) -> int:
+    return sum(len(read_metrics(path)) for path in SWEEP.glob(f"{trial},*/metrics.csv"))
 
 
-def test_what_cannot_be_resumed(command: Command, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = small / "sweep.json"
-    content: dict[str, Any] = json.loads(path.read_text())
+def test_killed_and_resumed_search_equals_an_uninterrupted_one(command: Command) -> None:
+    words = tune("Slow", "trainer.epochs=3", "--trials", "3")
 
-    def error(*arguments: str) -> str:
-        done = command("resume", *arguments)
-        assert done.code in (1, 2)
-        return done.err
+    def press_ctrl_c() -> None:
+        wait_for(lambda: epochs_of(0) == 3)
+        Path("slow").touch()
+        wait_for(lambda: epochs_of(1) == 1)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    assert error("sweep", "optimizer.lr=3") == (
-        "error: optimizer.lr=3: cannot be changed in a sweep, only hydra/launcher and its keys; "
-        "of one run it can: digitnet resume sweep/JOB optimizer.lr=3\n"
-    )
-    assert error("sweep", "hydra/launcher=locl").startswith(
-        "error: hydra/launcher=locl: no such option … did you mean 'local'?"
-    )
-    assert error("outputs") == "error: outputs: not a folder; give that of a run\n"
-    Path("outputs").mkdir()
-    assert error("outputs") == "error: outputs: no summary.json there; give the folder of a run or of a sweep\n"
+    thread = threading.Thread(target=press_ctrl_c)
+    thread.start()
+    interrupted = command(*words)
+    thread.join()
+    assert interrupted.code == 130
+    assert interrupted.err == "error: interrupted by SIGINT; to resume: digitnet resume sweep\n"
+    first, second = summaries()
+    assert summaries()[second].status == "interrupted"
+    assert f"\nbest: {100 * accuracy(summaries()[first]):.2f} %, sweep/{first}\n" in interrupted.out
+    assert states() == ["COMPLETE", "RUNNING"]
+    untrusted = command("resume", "sweep")
+    assert (untrusted.code, untrusted.err) == (2, UNTRUSTED.format("Slow"))
 
-    path.write_text("{")
-    assert error("sweep").startswith("error: sweep/sweep.json: not a sweep's (Expecting property name")
-    del content["search"]
-    path.write_text(json.dumps({**content, "jobs": {"../x": {}}}))
-    assert error("sweep").startswith("error: sweep/sweep.json: not a sweep's (")
-    job = content["jobs"]["seed=1"]
-    path.write_text(json.dumps({**content, "jobs": {"../x": job}}))
-    assert error("sweep") == "error: sweep/sweep.json: '../x' is not the name of a job\n"
-    network = {"name": "custom", "target": "mine:Net", "kwargs": None}
-    foreign = {**job, "config": {**job["config"], "model": network}}
-    path.write_text(json.dumps({**content, "jobs": {"seed=1": foreign}}))
-    write(Path("mine.py"), "open('sprung', 'w').close()\n")
-    assert error("sweep") == (
-        "error: sweep: its network is mine:Net, which would be imported and run;\n"
-        "if you trust whom the folder is from, add --trust\n"
-    )
-    (small / "seed=1" / "link").symlink_to("/")
-    path.write_text(json.dumps(content))
-    (small / "linked").symlink_to("/")
-    assert error("sweep") == "error: sweep/linked: a link, which no run makes; replace it by what it stands for\n"
-    assert not Path("sprung").exists()
+    with started("resume", "sweep", "--trust") as process:
+        wait_for(lambda: epochs_of(2) == 1, process)
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    Path("slow").unlink()
+    finished = command("resume", "sweep", "--trust")
+    assert (finished.code, finished.err) == (0, "")
+    assert states() == ["COMPLETE"] * 3
 
-
-def test_a_sweep_goes_on_elsewhere(command: Command, small: Path) -> None:
-    """Here with another launcher; its jobs keep the threads that they had."""
-    threads = read_manifest(small).jobs["seed=1"].config["trainer"]["threads"]
-    done = command("resume", "sweep", "hydra/launcher=local", "hydra.launcher.jobs=1")
-    assert (done.code, done.err) == (0, "")
-    assert status_of("seed=1") == "finished"
-    assert read_manifest(small).jobs["seed=1"].config["trainer"]["threads"] == threads
-
-
-def test_a_job_that_failed_is_tried_again_and_one_that_diverged_is_not(shell: Command) -> None:
-    write(
-        Path("mine.py"),
-        "import os\n"
-        "from torch import nn\n"
-        "class Net(nn.Sequential):\n"
-        "    def __init__(self, how):\n"
-        "        super().__init__(nn.Flatten(), nn.Linear(784, 10))\n"
-        "        if how == 'fails' and not os.path.exists('mended'): raise ValueError('not yet')\n",
-    )
-    networks = ["model=custom", "model.target=mine:Net", "model.kwargs={how:fails},{how:works}"]
-    options = ["-m", *TINY, "trainer.epochs=1", *networks, "optimizer.lr=0.1,1e30", "hydra.sweep.dir=sweep"]
-    done = shell(*options)
-    assert done.err == "error: 3 jobs of 4 failed; to try again: digitnet resume sweep\n"
-    write(Path("mended"), "")
-    done = shell("resume", "sweep", "--trust")
-    assert (done.code, done.err) == (1, "error: 2 jobs of 4 failed\n")
-    assert status_of("kwargs=how_fails,lr=0.1") == "finished"
-    assert status_of("kwargs=how_fails,lr=1e+30") == status_of("kwargs=how_works,lr=1e+30") == "diverged"
+    shutil.move("sweep", "other")
+    assert command(*words).code == 0
+    assert list(summaries()) == list(summaries(Path("other")))
+    for name in summaries():
+        ours, others = (read_metrics(folder / name / "metrics.csv") for folder in (SWEEP, Path("other")))
+        assert [(record.epoch, record.val_loss) for record in ours] == [
+            (record.epoch, record.val_loss) for record in others
+        ]

@@ -17,6 +17,8 @@ RAY = Path(sys.executable).with_name("ray")
 ADDRESS = "127.0.0.1:46379"
 ON_RAY = ["-m", *TINY, "trainer.epochs=1", "hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}"]
 
+pytestmark = pytest.mark.engine
+
 
 def start(*arguments: str) -> None:
     command = [RAY, "start", *arguments, "--num-cpus=1", "--num-gpus=1", "--disable-usage-stats"]
@@ -39,7 +41,7 @@ def node_of(job: str) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_a_sweep_on_ray(shell: Command) -> None:
+def test_sweep_runs_on_a_cluster_of_two_nodes(shell: Command) -> None:
     done = shell(*ON_RAY, "optimizer.lr=0.1,1e30", "seed=0,1", "hydra.sweep.dir=sweep")
     assert (done.code, done.err) == (1, "error: 2 jobs of 4 failed\n")
     assert {path.parent.name: read_summary(path).status for path in SWEEP.glob("*/summary.json")} == {
@@ -50,8 +52,8 @@ def test_a_sweep_on_ray(shell: Command) -> None:
     }
 
 
-def test_jobs_that_share_a_gpu(shell: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six at a time have room on two nodes; the cluster is the one that the environment names."""
+def test_jobs_share_gpus_of_a_cluster_named_by_the_environment(shell: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six jobs with 0.3 GPUs each run at a time on two nodes."""
     write(Path("mine.py"), NETWORK)
     monkeypatch.setenv("RAY_ADDRESS", ADDRESS)
     shares = ["hydra.launcher.address=auto", "hydra.launcher.cpus=0.25", "hydra.launcher.gpus=0.3"]
@@ -65,11 +67,11 @@ def test_jobs_that_share_a_gpu(shell: Command, monkeypatch: pytest.MonkeyPatch) 
     assert [summary_of(job).device["threads"] for job in jobs] == [1] * 6  # type: ignore[union-attr]
 
 
-def test_a_killed_worker_a_signal_and_a_resume(shell: Command) -> None:
-    """Both nodes work; what a worker was killed in goes on, and so does what was interrupted."""
+def test_killed_worker_and_interrupted_sweep_are_resumed(shell: Command) -> None:
+    """Both nodes run jobs. Ray restarts a killed worker, which resumes its job; the rest is resumed later."""
     write(Path("mine.py"), NETWORK)
     options = [*ON_RAY, *CUSTOM, "model.kwargs={how:waits}", "seed=0,1,2", "hydra.sweep.dir=sweep"]
-    options += ["hydra.launcher.jobs=2"]  # else the third would take the place of the killed one
+    options += ["hydra.launcher.jobs=2"]  # otherwise the third job would start instead
     with started(*options) as sweep:
         wait_for(lambda: status_of("seed=0") == status_of("seed=1") == "running", sweep)
         assert node_of("seed=0") != node_of("seed=1")
@@ -78,7 +80,7 @@ def test_a_killed_worker_a_signal_and_a_resume(shell: Command) -> None:
         wait_for(lambda: len(summary_of("seed=1").resumed) == 1, sweep)  # type: ignore[union-attr]
         sweep.send_signal(signal.SIGTERM)
         _, err = sweep.communicate(timeout=60)
-    assert err.endswith("error: interrupted by SIGTERM; to go on: digitnet resume sweep\n")
+    assert err.endswith("error: interrupted by SIGTERM; to resume: digitnet resume sweep\n")
     assert sweep.returncode == 130
     assert [status_of(f"seed={seed}") for seed in range(3)] == ["interrupted", "interrupted", "waiting"]
 

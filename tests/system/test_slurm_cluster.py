@@ -14,6 +14,8 @@ from sweeping import CUSTOM, NETWORK, SWEEP, started, status_of, summary_of, wai
 
 ON_SLURM = ["-m", *TINY, "hydra/launcher=slurm", *CUSTOM, "hydra.sweep.dir=sweep"]
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(autouse=True)
 def slurm() -> Iterator[None]:
@@ -31,7 +33,7 @@ def queue() -> dict[str, str]:
     return dict(line.split() for line in done.stdout.splitlines())
 
 
-def test_a_job_at_its_limit_is_queued_again_and_a_killed_sweep_finds_its_jobs() -> None:
+def test_job_at_its_time_limit_is_requeued_and_a_resumed_sweep_finds_its_jobs() -> None:
     limits = ["hydra.launcher.minutes=1", "hydra.launcher.grace_seconds=58"]
     jobs = ["seed=0", "seed=1"]
     with started(*ON_SLURM, "model.kwargs={how:waits}", "seed=0,1", *limits) as sweep:
@@ -43,7 +45,7 @@ def test_a_job_at_its_limit_is_queued_again_and_a_killed_sweep_finds_its_jobs() 
         wait_for(lambda: set(queue().values()) == {"PENDING"})
         assert set(queue()) == numbers  # none was submitted twice
         write(Path("go"), "")
-        for number in numbers:  # Slurm itself would wait for two minutes
+        for number in numbers:  # Slurm would wait for two minutes
             subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], check=True)
         out, err = sweep.communicate(timeout=240)
     assert (sweep.returncode, err) == (0, "")
@@ -56,15 +58,15 @@ def test_a_job_at_its_limit_is_queued_again_and_a_killed_sweep_finds_its_jobs() 
         assert summary.config["trainer"]["threads"] == 1
 
 
-def test_jobs_that_die_and_jobs_that_are_interrupted(shell: Command) -> None:
-    """One that was killed stops no other; a signal to the sweep takes its jobs out of the queue."""
+def test_killed_job_leaves_others_alone_and_a_signal_cancels_the_queue(shell: Command) -> None:
+    """A signal to the sweep interrupts running jobs, and removes waiting ones from Slurm's queue."""
     networks = "model.kwargs={how:dies},{how:waits}"
     with started(*ON_SLURM, networks, "seed=0,1,2", "hydra.launcher.jobs=2") as sweep:
         wait_for(lambda: status_of("kwargs=how_waits,seed=0") == status_of("kwargs=how_waits,seed=1") == "running")
         sweep.send_signal(signal.SIGTERM)
         out, err = sweep.communicate(timeout=100)
     assert sweep.returncode == 130
-    assert err == "error: interrupted by SIGTERM; to go on: digitnet resume sweep\n"
+    assert err == "error: interrupted by SIGTERM; to resume: digitnet resume sweep\n"
     assert "kwargs=how_dies,seed=0: failed: Slurm job " in out
     dead = next(line for line in out.splitlines() if line.startswith("kwargs=how_dies,seed=0: failed: "))
     log = dead.partition("; see ")[2]

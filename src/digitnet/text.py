@@ -24,7 +24,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with control characters and lone surrogates escaped: names of files may hold both, which a terminal obeys."""
+    """`text` with control characters and lone surrogates escaped: names of files may hold both."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text

@@ -211,8 +211,8 @@ class Hungry(nn.Module):
 
 
 def test_unused_weights_and_memory_error_of_one_process(command: Command) -> None:
-    """Weights that not every step uses are trained as in one process. Where memory does not suffice, no smaller batch is
-    tried: a step takes all processes.
+    """Weights that not every step uses are trained as in one process. Where memory does not suffice, no smaller batch
+    is tried: a step takes all processes.
     """
     write(Path("mine.py"), NETWORK)
     options = [*TINY, "trainer.threads=1", "model=custom", "model.target=mine:Hungry", "optimizer.lr=0.1"]

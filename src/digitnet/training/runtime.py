@@ -1,4 +1,4 @@
-"""This machine, and what is set once for all that PyTorch does in this process."""
+"""PyTorch's settings for the whole process: memory and determinism; and whether devices compute in bfloat16."""
 
 import ctypes
 import os

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from digitnet.data.dataset import Dataset, Split
     from digitnet.data.digits import load_digits
-    from digitnet.data.folder import load_folder
+    from digitnet.data.image_folder import load_folder
     from digitnet.data.idx import load_idx
 
 __all__ = ["Dataset", "Split", "load_digits", "load_folder", "load_idx"]
 
-_HOME = {"Dataset": "dataset", "Split": "dataset", "load_digits": "digits", "load_folder": "folder", "load_idx": "idx"}
+_HOME = {
+    "Dataset": "dataset",
+    "Split": "dataset",
+    "load_digits": "digits",
+    "load_folder": "image_folder",
+    "load_idx": "idx",
+}
 
 
 def __getattr__(name: str) -> object:

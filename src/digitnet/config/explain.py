@@ -13,7 +13,7 @@ from digitnet.config.check import no_key
 from digitnet.config.dotted import nested_keys
 from digitnet.config.files import Tree, no_option
 from digitnet.config.guard import NO_SEARCHPATH
-from digitnet.config.hydra_adapter import MissingConfigException, compose_config, composing, is_readable
+from digitnet.config.hydra_adapter import compose_config, composing, is_readable, missing_config
 from digitnet.config.schema import GROUPS, PRESETS, Config
 from digitnet.config.yaml_file import not_yaml
 from digitnet.errors import ConfigError, Fault
@@ -37,8 +37,8 @@ def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigErr
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return ConfigError(not_yaml(error, Path(error.problem_mark.name)))
     complaint = Complaint(error, overrides, tree)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return ConfigError(_missing(error, complaint))
+    if (missing := missing_config(error)) is not None:
+        return ConfigError(_missing(*missing, complaint))
     for pattern, answer in PATTERNS:
         if (found := re.search(pattern, complaint.text)) and (message := answer(found, complaint)) is not None:
             return ConfigError(message)
@@ -48,16 +48,15 @@ def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigErr
 Answer = Callable[[re.Match[str], Complaint], Fault | str | None]  # None: the complaint is about something else
 
 
-def _missing(error: MissingConfigException, complaint: Complaint) -> str:
+def _missing(name: str, options: list[str] | None, complaint: Complaint) -> str:
     """An option, or a group, that there is not."""
-    missing = error.missing_cfg_file or ""
-    if error.options is None:
-        return f"no such group: {first_line(error)}"
+    if options is None:
+        return f"no such group: {first_line(complaint.error)}"
     typed = [
-        override.lstrip("+") for override in complaint.overrides if override.lstrip("+").replace("=", "/", 1) == missing
+        override.lstrip("+") for override in complaint.overrides if override.lstrip("+").replace("=", "/", 1) == name
     ]
-    group, _, option = typed[0].partition("=") if typed else missing.rpartition("/")
-    return no_option(group, option, error.options)
+    group, _, option = typed[0].partition("=") if typed else name.rpartition("/")
+    return no_option(group, option, options)
 
 
 def _merging(found: re.Match[str], complaint: Complaint) -> str | None:

@@ -42,8 +42,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException as HydraException
-from hydra.errors import MissingConfigException as MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
@@ -116,6 +115,13 @@ def resolving(composed: DictConfig) -> Iterator[None]:
         yield
     finally:
         HydraConfig.instance().cfg = before
+
+
+def missing_config(error: Exception) -> tuple[str, list[str] | None] | None:
+    """If `error` is about a missing file: its name, "model/lenet6", and the options that its group has, if there is one."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return error.missing_cfg_file, None if error.options is None else list(error.options)
+    return None
 
 
 def asks_for_multirun(composed: DictConfig) -> bool:

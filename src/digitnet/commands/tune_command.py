@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="KEY=VALUE, and KEY=VALUES to search")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="how many to try (default: 20)")
     parser.add_argument("--no-pruning", action="store_true", help="let every trial train to its end")
-    parser.add_argument(
-        "--config-dir", metavar="FOLDER", help="as for training: your own options, added to ./conf"
-    )
+    parser.add_argument("--config-dir", metavar="FOLDER", help="as for training: your own options, added to ./conf")
     parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="another file than config.yaml as the root")
 
 

@@ -11,7 +11,7 @@ def _preload(folder: Path) -> None:
     import torch
     import torch._dynamo  # torch.optim imports it on first use, which would take two seconds of each job
 
-    from digitnet.config.schema import Config
+    from digitnet.config.rules import parse_config
     from digitnet.experiment import build, run
     from digitnet.sweep.manifest import read_manifest
 
@@ -19,9 +19,9 @@ def _preload(folder: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process would wait for ever for OpenMP's threads, which a fork does not copy
     for job in read_manifest(folder).jobs.values():
-        config = Config.model_validate(job.config)
+        config = parse_config(job.config)
         try:
-            build.share(config.data)
+            build.preload_data(config.data)
         except Exception:  # the job itself will report it
             continue
     torch.set_num_threads(threads)

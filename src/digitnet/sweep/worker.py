@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from digitnet.config.schema import Config
+from digitnet.config.rules import parse_config
 from digitnet.errors import as_digitnet_error
-from digitnet.lock import locked
+from digitnet.runs.folder import RunFolder
 from digitnet.sweep.manifest import read_manifest
 
 PATIENCE_SECONDS = 30.0  # the job's previous process may still be writing its checkpoint, if its sweep was just killed
@@ -22,17 +22,18 @@ def run_job(folder: Path, name: str, trust: bool) -> str | None:
         job = sweep.jobs[name]
         run_dir = folder / name
         os.chdir(sweep.cwd)
-        if (run_dir / "summary.json").exists():
-            from digitnet.commands.resume_command import resume
+        run_folder = RunFolder(run_dir, trust)
+        if run_folder.summary_file.exists():
+            from digitnet.experiment.resume import resume
 
             resume(run_dir, trust=trust, quiet=True, patience=PATIENCE_SECONDS)
         else:
             from digitnet.experiment.run import run_experiment
 
             run_dir.mkdir(exist_ok=True)
-            with locked(run_dir, PATIENCE_SECONDS) as check:
-                config = Config.model_validate(job.config)
-                run_experiment(config, run_dir, check, job.command, quiet=True, download=trust)
+            with run_folder.locked(PATIENCE_SECONDS):
+                config = parse_config(job.config)
+                run_experiment(config, run_folder, job.command, quiet=True, download=trust)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             import traceback

@@ -76,14 +76,16 @@ def test_fifty_runs_started_in_the_same_second_get_fifty_folders() -> None:
     """Forks of one process, so that they begin together; each claims a folder as a run does."""
     code = """
 import os, sys
-from digitnet.compose import plan
-from digitnet.sources import Tree
+from digitnet.config.compose import compose_run
+from digitnet.config.files import Tree
+from digitnet.runs.folder import RunFolder
 ready, go = os.pipe()
 for _ in range(50):
     if os.fork() == 0:
         os.close(go)
         os.read(ready, 1)  # until the parent lets go
-        with plan(sys.argv[1:], Tree.at(None)).claimed():
+        ready = compose_run(sys.argv[1:], Tree.at(None))
+        with RunFolder.claim(ready.run_dir, ready.hydra_files()):
             pass
         os._exit(0)
 os.close(go)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import forking
-from conftest import TINY, Command, Trained, figures
+from conftest import TINY, Command, figures
 from digitnet.runs.formats import read_summary
 from digitnet.training import checkpoint
 
@@ -59,12 +59,12 @@ def test_signal_writes_a_checkpoint_within_the_epoch(started: Started, number: s
     assert last["underway"] is not None
     assert step % 313 % 32 == 0  # of an epoch's 313 batches; they are trained on in chunks of 32
     assert len(figures(HERE)) == summary.epochs == last["epoch"] >= 1
-    assert err == f"error: interrupted; checkpoints/last.pt is of step {step:,};\nto go on: digitnet resume here\n"
+    assert err == f"error: interrupted; checkpoints/last.pt is of step {step:,};\nto resume: digitnet resume here\n"
     assert (HERE / "train.log").read_text().endswith(err)
 
 
-def test_run_stopped_before_training_can_be_started_or_resumed(trained: Trained, command: Command) -> None:
-    """Importing torch takes seconds: a signal then is none that ends without a word."""
+def test_run_stopped_before_training_can_be_started_or_resumed(command: Command) -> None:
+    """Importing torch takes seconds, as it does in a new interpreter; a signal then ends the run with a message."""
     process = subprocess.Popen([sys.executable, "-m", "digitnet", *LONG], stderr=subprocess.PIPE, text=True)
     while not (HERE / ".lock").exists():
         assert process.poll() is None
@@ -76,7 +76,7 @@ def test_run_stopped_before_training_can_be_started_or_resumed(trained: Trained,
     if (HERE / "summary.json").exists():
         assert command("resume", "here", "trainer.epochs=1").code == 0
     else:
-        trained(*TINY, to="here")
+        assert command(*TINY, "hydra.run.dir=here").code == 0
 
 
 def test_second_process_is_refused_and_told_the_first(command: Command, started: Started) -> None:
@@ -134,9 +134,10 @@ def test_epoch_without_a_checkpoint_is_trained_again(command: Command, started: 
     assert figures(HERE) == figures(Path("whole"))
 
 
+@pytest.mark.engine
 def test_three_hundred_epochs_use_no_more_memory_than_fifty(started: Started) -> None:
-    """Memory, open files and threads of one process, looked at from outside."""
-    process = started("trainer.epochs=300")
+    """Memory, open files and threads of one process, read from outside; with few steps an epoch, to be quick."""
+    process = started("trainer.epochs=300", "trainer.batch_size=128")
     proc = Path(f"/proc/{process.pid}")
     if not proc.exists():
         pytest.skip("there is no /proc")
@@ -153,6 +154,6 @@ def test_three_hundred_epochs_use_no_more_memory_than_fifty(started: Started) ->
     late = [seen[epochs] for epochs in seen if 260 <= epochs < 299]  # at the very end it gives all back
     assert early
     assert late
-    # The lowest, as a look may meet an epoch's checkpoint in memory, and its file open.
+    # The lowest: another may meet an epoch's checkpoint in memory, and its file open.
     for before, after, factor in zip(map(min, *early), map(min, *late), (1.05, 1, 1), strict=True):
         assert after <= factor * before

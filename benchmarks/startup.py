@@ -20,12 +20,12 @@ from documents import machine, write_section
 FIRST_STEP = """
 import os, sys
 import importlib.abc
-class Watch(importlib.abc.MetaPathFinder):  # puts itself into the trainer when the command line imports it
+class Watch(importlib.abc.MetaPathFinder):  # replaces the training step before anything imports it by name
     def find_spec(self, name, path, target=None):
-        if name == "digitnet.experiment.run":
+        if name == "digitnet.experiment.components":
             sys.meta_path.remove(self)
-            import digitnet.training.loop
-            digitnet.training.loop.train_step = lambda *_, **__: os._exit(0)
+            import digitnet.training.step
+            digitnet.training.step.train_step = lambda *_, **__: os._exit(0)
 sys.meta_path.insert(0, Watch())
 from digitnet.cli import main
 sys.exit(main(sys.argv[1:]) or 1)
@@ -45,7 +45,7 @@ COMMANDS = {
     "`digitnet validate`": [*DIGITNET, "validate"],
     "`digitnet aug=distort data=digits` to its first step": [
         *[sys.executable, "-c", FIRST_STEP],
-        *["aug=distort", "data=digits", "aug.warmup_epochs=0"],
+        *["aug=distort", "data=digits", "aug.warmup_epochs=0", "trainer.epochs=1"],
     ],
 }
 

@@ -118,7 +118,7 @@ def resolving(composed: DictConfig) -> Iterator[None]:
 
 
 def missing_config(error: Exception) -> tuple[str, list[str] | None] | None:
-    """If `error` is about a missing file: its name, "model/lenet6", and the options that its group has, if there is one."""
+    """If `error` is about a missing file: its name, "model/lenet6", and the options that its group has, if it exists."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return error.missing_cfg_file, None if error.options is None else list(error.options)
     return None

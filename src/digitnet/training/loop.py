@@ -51,7 +51,7 @@ def fit(
                 images = distort(images)
             logits = []
             for batch, target in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-                set_lr(state.optimizer, meter.factor())
+                set_lr(state.optimizer, meter.lr_factor())
                 logits.append(step(batch, target))
                 state.steps += 1
             if meter.must_pause(logits, labels):

@@ -52,7 +52,7 @@ class Meter:
         assert self._state.partial_epoch is not None
         return self._state.partial_epoch
 
-    def factor(self) -> float:
+    def lr_factor(self) -> float:
         """The schedule's factor of the learning rate for the next step."""
         return self._schedule(self._state.steps / self._steps_per_epoch)
 

@@ -76,8 +76,29 @@ def _commands() -> dict[str, list[str]]:
 COMMANDS = _commands()
 
 
+def _folder_that_is_named(words: list[str]) -> tuple[str, str] | None:
+    """The folder that the command expects, and the fixture that makes it."""
+    for name in words:
+        if name in ("RUN_DIR", "outputs"):
+            return name, "run_dir"
+        if name == "SWEEP_DIR":
+            return name, "search_dir" if "--trials" in words else "sweep_dir"
+    return None
+
+
+def _is_slow(words: list[str]) -> bool:
+    return words[1:2] == ["tune"] or words == ["digitnet", "validate"] or "--schema-only" in words
+
+
 def of(program: str) -> list[Any]:
-    return [pytest.param(words, id=line) for line, words in COMMANDS.items() if words[0] == program]
+    """The program's commands as parameters; those that train are slow."""
+    return [
+        pytest.param(
+            words, id=line, marks=[pytest.mark.slow] if _folder_that_is_named(words) or _is_slow(words) else []
+        )
+        for line, words in COMMANDS.items()
+        if words[0] == program
+    ]
 
 
 # Commands
@@ -91,28 +112,31 @@ def test_snippets_are_of_languages_that_are_tested() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run, a sweep and a search."""
-    folder = tmp_path_factory.mktemp("made")
-    epoch = [*TINY, "trainer.epochs=1"]
-    for arguments in (
-        [*TINY, f"hydra.run.dir={folder}/RUN_DIR"],
-        ["-m", *TINY, "optimizer.lr=0.1,1", f"hydra.sweep.dir={folder}/SWEEP_DIR"],
-        ["tune", *epoch, "optimizer.lr=0.1,1", "data.validation=300", "--trials=1", f"hydra.sweep.dir={folder}/SEARCH"],
-    ):
-        assert cli.main(arguments) == 0
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _made(tmp_path_factory, [*TINY], "run")
+
+
+@pytest.fixture(scope="module")
+def sweep_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _made(tmp_path_factory, ["-m", *TINY, "optimizer.lr=0.1,1"], "sweep")
+
+
+@pytest.fixture(scope="module")
+def search_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    space = ["optimizer.lr=0.1,1", "data.validation=300", "--trials=1"]
+    return _made(tmp_path_factory, ["tune", *TINY, "trainer.epochs=1", *space], "sweep")
+
+
+def _made(tmp_path_factory: pytest.TempPathFactory, arguments: list[str], kind: str) -> Path:
+    folder = tmp_path_factory.mktemp("made") / kind
+    assert cli.main([*arguments, f"hydra.{kind}.dir={folder}"]) == 0
     return folder
 
 
-def _working_directory(made: Path, arguments: list[str]) -> None:
-    """The folders that the arguments name, and the files of the snippets."""
-    folders = {"RUN_DIR": "RUN_DIR", "outputs": "RUN_DIR", "SWEEP_DIR": "SWEEP_DIR"}
-    if "--trials" in arguments:
-        folders["SWEEP_DIR"] = "SEARCH"
-    for word, source in folders.items():
-        if word in arguments:
-            shutil.copytree(made / source, word)
-    _write_snippets()
+def _copy_named_folder(words: list[str], request: pytest.FixtureRequest) -> None:
+    if named := _folder_that_is_named(words):
+        name, fixture = named
+        shutil.copytree(request.getfixturevalue(fixture), name)
 
 
 def _write_snippets() -> None:
@@ -136,29 +160,34 @@ def _check(arguments: list[str], command: Command) -> None:
         assert (outcome.code, outcome.err) == (0, "")
     elif "-m" in arguments or asks_for_sweep(arguments):
         plan = plan_sweep([word for word in arguments if word != "-m"], Tree.at())
-        assert len(plan.jobs(plan.covering())) > 1
+        assert len(plan.jobs(plan.request.covering())) > 1
     else:
         load_config(arguments)
 
 
 @pytest.mark.parametrize("words", of("digitnet"))
 def test_digitnet_commands(
-    words: list[str], command: Command, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    command: Command,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where completion is installed
     monkeypatch.setenv("SHELL", "/bin/bash")
-    _working_directory(made, words)
+    _copy_named_folder(words, request)
+    _write_snippets()
     _check(words[1:], command)
 
 
 @pytest.mark.parametrize("words", of("torchrun"))
-def test_torchrun_commands(words: list[str], command: Command, made: Path) -> None:
+def test_torchrun_commands(words: list[str], command: Command, request: pytest.FixtureRequest) -> None:
     from torch.distributed.run import parse_args
 
     options = parse_args(words[1:])
     assert options.module
     assert options.training_script == "digitnet"
-    _working_directory(made, options.training_script_args)
+    _copy_named_folder(words, request)
     _check(options.training_script_args, command)
 
 
@@ -199,9 +228,10 @@ def test_python_commands(words: list[str], monkeypatch: pytest.MonkeyPatch, caps
 # Snippets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({snippet.page for snippet in PYTHON}))
-def test_python_snippets(page: str, command: Command, made: Path) -> None:
-    shutil.copytree(made / "RUN_DIR", "RUN_DIR")
+def test_python_snippets(page: str, command: Command, run_dir: Path) -> None:
+    shutil.copytree(run_dir, "RUN_DIR")
     few = yaml.safe_load((CHECKOUT / "conf" / "data" / "digits.yaml").read_text()) | {"enlarge_to": 1437}
     write(Path("conf/data/digits.yaml"), yaml.safe_dump(few))  # takes precedence over the packaged one
     names: dict[str, Any] = {}
@@ -230,9 +260,10 @@ def test_yaml_snippets(command: Command) -> None:
         assert first in usage
 
 
-def test_output_in_the_readme_has_the_lines_of_a_run(made: Path) -> None:
+@pytest.mark.slow
+def test_output_in_the_readme_has_the_lines_of_a_run(run_dir: Path) -> None:
     (output,) = [snippet.text.splitlines() for snippet in SNIPPETS if snippet.language == "text"]
-    log = (made / "RUN_DIR" / "train.log").read_text().splitlines()
+    log = (run_dir / "train.log").read_text().splitlines()
     header = next(line for line in log if line.startswith("epoch"))
     assert output[0] == header
     row = re.compile(r" *\d+/\d+ +[\d.]+ +\d\.\d{4} +\d+\.\d\d % +\d\.\d{4} +\d+\.\d\d % +\d+\.\d s")

@@ -15,7 +15,7 @@ from digitnet.report.help_text import EXAMPLES
 FILES = sorted([*CHECKOUT.glob("conf/*/*.yaml"), *CHECKOUT.glob("conf/hydra/launcher/*.yaml")])
 
 
-def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_lists_every_option_with_its_description(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     text = re.sub(r"\s+", " ", command("--help").out)
     assert len(FILES) > 25
@@ -37,7 +37,7 @@ def test_every_option_is_there_with_what_it_is(command: Command, monkeypatch: py
     assert len(EXAMPLES) >= 3
 
 
-def test_options_of_ones_own_are_there_too(command: Command) -> None:
+def test_help_lists_own_options(command: Command) -> None:
     write(Path("conf/model/mine.yaml"), "# My net.\ndefaults: [lenet5]\n")
     write(Path("more/aug/strong.yaml"), "# Much of it.\ndefaults: [distort]\n")
     write(Path("conf/aug/broken.yaml"), "a: [")
@@ -71,8 +71,9 @@ LIGHT = [["--help"], ["--version"], ["--cfg", "job"], ["--info"], ["help"], ["mo
 LIGHT += [["completion", "query", "digitnet optimizer."], ["validate", "--help"], ["optimizer.lr=x"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
-def test_what_must_answer_at_once_imports_no_torch(arguments: list[str]) -> None:
+def test_quick_commands_import_no_torch(arguments: list[str]) -> None:
     code = f"import sys; from digitnet.cli import main; main({arguments}); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

@@ -1,9 +1,57 @@
-"""Objects built from configurations."""
+"""Objects built from configurations: each option becomes what it names."""
+
+import inspect
+from collections.abc import Callable
 
 import pytest
+import torch
+from torch import Generator
 
+from digitnet.config import rules
 from digitnet.config.compose import load_config
+from digitnet.errors import ConfigError
 from digitnet.experiment import build
+from digitnet.models import AllConv, FastNet, LeNet5
+from options import NEEDED, OPTIONS
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option_composes_and_builds(option: str) -> None:
+    config = load_config([option, *NEEDED.get(option, [])])
+    model = build.model(config.model, 10, Generator())
+    assert model(torch.rand(2, 1, 28, 28)).shape[0] == 2
+    build.optimizer(config.optimizer, model)
+    epochs = rules.run_length(config)
+    schedule = build.schedule(config.schedule, epochs)
+    assert all(0 < schedule(epoch) <= 1 for epoch in range(epochs))
+    augment = build.augment(config.aug, Generator())
+    assert augment is None or augment(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("function", "option"), [(LeNet5, "model=lenet5"), (AllConv, "model=allconv"), (FastNet, "model=fastnet")]
+)
+def test_networks_have_the_same_defaults_from_python_as_from_yaml(function: Callable[..., object], option: str) -> None:
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    config = load_config([option]).model.model_dump(exclude={"name"})
+    assert {name: defaults[name] for name in config} == config
+
+
+@pytest.mark.parametrize(
+    ("kind", "supported"), [("cuda", "torch.cuda.is_bf16_supported"), ("mps", "torch.backends.mps.is_macos_or_newer")]
+)
+def test_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch, kind: str, supported: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: kind == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: kind == "mps")
+    monkeypatch.setattr(supported, lambda *_, **__: False)
+    with pytest.raises(ConfigError) as error:
+        build.device("auto", "bf16")
+    assert str(error.value) == (
+        f"trainer.precision=bf16: this machine's {kind} has no bfloat16; set trainer.precision=fp32"
+    )
+    assert build.device("auto", "fp32").type == kind
+    monkeypatch.setattr(supported, lambda *_, **__: True)
+    assert build.device("auto", "bf16").type == kind
 
 
 def test_preloaded_data_are_used_for_equal_configurations_only(monkeypatch: pytest.MonkeyPatch) -> None:

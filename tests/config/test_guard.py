@@ -1,0 +1,124 @@
+"""What Hydra would import, call or look for, and digitnet does not."""
+
+import pytest
+
+from conftest import CHECKOUT, Command
+from mistakes import GLOBAL, Mistake, assert_answered
+
+HARMLESS = "a config makes digitnet neither import nor call anything; leave it out"
+
+MISTAKES: list[Mistake] = [
+    (
+        {"experiment/x.yaml": GLOBAL + "model: {_target_: os.system}\n"},
+        "experiment=x",
+        "no key 'model._target_'; there are dropout, init, name (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  callbacks: {a: {_target_: trap.spring}}\n"},
+        "experiment=x",
+        f"hydra.callbacks: {HARMLESS} (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  job:\n    env_set: {PATH: /trap}\n"},
+        "experiment=x",
+        f"hydra.job.env_set: {HARMLESS} (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  job_logging:\n    handlers: {a: {(): trap.spring}}\n"},
+        "experiment=x",
+        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  hydra_logging:\n    handlers: {a: {class: trap.spring}}\n"},
+        "experiment=x",
+        "hydra.hydra_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  launcher:\n    _target_: trap.spring\n"},
+        "experiment=x",
+        "hydra/launcher: digitnet brings its own, local, ray, serial, slurm; choose one of them"
+        " (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  searchpath: [pkg://trap]\n"},
+        "experiment=x",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"config.yaml": "defaults: []\nhydra:\n  searchpath: [pkg://trap]\n"},
+        "seed=1",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:3)",
+    ),
+    ({}, "hydra.searchpath=[pkg://trap]", "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"),
+    (
+        {"config.yaml": "defaults: []\nhydra: ${h}\nh:\n  searchpath: [pkg://trap]\n"},
+        "seed=1",
+        "'hydra' is a group of keys; keys of hydra stand below 'hydra:', indented (conf/config.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  sweeper:\n    params: {_target_: trap.spring, x: y}\n"},
+        "-m experiment=x seed=1,2",
+        f"hydra.sweeper.params._target_: {HARMLESS} (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL
+            + "defaults: [override /model: custom]\nmodel: {target: a:B, kwargs: {_target_: trap.spring}}\n"
+            + "hydra:\n  sweeper:\n    params: ${model.kwargs}\n"
+        },
+        "-m experiment=x seed=1,2",
+        f"hydra.sweeper.params: {HARMLESS} (conf/experiment/x.yaml:6)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL + "hydra:\n  job_logging: {handlers: {a: {(): trap.spring}}}\n",
+            "experiment/y.yaml": GLOBAL + "seed: 3\n",
+        },
+        "-m experiment=y,x seed=-1",
+        "seed=-1: should be greater than or equal to 0\n"
+        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "hydra:\n  callbacks: {a: {_target_: trap.spring}}\n"},
+        "--cfg job experiment=x",
+        f"hydra.callbacks: {HARMLESS} (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"config.yaml": "defaults: []\nhydra:\n  searchpath: [pkg://trap]\n"},
+        "--info searchpath",
+        "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only (conf/config.yaml:3)",
+    ),
+    (
+        {"model/lenet5.yaml": "name: custom\ntarget: trap:Net\nkwargs: null\n"},
+        "model=lenet5",
+        "model.target=trap:Net: a network of your own under the name of a packaged one; name it otherwise"
+        " (conf/model/lenet5.yaml:2)",
+    ),
+    (
+        {
+            "config.yaml": (CHECKOUT / "conf" / "config.yaml").read_text().replace("model: lenet5", "model: mine"),
+            "model/mine.yaml": "defaults: [custom]\ntarget: trap:Net\n",
+        },
+        "seed=1",
+        "model.target=trap:Net: a network is imported if you ask for it by name; add model=mine"
+        " (conf/model/mine.yaml:2)",
+    ),
+    ({}, "hydra.output_subdir=x", "hydra.output_subdir: is always .hydra; leave it out"),
+    ({}, "+hydra.job.env_copy=[PATH]", f"hydra.job.env_copy: {HARMLESS}"),
+    (
+        {},
+        "hydra.job.chdir=true",
+        "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out",
+    ),
+    ({}, "++hydra.run.dri=x", "no key 'hydra.run.dri' … did you mean 'hydra.run.dir'?"),
+    ({}, "seed=1\x07", "'seed=1\\x07': holds a character that cannot be printed; leave it out"),
+    ({}, "+hydra.callbacks.x._target_=trap.spring", f"hydra.callbacks: {HARMLESS}"),
+    ({}, "+model._target_=trap.spring", "no key 'model._target_'; there are dropout, init, name"),
+]
+
+
+@pytest.mark.parametrize(("files", "typed", "answer"), MISTAKES, ids=[row[2][:60] for row in MISTAKES])
+def test_a_config_cannot_make_hydra_import_or_call_anything(
+    command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
+) -> None:
+    assert_answered(command, monkeypatch, files, typed, answer)

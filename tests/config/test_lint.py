@@ -1,0 +1,158 @@
+"""Defaults lists, groups and places of files: what is wrong before Hydra composes them."""
+
+import pytest
+
+from conftest import Command
+from mistakes import GLOBAL, Mistake, assert_answered
+
+MISTAKES: list[Mistake] = [
+    (
+        {"optimizer/x.yaml": "defaults: [y]\n", "optimizer/y.yaml": "defaults: [x]\n"},
+        "optimizer=x",
+        "defaults: go in a circle, optimizer/x -> optimizer/y -> optimizer/x (conf/optimizer/y.yaml:1)",
+    ),
+    (
+        {"optimizer/sgd.yaml": "defaults: [sgd]\nlr: 1\n"},
+        "optimizer=sgd",
+        "defaults: go in a circle, optimizer/sgd -> optimizer/sgd; a file in place of a packaged one has all keys "
+        "itself, or else a name of its own (conf/optimizer/sgd.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
+        "optimizer=x",
+        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? There are adam, adamw, rmsprop, sgd, x"
+        " (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: lenet6\n"},
+        "experiment=x",
+        "defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, fastnet, lenet5"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /modle: lenet5\n"},
+        "experiment=x",
+        "defaults: no group 'modle' … did you mean 'model'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - /model: allconv\n"},
+        "experiment=x",
+        "defaults: model is chosen already; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override model: allconv\n"},
+        "experiment=x",
+        "defaults: model is looked for below experiment/; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL + "defaults: [y]\n",
+            "experiment/y.yaml": GLOBAL + "defaults:\n  - override /aug: distortt\n",
+        },
+        "experiment=x",
+        "defaults: aug=distortt: no such option … did you mean 'distort'? There are distort, none"
+        " (conf/experiment/y.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults: lenet5\n"},
+        "experiment=x",
+        "defaults: is a list; write each entry on a line of its own behind '- ' (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - {override /model: allconv, override /aug: none}\n"},
+        "experiment=x",
+        "defaults: an entry has one group; begin each with '- ' on a line of its own (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - 3\n"},
+        "experiment=x",
+        "defaults: '3' is not the name of an option (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": "optimizer: {lr: 3}\n"},
+        "experiment=x",
+        "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
+    ),
+    (
+        {"optimiser/x.yaml": "defaults: [sgd]\n"},
+        "optimiser=x",
+        "no group 'optimiser' … did you mean 'optimizer'? (conf/optimiser/x.yaml)",
+    ),
+    (
+        {"optimizer/x.yml": "defaults: [sgd]\n"},
+        "optimizer=x",
+        "optimizer=x: its file is not looked at; the ending is .yaml (conf/optimizer/x.yml)",
+    ),
+    (
+        {"experiment/x.yaml": "# What it is.\n" + GLOBAL},
+        "experiment=x",
+        "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer:adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer:adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer/adam\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer/adam' is not GROUP: OPTION, with a space behind the colon"
+        " (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  -\n"},
+        "experiment=x",
+        "defaults: an entry is empty; name an option (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - /optimiser/adam\n"},
+        "experiment=x",
+        "defaults: no group 'optimiser' … did you mean 'optimizer'? (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"optimizer/mine/x.yaml": "defaults: [/optimizer/sgd]\n"},
+        "optimizer=mine/x",
+        "the file stands too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
+    ),
+    (
+        {"config.yaml": "database: x\n"},
+        "seed=1",
+        "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        " (conf/config.yaml:1)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "optimizer:\n  name: adam\n"},
+        "experiment=x",
+        "to choose adam, write 'override /optimizer: adam' in defaults (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer:\nepochs: 3\n"},
+        "experiment=x",
+        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "optimizer: sgd\n"},
+        "experiment=x",
+        "'optimizer' is a group of keys; to choose an option, write 'override /optimizer: sgd' in defaults; "
+        "keys of optimizer stand below 'optimizer:', indented (conf/experiment/x.yaml:2)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "trainer: 3\n"},
+        "experiment=x",
+        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "typed", "answer"), MISTAKES, ids=[row[2][:60] for row in MISTAKES])
+def test_wrong_defaults_and_groups_are_reported_with_file_and_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
+) -> None:
+    assert_answered(command, monkeypatch, files, typed, answer)

@@ -1,0 +1,131 @@
+"""Validation: what is composed and built, which files nobody uses, and what each thing found is called."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from conftest import CHECKOUT, Command, write
+from digitnet.config.files import Tree
+from digitnet.experiment.validation import all_compositions, validate
+from digitnet.models import LeNet5
+
+
+def test_every_option_is_in_a_composition() -> None:
+    """Each option of each group is in a composition of its own, or in the root that all others start from."""
+    compositions = {override for _, overrides in all_compositions(Tree.at()) for override in overrides}
+    root = {"=".join(default.name.rsplit("/", 1)) for default in Tree.at().read("config").defaults()}
+    names = [path.relative_to(CHECKOUT / "conf").with_suffix("") for path in CHECKOUT.glob("conf/*/**/*.yaml")]
+    files = {f"{name.parent.as_posix()}={name.name}" for name in names}
+    assert len(files) > 25
+    assert files - root == compositions
+
+
+def test_files_of_other_programs_are_no_faults(command: Command) -> None:
+    write(Path("conf/nginx/site.yaml"), "a: 1\n")
+    write(Path("conf/app.yaml"), "debug: true\nname: {{ cookiecutter }}\n")
+    write(Path("conf/other.yaml"), "debug: true\n")
+    write(Path("conf/base.yaml"), "trainer: {epochs: 20}\n")  # taken in by a root
+    write(Path("conf/mine.yaml"), "defaults: [config, base, _self_]\n")
+    write(Path("conf/trainer/short.yaml"), "epochs: 20\n")
+    done = command("validate", "--schema-only")
+    none = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+    groups = "there are aug, data, device, experiment, logger, model, optimizer, schedule, sweep, tracker"
+    assert done.out.splitlines() == [
+        "conf/app.yaml:2: a key is a word; quote a value that begins with { or [ [--config-name app]",
+        f"conf/nginx/site.yaml: warning: no group 'nginx'; {groups}",
+        f"conf/other.yaml: warning: {none}",
+    ]
+    Path("conf/app.yaml").unlink()
+    assert command("validate", "--schema-only").code == 0
+
+
+def test_root_of_another_program_is_one_fault(command: Command) -> None:
+    write(Path("conf/config.yaml"), "database: mysql\n")
+    (fault,) = command("validate", "--schema-only").out.splitlines()
+    message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+    assert fault == f"conf/config.yaml:1: {message}"
+
+
+def test_own_networks_are_built_without_training(command: Command, tmp_path: Path) -> None:
+    write(
+        tmp_path / "nets.py",
+        "import torch\n"
+        "from torch import nn\n"
+        "class Good(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(784, 10))\n"
+        "class NeedsNumbers(Good):\n"
+        "    def forward(self, images):\n"
+        "        return super().forward(images) + images.sum().item()\n"
+        "class Short(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(700, 10))\n"
+        "class Wide(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(784, 11))\n",
+    )
+    for name in ("Good", "NeedsNumbers", "Short", "Wide", "Lost"):
+        write(Path(f"conf/model/{name.lower()}.yaml"), f"defaults: [custom]\ntarget: nets:{name}\n")
+    done = command("validate")
+    lost, short, wide = done.out.splitlines()
+    assert lost.startswith("conf/model/lost.yaml:2: model.target=nets:Lost: cannot build it from {} (AttributeError: ")
+    assert short.startswith("conf/model/short.yaml:2: model: no forward pass of images (2, 1, 28, 28) (RuntimeError: ")
+    assert wide.startswith("conf/model/wide.yaml:2: model: its output has shape (2, 11), not (B, classes) = (2, 10)")
+    assert command("validate", "--schema-only").code == 0
+
+
+def test_building_needs_no_memory(command: Command) -> None:
+    """A batch of ten million images passes, as a shape: 31 GB of images, and of maps many times that."""
+    assert command("validate", "trainer.batch_size=10000000").code == 0
+
+
+def test_networks_are_built_on_the_meta_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+
+    def forward(self: LeNet5, images: Tensor) -> Tensor:
+        devices.append((images.device.type, next(self.parameters()).device.type, tuple(images.shape)))
+        return self.layers(images)
+
+    monkeypatch.setattr(LeNet5, "forward", forward)
+    assert command("validate", "model=lenet5", "trainer.batch_size=7").code == 0
+    assert devices == [("meta", "meta", (7, 1, 28, 28))]
+
+
+def test_fault_of_the_root_is_reported_once(command: Command) -> None:
+    root = (CHECKOUT / "conf" / "config.yaml").read_text()
+    write(Path("conf/config.yaml"), root.replace("batch_size: 32", "batch_size: 0"))
+    done = command("validate", "--schema-only")
+    (fault,) = done.out.splitlines()
+    assert fault.startswith("conf/config.yaml:")
+    assert "trainer.batch_size=0: should be greater than or equal to 1" in fault
+
+
+def test_schema_only_imports_no_torch() -> None:
+    code = (
+        "import sys; from digitnet.cli import main; "
+        "sys.exit(main(['validate', '--schema-only']) or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_validate_returns_what_it_finds() -> None:
+    write(Path("conf/aug/y.yaml"), "defaults: [distort]\nrotation_deg: 400\n")
+    done = validate(Tree.at(), ["aug=y"], schema_only=True)
+    (finding,) = done.findings
+    assert (done.checked, done.errors) == (1, 1)
+    assert (finding.severity, finding.composition, finding.fault.line) == ("error", "aug=y", 2)
+    assert validate(Tree.at(), schema_only=True).checked > 20
+    assert validate(Tree.at(), ["seed=1"], schema_only=True).findings == []
+
+
+def test_every_value_of_a_sweep_is_checked() -> None:
+    params = "hydra: {sweeper: {params: {optimizer.lr: '0.1,1,-1', seed: '0,-1'}}}\n"
+    write(Path("conf/sweep/mine.yaml"), "# @package _global_\n# Mine.\n" + params)
+    done = validate(Tree.at(), ["sweep=mine"], schema_only=True)
+    assert [finding.fault.message for finding in done.findings] == [
+        "seed=-1: should be greater than or equal to 0",
+        "optimizer.lr=-1: should be greater than 0",
+    ]

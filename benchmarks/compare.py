@@ -3,7 +3,8 @@
     python benchmarks/compare.py --runs 1000 --turns 5
 
 The runs are made for it, with the files that compare reads as digitnet writes them: sweeps of nine jobs (three learning
-rates, three seeds), 20 epochs each; then once more as a version wrote them whose summary.json has no configuration.
+rates, three seeds), 20 epochs each; then again as an earlier version wrote them, without the
+configuration in summary.json.
 """
 
 import argparse
@@ -41,12 +42,12 @@ def main() -> None:
             write_run(folder / "new" / f"{number // 9:05}" / job_name(config), config, number)
         for sweep in (folder / "new").iterdir():
             write_sweep(sweep)
-        as_before(folder)
+        write_earlier_version(folder)
         report(folder, options.runs, options.turns)
 
 
 def configurations() -> Iterator[dict[str, object]]:
-    """Over and over: three learning rates, three seeds."""
+    """Repeat three learning rates with three seeds each, without end."""
     kinds = [
         load_config(["data=mnist", f"optimizer.lr={lr}", f"seed={seed}"]).model_dump()
         for lr in (0.1, 0.3, 1)
@@ -96,7 +97,7 @@ def write_run(folder: Path, config: dict[str, object], number: int) -> None:
 
 
 def write_sweep(folder: Path) -> None:
-    """Its sweep.json."""
+    """Write its sweep.json."""
     sweep = Sweep(folder, "digitnet -m", "/", LocalLauncherConfig(name="local", jobs=2, threads=None, gpus=1.0))
     for run in folder.iterdir():
         config = json.loads((run / "summary.json").read_bytes())["config"]
@@ -104,8 +105,8 @@ def write_sweep(folder: Path) -> None:
     sweep.write()
 
 
-def as_before(folder: Path) -> None:
-    """The same runs in `old`, with their configuration in .hydra/config.yaml alone."""
+def write_earlier_version(folder: Path) -> None:
+    """Write the same runs into `old`, with their configuration in .hydra/config.yaml only."""
     for path in (folder / "new").rglob("summary.json"):
         copy = folder / "old" / path.parent.relative_to(folder / "new")
         (copy / ".hydra").mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""digitnet against what one would use instead, on MNIST-shaped data, each in a process of its own, taking turns.
+"""digitnet compared with what one would use instead, on MNIST-shaped data, each in a process of its own, taking turns.
 
     python benchmarks/speed.py           # all tables, into docs/performance.md, and docs/speed.png: 15 minutes
     python benchmarks/speed.py --gpu     # LeNet-5 recorded, eager and bare, and all-conv, on CUDA; prints its table
-    python benchmarks/speed.py --short   # ratios alone, of what is installed: a minute
+    python benchmarks/speed.py --short   # only ratios, of what is installed: a minute
 
 A turn is an epoch of LeNet-5 (batches of 32, fp32, the same layers, SGD) and the validation after it, so that other
 load on the machine slows all of them alike; a ratio is the median over turns of digitnet's time against the peer's in
@@ -34,13 +34,13 @@ COLUMNS = ["s an epoch, median (quartiles)", "images a second", "digitnet takes 
 @dataclass(frozen=True)
 class Peer:
     name: str
-    command: tuple[str, ...]  # a file in peers/ and its arguments behind the folder of the data
-    needs: tuple[str, ...] = ()  # packages beside digitnet's own
+    command: tuple[str, ...]  # a file in peers/ and its arguments after the folder of the data
+    needs: tuple[str, ...] = ()  # packages in addition to digitnet's own
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one peer: seconds of each turn; seconds before the first and in excess in it; peak memory in MB."""
+    """Of one peer: seconds of each turn; seconds of start-up, with the excess of the first turn; peak memory in MB."""
 
     seconds: list[float]
     start: float
@@ -114,7 +114,7 @@ def answer(server: "subprocess.Popen[str]", peer: Peer) -> None:
     assert server.stdout is not None
     if (line := server.stdout.readline()) != "ready\n":
         server.kill()
-        raise SystemExit(f"{peer.name}: said {line!r} instead of being ready; what else it said is above")
+        raise SystemExit(f"{peer.name}: printed {line!r} instead of 'ready'; its other output is above")
 
 
 def quartiles(values: Iterable[float], digits: int = 2) -> str:
@@ -198,7 +198,7 @@ def draw(path: Path, timings: dict[Peer, Timing], note: str) -> None:
 
 
 def show_gpu(turns: int, folder: Path) -> None:
-    """What runs on CUDA, printed."""
+    """Print the table for CUDA."""
     write_data(folder, IMAGES, TEST_IMAGES)
     timings = measure(ON_GPU, turns, folder, "cuda")
     import torch
@@ -208,7 +208,7 @@ def show_gpu(turns: int, folder: Path) -> None:
 
 
 def show_ratios(turns: int, folder: Path, missing: Sequence[str]) -> None:
-    """Ratios alone, of a fifth of the images and what is installed, printed."""
+    """Print ratios only, for a fifth of the images and the peers that are installed."""
     write_data(folder, IMAGES // 5, TEST_IMAGES // 5)
     peers = [peer for peer in LENET5 if not set(peer.needs) & set(missing)]
     timings = measure([*peers, DISTORTING[1]], turns, folder)
@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=9, help="of the peers; the other tables have theirs in proportion")
     parser.add_argument("--gpu", action="store_true", help="what runs on CUDA")
-    parser.add_argument("--short", action="store_true", help="ratios alone: a fifth of the images, what is installed")
+    parser.add_argument("--short", action="store_true", help="only ratios: a fifth of the images, what is installed")
     options = parser.parse_args()
     if options.turns < 2:
         parser.error("--turns: a spread takes two at least")

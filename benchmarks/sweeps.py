@@ -58,7 +58,7 @@ def found(folder: Path) -> list[Run]:
 
 
 def figures(folder: Path) -> dict[str, list[tuple[float, ...]]]:
-    """All that a job's metrics.csv has but its times, by the job's name."""
+    """All columns of a job's metrics.csv except its times, by the job's name."""
     return {
         path.parent.name: [(r.lr, r.train_loss, r.train_acc, r.val_loss, r.val_acc) for r in read_metrics(path)]
         for path in folder.glob("*/metrics.csv")

@@ -367,6 +367,12 @@ def test_tables_say_n_of_three_at_least(section: Section) -> None:
     assert min(counts) >= 3
 
 
+def test_readme_has_three_headline_results() -> None:
+    (section,) = [section for section in SECTIONS if section.page == "README.md"]
+    assert len(re.findall(r"^\| `digitnet .+ ± .+ % \| \d+ \|$", section.text, flags=re.MULTILINE)) == 3
+    assert "](docs/results.md)" in TEXTS["README.md"]
+
+
 @pytest.mark.parametrize("kind", sorted(set(KINDS.values())))
 def test_tables_of_one_kind_are_of_one_version_of_torch(kind: str) -> None:
     versions = [

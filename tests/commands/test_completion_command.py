@@ -46,7 +46,7 @@ from digitnet.report.shell_completion import SCRIPTS
         ("digitnet -m hydra/launcher=s", ["hydra/launcher=serial", "hydra/launcher=slurm"]),
         ("digitnet resume here tr", ["tracker=", "trainer."]),
         ("digitnet resume here trainer.e", ["trainer.epochs="]),
-        ("digitnet resume here optimizer.l", []),  # a run goes on as it began
+        ("digitnet resume here optimizer.l", []),  # cannot be changed
         ("digitnet modle=", []),
         ("digitnet 'broken mod", ["model.", "model="]),
         ("digitnet", []),

@@ -52,7 +52,7 @@ def test_warnings_do_not_fail(command: Command) -> None:
     done = command("validate", "--schema-only", "trainer.epochs=30")
     assert done.code == 0
     assert done.out == (
-        "warning: trainer.epochs=30 goes on with the last phase's factor, 0.08, after the schedule's 20 epochs "
+        "warning: trainer.epochs=30 keeps the last phase's factor, 0.08, after the schedule's 20 epochs "
         "[trainer.epochs=30]\n1 configuration, no fault\n"
     )
 

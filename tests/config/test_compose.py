@@ -178,10 +178,10 @@ def test_incomplete_composition_reports_other_faults_only() -> None:
 
 
 def test_composing_leaves_sys_path_and_working_directory_alone(tmp_path: Path) -> None:
-    path, here = list(sys.path), Path.cwd()
+    path, folder = list(sys.path), Path.cwd()
     with pytest.raises(ConfigError):
         load_config(["modle=lenet5"])
-    assert (sys.path, Path.cwd()) == (path, here)
+    assert (sys.path, Path.cwd()) == (path, folder)
 
 
 def test_hydra_files_are_as_hydra_writes_them() -> None:

@@ -124,7 +124,7 @@ MISTAKES: list[Mistake] = [
     (
         {"config.yaml": "database: x\n"},
         "seed=1",
-        "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
         " (conf/config.yaml:1)",
     ),
     (

@@ -46,7 +46,7 @@ def test_trainer_epochs_overrides_the_schedules_length(schedule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "doubt"),
+    ("epochs", "warning"),
     [
         (1, "trainer.epochs=1 ends in phase 1 of the schedule's 5 (20 epochs)"),
         (5, "trainer.epochs=5 ends in phase 2 of the schedule's 5 (20 epochs)"),
@@ -54,12 +54,12 @@ def test_trainer_epochs_overrides_the_schedules_length(schedule: str) -> None:
         (12, "trainer.epochs=12 ends in phase 4 of the schedule's 5 (20 epochs)"),
         (13, None),  # in the last
         (20, None),
-        (21, "trainer.epochs=21 goes on with the last phase's factor, 0.08, after the schedule's 20 epochs"),
+        (21, "trainer.epochs=21 keeps the last phase's factor, 0.08, after the schedule's 20 epochs"),
     ],
 )
-def test_epochs_that_do_not_fit_the_phases_are_warned_of(epochs: int, doubt: str | None) -> None:
+def test_epochs_that_do_not_fit_the_phases_are_warned_of(epochs: int, warning: str | None) -> None:
     found = [message for _, message in rules.config_warnings(load_config([f"trainer.epochs={epochs}"]))]
-    assert found == ([doubt] if doubt else [])
+    assert found == ([warning] if warning else [])
     assert not list(rules.config_warnings(load_config([])))
 
 

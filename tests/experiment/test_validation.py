@@ -1,4 +1,4 @@
-"""Validation: what is composed and built, which files nobody uses, and what each thing found is called."""
+"""Validation: what is composed and built, which files are not used, and what is reported."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_files_of_other_programs_are_no_faults(command: Command) -> None:
 def test_root_of_another_program_is_one_fault(command: Command) -> None:
     write(Path("conf/config.yaml"), "database: mysql\n")
     (fault,) = command("validate", "--schema-only").out.splitlines()
-    message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+    message = "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
     assert fault == f"conf/config.yaml:1: {message}"
 
 

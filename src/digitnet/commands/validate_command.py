@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="(default: text)")
     parser.add_argument("--schema-only", action="store_true", help="build nothing, import no torch")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="as for training: options of your own, besides ./conf")
+    parser.add_argument(
+        "--config-dir", metavar="FOLDER", help="as for training: options of your own, before those in ./conf"
+    )
     parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="another file than config.yaml as the root")
 
 

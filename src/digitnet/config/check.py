@@ -25,21 +25,21 @@ def check(content: Mapping[str, Any]) -> Config:
                 Config.model_validate(supposed)
             except ValidationError as more:
                 # What such a group lacks, its option may bring.
-                known = {fault.key for fault in faults} | {
+                reported = {fault.key for fault in faults} | {
                     f"{_locate(fault['loc'], supposed)[0]}.{fault['loc'][-1]}"
                     for fault in more.errors()
                     if fault["type"] == "missing"
                 }
-                faults += [fault for fault in schema_faults(more, supposed) if fault.key not in known]
+                faults += [fault for fault in schema_faults(more, supposed) if fault.key not in reported]
         raise ConfigError(faults) from None
     if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in config_conflicts(config)]:
         raise ConfigError(faults)
     return config
 
 
-def no_key(name: str, known: Iterable[str]) -> str:
-    """The message about an unknown key: with the nearest of `known`, found also where its group is left out."""
-    names = sorted(set(known))
+def no_key(name: str, existing: Iterable[str]) -> str:
+    """The message about an unknown key: with the nearest of the `existing`, also where its group is left out."""
+    names = sorted(set(existing))
     group, _, leaf = name.rpartition(".")
     siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
     near = did_you_mean(name, [f"{group}.{sibling}".lstrip(".") for sibling in siblings])
@@ -75,7 +75,7 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
     errors = error.errors()
     extra = {_locate(fault["loc"], content)[0] for fault in errors if fault["type"] == "extra_forbidden"}
     missing = [fault["loc"] for fault in errors if fault["type"] == "missing"]
-    known = (set(nested_keys(content)) - extra) | {
+    existing = (set(nested_keys(content)) - extra) | {
         f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing
     }
     # What is unknown first: it may be what is missing, misspelt.
@@ -83,7 +83,7 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
         key, value = _locate(fault["loc"], content)
         match fault["type"]:
             case "extra_forbidden":
-                faults[key] = no_key(key, known)
+                faults[key] = no_key(key, existing)
             case "missing":
                 key = f"{key}.{fault['loc'][-1]}".lstrip(".")
                 faults[key] = f"{key}: has no value; {_how_to_set(key)}"

@@ -158,7 +158,7 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
 
 
 def _check_asked_for(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
-    """Raise ConfigError if a network is to be imported that nobody asked for by the name of an option."""
+    """Raise ConfigError if a network is to be imported that was not chosen by the name of its option."""
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     packaged = tree.directories[-1] / "model" / f"{option}.yaml"
     if option != "custom" and packaged.exists():

@@ -55,7 +55,7 @@ def check_harmless(node: DictConfig) -> None:
     Values are not resolved before: an interpolation could be one thing now and another when Hydra uses it.
     """
     if unknown := sorted(_unknown(node, "hydra")):
-        raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, known)}", key) for key, known in unknown])
+        raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, allowed)}", key) for key, allowed in unknown])
     content = OmegaConf.to_container(node)
     assert isinstance(content, dict)
     _check_job(content)
@@ -123,9 +123,9 @@ def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
     if kind is None or not is_dataclass(kind):
         return
-    known = tuple(f"{prefix}.{field.name}" for field in fields(kind))
+    allowed = tuple(f"{prefix}.{field.name}" for field in fields(kind))
     for key in node:
-        if f"{prefix}.{key}" not in (*known, "hydra.env"):  # which Hydra's own defaults bring, and its type lacks
-            yield f"{prefix}.{key}", known
+        if f"{prefix}.{key}" not in (*allowed, "hydra.env"):  # which Hydra's own defaults bring, and its type lacks
+            yield f"{prefix}.{key}", allowed
         elif not OmegaConf.is_interpolation(node, str(key)) and not OmegaConf.is_missing(node, str(key)):
             yield from _unknown(node[key], f"{prefix}.{key}")

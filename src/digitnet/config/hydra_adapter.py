@@ -22,6 +22,7 @@ test on each.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import sys
@@ -118,7 +119,7 @@ def resolving(composed: DictConfig) -> Iterator[None]:
 
 
 def missing_config(error: Exception) -> tuple[str, list[str] | None] | None:
-    """If `error` is about a missing file: its name, "model/lenet6", and the options that its group has, if it exists."""
+    """If `error` is about a missing file: its name, "model/lenet6", and the options of its group, if it exists."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return error.missing_cfg_file, None if error.options is None else list(error.options)
     return None
@@ -210,12 +211,14 @@ def run_command_line(arguments: Sequence[str], tree: Tree) -> None:
     program, sys.argv = sys.argv, ["digitnet", *arguments]
     # Hydra would print errors in a form of its own, and exit.
     wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+    # `--info | head`: it logs, and logging would print a traceback for each line that nobody reads.
+    report, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         with _searching(tree):
             main = hydra.main(config_path=f"pkg://{CONF_PACKAGE}", config_name=tree.root, **VERSION_BASE)
             main(lambda composed: None)()
     finally:
-        sys.argv = program
+        sys.argv, logging.raiseExceptions = program, report
         del os.environ["HYDRA_FULL_ERROR"]
         if wanted is not None:
             os.environ["HYDRA_FULL_ERROR"] = wanted

@@ -66,7 +66,7 @@ def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> It
         yield Fault(f"the file stands too deep; an option of {top} is a file in {top}/", file=source.path)
         return
     if source.name == tree.root and source.line_of(("defaults",)) is None:
-        message = "the file stands for digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        message = "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
         yield Fault(message, file=source.path, line=1)
         return
     if top in PRESETS and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):

@@ -78,7 +78,7 @@ def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
             factor = config.schedule.phases[-1].factor
             yield (
                 "trainer.epochs",
-                f"trainer.epochs={epochs} goes on with the last phase's factor, {factor:g}, after the schedule's "
+                f"trainer.epochs={epochs} keeps the last phase's factor, {factor:g}, after the schedule's "
                 f"{ends[-1]} epochs",
             )
 

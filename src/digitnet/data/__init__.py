@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from digitnet.data.dataset import Dataset, Split
     from digitnet.data.digits import load_digits
-    from digitnet.data.image_folder import load_folder
     from digitnet.data.idx import load_idx
+    from digitnet.data.image_folder import load_folder
 
 __all__ = ["Dataset", "Split", "load_digits", "load_folder", "load_idx"]
 

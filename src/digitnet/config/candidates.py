@@ -7,8 +7,9 @@ from pathlib import Path
 
 from digitnet.config.dotted import nested_keys
 from digitnet.config.files import Tree
+from digitnet.config.keys import choices
 from digitnet.config.rules import CHANGEABLE
-from digitnet.config.schema import GROUPS, LAUNCHER, choices
+from digitnet.config.schema import GROUPS, LAUNCHER
 from digitnet.errors import ConfigError
 
 PATH_KEYS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # whose value is a path

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from digitnet.config.dotted import as_yaml, nested_keys
+from digitnet.config.keys import group_keys
 from digitnet.config.rules import config_conflicts, with_added_keys
-from digitnet.config.schema import GROUPS, Config, group_keys
+from digitnet.config.schema import GROUPS, Config
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from digitnet.config.dotted import as_yaml
 from digitnet.config.files import Tree, no_option
-from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SECTIONS, Config, choices
+from digitnet.config.keys import choices
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SECTIONS, Config
 from digitnet.errors import ConfigError
 
 PLAIN_KEYS = tuple(key for key in Config.model_fields if key not in (*GROUPS, *SECTIONS))  # seed, init_from

@@ -1,7 +1,6 @@
 """The configuration's types, ranges and choices. Its defaults are in conf/, its meaning is in experiment/build.py."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -242,37 +241,3 @@ class Config(Group):
     checkpoint: CheckpointConfig
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     init_from: str | None
-
-
-def group_keys(group: str) -> dict[str, list[str]]:
-    """The keys of each option of a group whose options have keys of their own: {"none": ["name"], "distort": [...]}."""
-    field = Config.model_fields.get(group)
-    kinds = [kind for kind in get_args(field.annotation) if hasattr(kind, "model_fields")] if field else []
-    return {
-        option: list(kind.model_fields) for kind in kinds for option in get_args(kind.model_fields["name"].annotation)
-    }
-
-
-def choices(key: str) -> list[str]:
-    """The values that a dotted key can have, as YAML writes them, if countable: true, null, names."""
-    group, _, leaf = key.rpartition(".")
-    if not group:
-        holders: list[type[Group]] = [Config]
-    else:
-        field = Config.model_fields.get(group)
-        kinds = [field.annotation, *get_args(field.annotation)] if field else []
-        holders = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)]
-    annotations = [holder.model_fields[leaf].annotation for holder in holders if leaf in holder.model_fields]
-    return sorted({value for annotation in annotations for value in _values(annotation)})
-
-
-def _values(annotation: Any) -> Iterator[str]:
-    if annotation is bool:
-        yield from ("false", "true")
-    elif annotation is type(None):
-        yield "null"
-    elif get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-    elif get_origin(annotation) is not list:
-        for member in get_args(annotation):
-            yield from _values(member)

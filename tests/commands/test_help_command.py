@@ -47,14 +47,6 @@ def test_help_lists_own_options(command: Command) -> None:
     assert re.search(r"^  broken +the file is not YAML", out, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120, 300])
-def test_no_line_is_wider_than_the_terminal(command: Command, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    out = command("--help").out
-    assert all(len(line) <= columns for line in out.splitlines() if not line.startswith("  digitnet"))
-    assert "  lenet5" in out
-
-
 @pytest.mark.parametrize("name", commands.NAMES)
 def test_every_command_has_help_of_its_own(command: Command, name: str) -> None:
     done = command(name, "--help")

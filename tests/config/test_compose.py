@@ -1,5 +1,6 @@
 """Composing: precedence of files, roots, what is shown, and the checks on the whole."""
 
+import os
 import sys
 import warnings
 from contextlib import AbstractContextManager
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conftest import CHECKOUT, TINY, Command, run_folder, write
 from digitnet.config.compose import Composition, compose_incomplete, compose_run, load_config
 from digitnet.config.files import Tree
+from digitnet.config.schema import GROUPS
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.runs.folder import RunFolder
 from mistakes import GLOBAL, Mistake, assert_answered
@@ -73,18 +77,6 @@ def test_the_command_line_takes_precedence_over_yaml(command: Command) -> None:
     assert load_config(["optimizer=x", "optimizer.lr=2"]).optimizer.lr == 2
 
 
-def test_own_directories_add_options_and_replace_packaged_ones(tmp_path: Path) -> None:
-    packaged = load_config(["optimizer=adam"])
-    write(Path("conf/optimizer/slow.yaml"), "defaults: [sgd]\nlr: 0.001\n")
-    write(Path("conf/optimizer/adam.yaml"), "defaults: [adamw]\nname: adam\nlr: 0.5\n")
-    assert load_config(["optimizer=slow"]).optimizer.lr == 0.001
-    assert (packaged.optimizer.lr, load_config(["optimizer=adam"]).optimizer.lr) == (0.001, 0.5)
-    write(tmp_path / "more" / "optimizer" / "adam.yaml", "defaults: [rmsprop]\nlr: 0.7\n")
-    with_both = load_config(["optimizer=adam"], config_dir=tmp_path / "more")
-    assert (with_both.optimizer.name, with_both.optimizer.lr) == ("rmsprop", 0.7)  # --config-dir before ./conf
-    assert load_config(["optimizer=slow"], config_dir=tmp_path / "more").optimizer.lr == 0.001
-
-
 def test_config_name_chooses_the_root(command: Command) -> None:
     write(Path("conf/mine.yaml"), "defaults: [config, _self_]\nseed: 7\n")
     assert compose_run([], Tree.at(root="mine")).config.seed == 7
@@ -103,11 +95,6 @@ def test_recorded_command_names_config_dir_and_overrides(command: Command, tmp_p
     summary = (run_folder() / "summary.json").read_text()
     assert f"digitnet --config-dir '{own}' data=digits" in summary
     assert "optimizer=mine" in summary
-
-
-def test_missing_config_directory_is_refused(command: Command) -> None:
-    for flags in (["seed=1"], ["--help"], ["--cfg", "job"]):
-        assert command("--config-dir", "nowhere", *flags).err == "error: --config-dir nowhere: no such folder\n"
 
 
 def test_flags_are_accepted_after_overrides(command: Command) -> None:
@@ -199,3 +186,47 @@ def test_root_of_an_earlier_version_composes() -> None:
     root = (CHECKOUT / "conf" / "config.yaml").read_text()
     write(Path("conf/config.yaml"), root.replace("  - tracker: none\n", ""))
     assert load_config([]).tracker.name == "none"
+
+
+KEYS = [*GROUPS, "seed", "init_from", "trainer", "trainer.epochs", "optimizer.lr", "optimizer.betas", "aug.shift"]
+KEYS += ["schedule.phases", "data.root", "model.kwargs", "hydra.run.dir", "hydra.searchpath", "hydra/launcher", "x", ""]
+WORDS = ["lenet5", "sgd", "adam", "distort", "custom", "folder", "step", "1", "-1", "1e400", "nan", "null", "true"]
+WORDS += ["[1,2]", "{a: 1}", "{", "[", "'", '"', "${seed}", "${x}", "${", "a,b", "1,2", "range(3)", "glob(*)", "a=b"]
+WORDS += [
+    " ",
+    "\\",
+    "\n",
+    "#",
+    "é",
+    "???",
+    "../config",
+    "@x",
+    "_self_",
+    "choice(1,2)",
+    "int(3)",
+    "interval(1,2)",
+    "0x1",
+]
+OVERRIDES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "", "", "+", "++", "~"]),
+    st.one_of(st.sampled_from(KEYS), st.text(max_size=6)),
+    st.sampled_from(["=", "=", "=", "", "@a=", ".name=", "/x="]),
+    st.one_of(st.sampled_from(WORDS), st.text(max_size=6)),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OVERRIDES, min_size=1, max_size=3))
+def test_no_override_leads_to_a_traceback(overrides: list[str]) -> None:
+    """The composer answers with a configuration or a ConfigError, whatever is typed; `os.environ` stays as it is."""
+    before = dict(os.environ)
+    try:
+        compose_run(overrides, Tree.at())
+    except ConfigError as error:
+        text = str(error)
+        assert text
+        assert len(text.splitlines()) <= 4, text
+        assert "Traceback" not in text
+    assert dict(os.environ) == before

@@ -57,7 +57,7 @@ def as_yaml(value: Any) -> str:
 
 def _entry(value: Any) -> str:
     """A value inside a list or a mapping, where a comma or a bracket needs quotes, too."""
-    if isinstance(value, str) and re.search(r"[,\[\]{}]|: |[?:]$", value):
+    if isinstance(value, str) and re.search(r"[,\[\]{}?:]", value):
         return _quoted(value)
     return as_yaml(value)
 

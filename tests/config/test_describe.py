@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from conftest import write
+from digitnet.config.describe import CONFIG_TOPICS, default_options, describe, option_rows, root_rows
+from digitnet.config.files import Tree
+from digitnet.errors import ConfigError
+
+
+@pytest.mark.parametrize("topic", CONFIG_TOPICS)
+def test_every_topic_is_described(topic: str) -> None:
+    described = list(describe(topic, Tree.packaged()))
+    assert described
+    assert all(heading or rows for heading, rows in described)
+
+
+def test_section_and_plain_keys_are_those_of_the_root() -> None:
+    ((heading, rows),) = describe("trainer", Tree.packaged())
+    assert heading == ""
+    assert rows["trainer.precision=fp32"] == "fp32, or bf16 in matrix products and convolutions; one of bf16, fp32"
+    assert {row.partition(".")[0] for row in rows} == {"trainer"}
+    ((_, rows),) = describe("seed", Tree.packaged())
+    assert list(rows) == ["seed=0"]
+
+
+def test_option_has_its_own_keys() -> None:
+    ((heading, rows),) = describe("optimizer=adamw", Tree.packaged())
+    assert heading.startswith("optimizer=adamw: ")
+    assert "optimizer.betas=[0.9, 0.999]" in rows
+    assert option_rows("experiment", "allconv", Tree.packaged())["optimizer=rmsprop"] == ""
+    with pytest.raises(ConfigError, match="optimizer=adamm: no such option … did you mean"):
+        list(describe("optimizer=adamm", Tree.packaged()))
+
+
+def test_defaults_are_what_the_root_chooses() -> None:
+    assert {"model/lenet5", "tracker/none"} <= default_options(Tree.packaged())
+    assert "seed=0" in root_rows(Tree.packaged())
+    write(Path("conf/config.yaml"), "defaults: [\n")
+    assert default_options(Tree.at()) == set()

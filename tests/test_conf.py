@@ -11,6 +11,8 @@ from digitnet.errors import ConfigError
 from digitnet.experiment import build
 from options import CONF, NEEDED, OPTIONS
 
+pytestmark = pytest.mark.slow
+
 # One epoch, and distortions from the third on.
 NEVER_DISTORTED = [("fast99", "aug=distort"), ("lenet5_distort", "schedule=onecycle1")]
 

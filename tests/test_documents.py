@@ -20,6 +20,8 @@ from digitnet.config.compose import load_config
 from digitnet.config.files import Tree, asks_for_sweep
 from digitnet.sweep.plan import plan_sweep
 
+pytestmark = pytest.mark.slow
+
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))]
 TEXTS = {page: (CHECKOUT / page).read_text() for page in PAGES}
 SCRIPTS = {path.name: path.read_text() for path in (CHECKOUT / "benchmarks").glob("*.py")}

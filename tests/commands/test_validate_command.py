@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from conftest import Command, write
+
+pytestmark = pytest.mark.slow
 
 GLOBAL = "# @package _global_\n"
 CLEAN = "configurations, no fault\n"

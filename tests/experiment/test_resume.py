@@ -71,7 +71,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
     (HERE / "train.log").symlink_to(Path("precious").resolve())
     done = command("resume", "here", "trainer.epochs=3")
     assert done.code == 1
-    assert done.err == "error: here/train.log: a link, which no run makes; replace it by what it stands for\n"
+    assert done.err == "error: here/train.log: a link, which no run makes; replace it by the file that it points to\n"
     assert Path("precious").read_text() == "mine"
 
 
@@ -87,7 +87,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
         (
             lambda: (HERE / "summary.json").unlink(),
             2,
-            "here: no summary.json there; bring it back; without, the weights ",
+            "here: no summary.json there; bring it back; without it, the weights ",
         ),
         (lambda: write(HERE / "summary.json", "{"), 1, "here/summary.json: not a run's summary (Invalid JSON: "),
         (
@@ -166,7 +166,7 @@ def test_folder_near_a_run_is_answered_with_its_path(trained: Trained, command: 
     last.unlink()
     done = command("resume", "runs/1", "trainer.epochs=2")
     assert done.err.endswith(
-        "bring it back, or go on from another one: cp runs/1/checkpoints/epoch_1.pt runs/1/checkpoints/last.pt\n"
+        "bring it back, or resume from another one: cp runs/1/checkpoints/epoch_1.pt runs/1/checkpoints/last.pt\n"
     )
     shutil.copy("runs/1/checkpoints/epoch_1.pt", last)
     assert command("resume", "runs/1", "trainer.epochs=2").code == 0

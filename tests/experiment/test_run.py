@@ -272,6 +272,7 @@ def test_signal_during_the_last_summary_is_an_interruption(command: Command, mon
 write_summary = RunWriter.write_summary
 
 
+@pytest.mark.engine  # twenty seconds each
 @pytest.mark.parametrize("line", [[], ["model=lenet5", "aug=distort"]], ids=["plain", "distort"])
 def test_recipe_never_stays_at_chance_on_the_embedded_digits(command: Command, line: list[str]) -> None:
     """The first seven of the twenty epochs; benchmarks/results.py runs five seeds to the end."""

@@ -12,6 +12,8 @@ from digitnet.config.files import Tree
 from digitnet.experiment.validation import all_compositions, validate
 from digitnet.models import LeNet5
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_option_is_in_a_composition() -> None:
     """Each option of each group is in a composition of its own, or in the root that all others start from."""

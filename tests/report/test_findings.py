@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from conftest import Command, write
+
+pytestmark = pytest.mark.slow
 
 
 def test_json_has_file_line_key_and_composition(command: Command) -> None:

@@ -72,6 +72,7 @@ def test_runs_started_together_get_separate_folders() -> None:
     assert len(list(Path("outputs").rglob("summary.json"))) == 3
 
 
+@pytest.mark.engine
 def test_fifty_runs_started_in_the_same_second_get_fifty_folders() -> None:
     """Forks of one process, so that they begin together; each claims a folder as a run does."""
     code = """

@@ -21,6 +21,8 @@ from digitnet.training.record import EpochRecord
 from digitnet.training.state import TrainState
 from digitnet.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 OPTIMIZERS = ["sgd optimizer.momentum=0.9", "rmsprop optimizer.momentum=0.5", "adam", "adamw"]
 SCHEDULES = ["step", "constant", "cosine", "onecycle"]
 AUGMENTATIONS = ["none", "distort", "distort aug.elastic_alpha=20"]

@@ -217,7 +217,6 @@ OVERRIDES = st.builds(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OVERRIDES, min_size=1, max_size=3))
 def test_no_override_leads_to_a_traceback(overrides: list[str]) -> None:

@@ -77,6 +77,9 @@ def test_init_from_starts_from_the_weights_of_another_run(trained: Trained, comm
     trained(*TINY, "optimizer=adam", to="first")
     done = command(*TINY, "optimizer=adam", "init_from=first", "hydra.run.dir=second")
     assert "starting from the weights of first" in done.out
+    file = command(*TINY, "optimizer=adam", "init_from=first/checkpoints/last.pt", "hydra.run.dir=from_a_file")
+    assert file.code == 0
+    assert figures(Path("from_a_file")) == figures(Path("second"))
     first, second = figures(Path("first")), figures(Path("second"))
     assert second[0][2] < first[0][2]  # the first epoch's training loss
     assert summary_in(Path("second"))["init_from"] == "first"

@@ -54,7 +54,7 @@ class Died(BaseException):
     [
         ("training.checkpoint.write_atomically", "last.pt", 2),  # nor is there a best epoch that the run has not
         ("training.checkpoint.write_atomically", "best.pt", 3),
-        ("runs.writer.write_metrics", "metrics.csv", 3),
+        ("runs.folder.write_metrics", "metrics.csv", 3),
     ],
 )
 def test_process_killed_between_two_files_is_resumed(

@@ -12,7 +12,7 @@ from torch import nn
 
 from digitnet.config import schema
 from digitnet.config.rules import run_length
-from digitnet.errors import DigitnetError, DistributedError
+from digitnet.errors import CheckpointError, DigitnetError, DistributedError
 from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components
 from digitnet.experiment.results import draw_distorted_samples, write_results
@@ -92,13 +92,13 @@ def observed(writer: RunWriter, stop: Stop) -> Iterator[list[Observer]]:
     summary.status = "running"
     writer.write_summary()
     try:
-        with stop.heeded():
+        with stop.converting_errors():
             yield observers
         summary.status = "finished"
         while observers:
             observers.pop(0).end(summary)
     except BaseException as error:
-        stop.end()
+        stop.ignore_signals()
         writer.record_failure(error)
         for observer in observers:
             with contextlib.suppress(Exception):  # the first error is the message
@@ -168,7 +168,7 @@ def _train(
                 warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.DistortConfig) else 0,
                 step=recorded or components.step,
                 evaluate=components.evaluate,
-                pause=lambda: stop.wanted is not None or writer.is_due(),
+                pause=lambda: stop.received is not None or writer.is_due(),
                 group=components.group,
             )
             for record in _with_memory_advice(records, components):
@@ -186,7 +186,7 @@ def _train(
                     draw_distorted_samples(writer.folder.path, components)  # now: the first step need not wait
             if state.epoch < epochs:  # `fit` paused
                 writer.write_checkpoint(state)
-                if stop.wanted is not None:
+                if stop.received is not None:
                     return
 
 
@@ -246,4 +246,7 @@ def load_initial_weights(components: Components) -> None:
     config = components.config
     if config.init_from is not None:
         source = Path(os.path.expanduser(config.init_from))
-        load_weights(components.state.model, config.model.name, source)
+        path = source if source.is_file() else RunFolder(source).checkpoint_file()
+        if not path.exists():
+            raise CheckpointError(f"init_from={source}: no checkpoint there; give the folder of a run or a checkpoint")
+        load_weights(components.state.model, config.model.name, path)

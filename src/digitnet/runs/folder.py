@@ -1,7 +1,7 @@
 """`RunFolder`: the one door to a run's folder, a new one or an old one, one's own or somebody else's."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from digitnet.atomic import SCRATCH_PREFIX
 from digitnet.config.schema import Config
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, reason
 from digitnet.lock import PATIENCE_SECONDS, is_locked, locked
-from digitnet.runs.formats import RunSummary, read_metrics, read_summary
+from digitnet.runs.formats import RunSummary, read_metrics, read_summary, write_metrics, write_summary
 from digitnet.training.distributed import current_group
 from digitnet.training.record import EpochRecord
 
@@ -160,6 +160,16 @@ class RunFolder:
         if (self.path / ".hydra").is_dir():
             return "it did not get as far as training; start it again"
         return "give the folder of a run or of a sweep"
+
+    def write_summary(self, summary: RunSummary) -> None:
+        """Replace summary.json, if the folder is still the one that was locked. Raises OSError."""
+        self.check()
+        write_summary(self.summary_file, summary)
+
+    def write_records(self, records: Sequence[EpochRecord]) -> None:
+        """Replace metrics.csv, if the folder is still the one that was locked. Raises OSError."""
+        self.check()
+        write_metrics(self.metrics_file, records)
 
     def read_records(self) -> list[EpochRecord]:
         """The finished epochs, from metrics.csv. Raises OSError, or ValueError, KeyError, TypeError or csv.Error where

@@ -10,7 +10,7 @@ from pathlib import Path
 from digitnet.config.schema import Config
 from digitnet.errors import DistributedError, DivergedError
 from digitnet.runs.folder import RunFolder
-from digitnet.runs.formats import RunSummary, write_metrics, write_summary
+from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
 from digitnet.text import printable, short_path
 from digitnet.training.checkpoint import save_checkpoint
@@ -112,8 +112,7 @@ class RunWriter:
     def write_figures(self) -> None:
         """Write metrics.csv and summary.json, of the records so far."""
         if self._writes:
-            self.folder.check()
-            write_metrics(self.folder.metrics_file, self.records)
+            self.folder.write_records(self.records)
         summary = self.summary
         summary.epochs, summary.final, summary.best = len(self.records), None, None
         if self.records:
@@ -131,9 +130,8 @@ class RunWriter:
         """Write summary.json as it is now."""
         if not self._writes:
             return
-        self.folder.check()
         self.summary.seconds = time.perf_counter() - self._started
-        write_summary(self.folder.summary_file, self.summary)
+        self.folder.write_summary(self.summary)
 
     def _save(self, names: list[str], state: TrainState) -> None:
         paths = [self.folder.checkpoint_file(name) for name in names]

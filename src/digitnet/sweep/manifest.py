@@ -12,8 +12,8 @@ from digitnet.atomic import write_atomically
 from digitnet.config.dimension import Dimension
 from digitnet.config.schema import LauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
-from digitnet.runs.folder import SWEEP_FILE
-from digitnet.runs.formats import RunSummary, read_summary
+from digitnet.runs.folder import SWEEP_FILE, RunFolder
+from digitnet.runs.formats import RunSummary
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,14 @@ class Sweep:
         del content["folder"]
         write_atomically(self.folder / SWEEP_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
+    def run_folder(self, name: str) -> RunFolder:
+        """The folder of the job's run."""
+        return RunFolder(self.folder / name)
+
     def summary(self, name: str) -> RunSummary | None:
         """The job's summary.json; None before the job has started, or if the file cannot be read."""
         try:
-            return read_summary(self.folder / name / "summary.json")
+            return self.run_folder(name).read_summary()
         except (OSError, ValueError):
             return None
 

@@ -4,15 +4,14 @@ import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import DigitnetError
-from digitnet.lock import locked
 from digitnet.report.comparison import tabulate
 from digitnet.report.tables import show_comparison, status_and_reason
 from digitnet.report.terminal import JobRow, SweepView
-from digitnet.runs.formats import RunSummary, write_summary
+from digitnet.runs.folder import RunFolder
+from digitnet.runs.formats import RunSummary
 from digitnet.runs.reader import find_runs
 from digitnet.signals import Stop, handling_signals
 from digitnet.sweep.launchers import make_launcher
@@ -44,7 +43,7 @@ class Scheduler:
         the last validation accuracy (a fraction) of each of `names`, None for one that did not finish. Raises
         DigitnetError if nothing can run, KeyboardInterrupt if a signal came before.
         """
-        self.stop.obey()
+        self.stop.raise_if_received()
         unfinished: list[str] = []
         new, stopped = [*names, *next_jobs(list(names))], False
         while new or unfinished:
@@ -53,9 +52,9 @@ class Scheduler:
             for name, failure in self.launcher.poll(POLL_SECONDS).items():
                 unfinished.remove(name)
                 self._job_ended(name, failure)
-            if self.stop.wanted is not None and not stopped:
+            if self.stop.received is not None and not stopped:
                 stopped = True
-                self.view.line(f"{self.stop.wanted}: each running job writes a checkpoint and ends")
+                self.view.line(f"{self.stop.received}: each running job writes a checkpoint and ends")
                 dropped = self.launcher.stop()
                 unfinished = [name for name in unfinished if name not in dropped]
             self._update_view(unfinished)
@@ -66,7 +65,7 @@ class Scheduler:
     def summary(self, name: str) -> RunSummary | None:
         """The job's summary.json, read again only when it has changed; None if there is none."""
         try:
-            changed = (self.sweep.folder / name / "summary.json").stat().st_mtime_ns
+            changed = self.sweep.run_folder(name).summary_file.stat().st_mtime_ns
         except OSError:
             return None
         if self._summaries.get(name, (0, None))[0] != changed:
@@ -77,12 +76,12 @@ class Scheduler:
         """Count the job that ended, and print its result; `failure` is the launcher's reason, if it has one."""
         summary = self.summary(name)
         status = summary.status if summary is not None else "failed"
-        was_stopped = self.stop.wanted is not None or name in self.pruned
+        was_stopped = self.stop.received is not None or name in self.pruned
         if failure is not None and status not in ("finished", "diverged", "interrupted" if was_stopped else ""):
             self.failures[name] = failure
             if summary is not None and status == "running":  # its process was killed before it could write that
-                _mark_failed(self.sweep.folder / name, summary, failure)
-        if summary is None and self.stop.wanted is not None:  # it had not started
+                _mark_failed(self.sweep.run_folder(name), summary, failure)
+        if summary is None and self.stop.received is not None:  # it had not started
             return
         if name in self.failures:
             status = "failed"
@@ -123,12 +122,11 @@ class Scheduler:
         return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
 
 
-def _mark_failed(run_dir: Path, summary: RunSummary, failure: str) -> None:
+def _mark_failed(folder: RunFolder, summary: RunSummary, failure: str) -> None:
     """Write into the job's summary why it failed, unless another process works in its folder by now."""
-    with contextlib.suppress(DigitnetError, OSError), locked(run_dir) as check:
-        check()
+    with contextlib.suppress(DigitnetError, OSError), folder.locked():
         summary.status, summary.error = "failed", failure
-        write_summary(run_dir / "summary.json", summary)
+        folder.write_summary(summary)
 
 
 @contextlib.contextmanager
@@ -145,7 +143,7 @@ def scheduling(sweep: Sweep, trust: bool) -> Iterator[Scheduler]:
                 scheduler = Scheduler(sweep, launcher, view, stop)
                 yield scheduler
         except KeyboardInterrupt as interrupt:
-            stop.end()
+            stop.ignore_signals()
             view.line()
             _show_results(scheduler)
             raise KeyboardInterrupt(f"{interrupt}; to resume: {_resume_command(sweep)}") from None

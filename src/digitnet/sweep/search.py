@@ -11,8 +11,7 @@ from typing import Any
 from digitnet.config.dimension import Dimension
 from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import ConfigError, DigitnetError
-from digitnet.lock import is_locked
-from digitnet.runs.formats import RunSummary, read_metrics, write_summary
+from digitnet.runs.formats import RunSummary
 from digitnet.sweep.manifest import Job, Search, Sweep
 from digitnet.sweep.scheduler import Scheduler
 from digitnet.text import one_line
@@ -120,13 +119,13 @@ class Trials:
     def _report_epochs(self, name: str, trial: Any) -> None:
         """Report the validation accuracies of new epochs to Optuna."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # the job itself reports a damaged file
-            for record in read_metrics(self._sweep.folder / name / "metrics.csv")[self._reported[name] :]:
+            for record in self._sweep.run_folder(name).read_records()[self._reported[name] :]:
                 trial.report(record.val_acc, record.epoch)
                 self._reported[name] = record.epoch
 
     def _is_weak(self, name: str, trial: Any, summary: RunSummary) -> bool:
         """Whether a running job falls behind, and has more epochs to do."""
-        if not self._search.prune or summary.status != "running" or not is_locked(self._sweep.folder / name):
+        if not self._search.prune or summary.status != "running" or not self._sweep.run_folder(name).is_locked():
             return False  # unlocked: it was running when the search was stopped, and has not been resumed yet
         epochs = run_length(parse_config(summary.config))
         return summary.epochs < epochs and bool(trial.should_prune())
@@ -141,7 +140,7 @@ class Trials:
             self._scheduler.pruned.add(name)
         elif name in self._scheduler.pruned and summary is not None:
             summary.error = f"pruned after epoch {summary.epochs}: behind the median of the trials before"
-            write_summary(self._sweep.folder / name / "summary.json", summary)
+            self._sweep.run_folder(name).write_summary(summary)
             self._scheduler.failures.pop(name, None)  # Slurm reports a pruned job as cancelled, which is no failure
             self._tell(trial, None, "PRUNED")
 

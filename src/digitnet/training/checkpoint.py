@@ -120,14 +120,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, model_name: str, source: Path) -> None:
-    """Start `model` from a checkpoint, or from the final weights of the run whose folder `source` is.
-
-    Raises CheckpointError where there are none or they do not fit.
-    """
-    path = source if source.is_file() else source / "checkpoints" / "last.pt"
-    if not path.exists():
-        raise CheckpointError(f"init_from={source}: no checkpoint there; give the folder of a run or a checkpoint")
+def load_weights(model: nn.Module, model_name: str, path: Path) -> None:
+    """Load the weights of a checkpoint into `model`. Raises CheckpointError where there are none or they do not fit."""
     content = load_checkpoint(path)
     if content["model_name"] != model_name:
         saved = content["model_name"]

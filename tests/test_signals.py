@@ -26,14 +26,14 @@ def _as_before() -> Iterator[None]:
 def test_at_once_unless_deferred(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     with handling_signals() as stop, pytest.raises(KeyboardInterrupt, match=number.name):
         os.kill(os.getpid(), number)
-    assert stop.wanted == number.name
+    assert stop.received == number.name
     with handling_signals() as stop, pytest.raises(KeyboardInterrupt, match="the third"), stop.deferred():
         thrice(monkeypatch, number, stop)
 
 
 def thrice(monkeypatch: pytest.MonkeyPatch, number: int, stop: Stop) -> None:
     os.kill(os.getpid(), number)
-    assert stop.wanted == signal.Signals(number).name
+    assert stop.received == signal.Signals(number).name
     os.kill(os.getpid(), number)  # at once: the first one over
     monkeypatch.setattr(signals, "AGAIN_SECONDS", 0.0)
     try:
@@ -44,7 +44,7 @@ def thrice(monkeypatch: pytest.MonkeyPatch, number: int, stop: Stop) -> None:
 
 def test_the_end_is_not_cut_off() -> None:
     with handling_signals() as stop:
-        stop.end()
+        stop.ignore_signals()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -68,7 +68,7 @@ def test_in_a_thread_signals_are_the_main_one_s() -> None:
 
     def listen() -> None:
         with handling_signals() as stop:
-            found.append(stop.wanted)
+            found.append(stop.received)
 
     thread = threading.Thread(target=listen)
     thread.start()
@@ -76,12 +76,12 @@ def test_in_a_thread_signals_are_the_main_one_s() -> None:
     assert found == [None]
 
 
-def test_last_resort_is_called_only_if_the_process_stays() -> None:
+def test_exit_is_forced_only_if_the_block_does_not_end() -> None:
     for stays in (True, False):
         ended = threading.Event()
         with handling_signals() as stop, contextlib.suppress(KeyboardInterrupt):
             waiting = stop.deferred() if stays else contextlib.nullcontext()
-            with stop.last_resort(0.1, ended.set), waiting:
+            with stop.exit_deadline(0.1, ended.set), waiting:
                 os.kill(os.getpid(), signal.SIGTERM)
                 assert ended.wait(10)
         assert ended.wait(0.5) is stays
@@ -92,12 +92,12 @@ def test_signal_after_a_failure_is_ignored() -> None:
     """By torchrun's SIGTERM, for instance, with which it ends all when one has ended."""
     with handling_signals() as outer:
         try:
-            with handling_signals() as inner, inner.heeded(), inner.deferred():
+            with handling_signals() as inner, inner.converting_errors(), inner.deferred():
                 os.kill(os.getpid(), signal.SIGTERM)
-                inner.end()
+                inner.ignore_signals()
                 raise DistributedError
         except (DistributedError, KeyboardInterrupt) as error:
             ended = type(error)
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    assert (ended, outer.wanted) == (DistributedError, None)
+    assert (ended, outer.received) == (DistributedError, None)

@@ -12,7 +12,7 @@ __all__ = ["resume", "run"]
 
 
 def __getattr__(name: str) -> object:
-    """`run` and `resume`, which need torch, on first use: `digitnet --help` and tab completion need none."""
+    """Import `run` and `resume` on first use: they import torch, which `--help` and tab completion do not need."""
     if name in __all__:
         from digitnet import api
 

@@ -4,5 +4,5 @@ import sys
 
 from digitnet.cli import main
 
-if __name__ == "__main__":  # a process that works for this one imports this file
+if __name__ == "__main__":  # multiprocessing imports this file in child processes
     sys.exit(main())

@@ -10,22 +10,22 @@ from digitnet.runs.folder import RunFolder
 
 
 def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Path | None = None) -> Result:
-    """Run one experiment, as `digitnet OVERRIDE …` would, and return its records and the trained network.
+    """Run one experiment, as `digitnet OVERRIDE …` does, and return its records and the trained network.
 
     >>> result = run("model=lenet5", "aug=distort", "trainer.epochs=5")
     >>> result.records[-1].val_acc, result.test.errors, result.model
 
-    It leaves the same files, in `run_dir` or, without, in a folder of its own below outputs/. Options are looked for in
-    `config_dir`, in ./conf, and among the packaged ones. Raises ConfigError for what is wrong with the configuration
-    before anything is trained, and other DigitnetErrors where the run fails; the text says what to do.
+    It writes the same files, to `run_dir` or, by default, to a new folder below outputs/. Config files are searched for
+    in `config_dir`, then in ./conf, then in the packaged conf/. Raises ConfigError before training if anything is wrong
+    with the configuration, and another DigitnetError if the run fails; the text says what to do.
     """
-    where = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
-    ready = compose_run([*overrides, *where], Tree.at(config_dir))
-    with RunFolder.claim(ready.run_dir, ready.hydra_files()) as folder:
-        return run_experiment(ready.config, folder, ready.command)
+    run_dir_override = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
+    composition = compose_run([*overrides, *run_dir_override], Tree.at(config_dir))
+    with RunFolder.claim(composition.run_dir, composition.hydra_files()) as folder:
+        return run_experiment(composition.config, folder, composition.command)
 
 
 def _quoted(path: str | Path) -> str:
-    """As Hydra's grammar has it, spaces and all."""
+    """`path` in single quotes, escaped as Hydra's override grammar requires."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"

@@ -1,15 +1,15 @@
-"""Files that are replaced whole or not at all."""
+"""Atomic writes: a file is replaced as a whole or not at all."""
 
 import contextlib
 import errno
 import os
 from pathlib import Path
 
-SCRATCH_PREFIX = ".unfinished-"  # what begins so, was being written when a process was killed
+SCRATCH_PREFIX = ".unfinished-"  # of a file that is being written, or was when its process was killed
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` whole or not at all: a reader never sees half a file under this name, not even after a crash.
+    """Replace `path` as a whole or not at all: no reader sees half a file under this name, even after a crash.
 
     Raises OSError, which names `path`.
     """
@@ -23,14 +23,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)  # on a full disk it would be in the way
+            scratch.unlink(missing_ok=True)  # on a full disk it would take up space
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk: the new name, too, is there after a loss of power."""
+    """Sync `folder` to disk, so that a file renamed in it has its new name after a power failure."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

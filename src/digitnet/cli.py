@@ -24,38 +24,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    if current_group().size > 1:  # else each process would print the warnings of compiled code
+    if current_group().size > 1:  # otherwise every process would print PyTorch's C++ warnings
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        with stop.heeded():
+        with stop.converting_errors():
             _dispatch(arguments)
-        sys.stdout.flush()  # within `try`: a reader that went away is no error
+        sys.stdout.flush()  # inside `try`: BrokenPipeError is handled below
         return 0
-    except SystemExit as leave:  # argparse's way out of --help, and Hydra's
-        return leave.code if isinstance(leave.code, int) else 1
+    except SystemExit as request:  # argparse raises it after --help, Hydra after --cfg
+        return request.code if isinstance(request.code, int) else 1
     except BrokenPipeError:  # `digitnet --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if traceback:
             raise
-        stop.end()
-        _show(error)
+        stop.ignore_signals()
+        _show_error(error)
         return as_digitnet_error(error).exit_code
     except KeyboardInterrupt as interrupt:
-        stop.end()
-        _show(DigitnetError(str(interrupt) or "interrupted"))
+        stop.ignore_signals()
+        _show_error(DigitnetError(str(interrupt) or "interrupted"))
         return 130
 
 
 def _dispatch(arguments: Sequence[str]) -> None:
-    """Run the command, or train."""
+    """Run the subcommand that `arguments` begin with or, if they do not begin with one, train."""
     if arguments and not arguments[0].startswith("-") and "=" not in arguments[0] and arguments[0][:1] != "~":
         if arguments[0] in set(commands.NAMES) - {"resume"}:
             refuse_under_torchrun(f"digitnet {arguments[0]}")
         commands.run_command(arguments[0], arguments[1:])
         return
     options = commands.flag_parser().parse_intermixed_args(
+        # `--info` before an override: argparse would take the override for the value of --info.
         [f"{word}=all" if word == "--info" and "=" in after else word for word, after in pairwise([*arguments, ""])]
     )
     if options.version:
@@ -67,7 +68,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    """One run or a sweep; or show the configuration."""
+    """Train one run or a sweep; with --cfg or --info, only show the configuration."""
     from digitnet.config.compose import compose_run, show_config
     from digitnet.config.files import Tree, asks_for_sweep
     from digitnet.runs.folder import RunFolder
@@ -78,7 +79,7 @@ def _train(options: argparse.Namespace) -> None:
         if value := getattr(options, name):
             flags += [f"--{name}", value]
     if (options.resolve or options.package) and not options.cfg:
-        raise ConfigError("--resolve and --package go with --cfg; see digitnet --help")
+        raise ConfigError("--resolve and --package need --cfg; see digitnet --help")
     if flags:
         show_config(options.overrides, tree, flags)
         return
@@ -87,14 +88,15 @@ def _train(options: argparse.Namespace) -> None:
 
         run_sweep(options.overrides, tree)
         return
-    ready = compose_run(options.overrides, tree)
-    with RunFolder.claim(ready.run_dir, ready.hydra_files()) as folder:
-        from digitnet.experiment.run import run_experiment  # torch: seconds, which mistakes need not wait for
+    composition = compose_run(options.overrides, tree)
+    with RunFolder.claim(composition.run_dir, composition.hydra_files()) as folder:
+        from digitnet.experiment.run import run_experiment  # imports torch: seconds, only after the config is checked
 
-        run_experiment(ready.config, folder, ready.command)
+        run_experiment(composition.config, folder, composition.command)
 
 
-def _show(error: Exception) -> None:
+def _show_error(error: Exception) -> None:
+    """Print the error to stderr; under torchrun only one of the processes does."""
     from digitnet.report.terminal import show_error
 
     if current_group().reports_error():

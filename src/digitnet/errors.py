@@ -2,14 +2,14 @@
 
     DigitnetError            exit 1: the run failed
     ├── ConfigError          exit 2: the command line or the configuration is wrong
-    ├── DataError            the data set is damaged, empty or not what it says
-    │   └── DataMissingError it is neither on disk nor to be downloaded
+    ├── DataError            the data set is damaged, empty or not in the expected format
+    │   └── DataMissingError it is not on disk and cannot be downloaded
     ├── CheckpointError      a checkpoint is missing or does not fit
-    ├── DivergedError        the loss is no longer a number
+    ├── DivergedError        the loss or a weight is no longer a finite number
     └── DistributedError     another process of the run has ended
 
 The text of each is a message for the user: it names the key, file or value, and what to do. The command line prints
-it behind `error:`, without a traceback.
+it after `error:`, without a traceback.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from pathlib import Path
 from digitnet.text import one_line
 
 TAKEN = "holds a run already, and runs never share a folder; choose another"
-SHOWN_FAULTS = 3  # of a configuration, and "… more": a message has at most four lines
+SHOWN_FAULTS = 3  # then "and N more": a message has at most four lines
 
 
 class DigitnetError(Exception):
@@ -30,21 +30,21 @@ class DigitnetError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a configuration, and where: no `file` means the command line."""
+    """One thing that is wrong with a configuration, and where; without a `file`, on the command line."""
 
     message: str
     key: str = ""  # dotted
     file: Path | None = None
     line: int | None = None  # from 1
-    also: tuple[str, ...] = ()  # keys that have a part in it
+    also: tuple[str, ...] = ()  # other keys that are involved
 
     def __str__(self) -> str:
-        """`the message (conf/aug/mine.yaml:3)`, the path from the working directory if it is below."""
+        """`the message (conf/aug/mine.yaml:3)`."""
         return f"{self.message} ({self.place})" if self.file else self.message
 
     @property
     def place(self) -> str:
-        """`conf/aug/mine.yaml:3`, or nothing."""
+        """`conf/aug/mine.yaml:3`, relative to the working directory if it is below it; "" without a file."""
         if self.file is None:
             return ""
         path = self.file.relative_to(Path.cwd()) if self.file.is_relative_to(Path.cwd()) else self.file
@@ -52,7 +52,7 @@ class Fault:
 
 
 class ConfigError(DigitnetError):
-    """The command line or the configuration is wrong; `faults` has all of it, the text the first of them."""
+    """The command line or the configuration is wrong. `faults` has all faults, the text the first SHOWN_FAULTS."""
 
     exit_code = 2
 
@@ -67,11 +67,11 @@ class ConfigError(DigitnetError):
 
 
 class DataError(DigitnetError):
-    """The data set is damaged, empty or not what it says."""
+    """The data set is damaged, empty or not in the expected format."""
 
 
 class DataMissingError(DataError):
-    """The data set is neither on disk nor to be downloaded."""
+    """The data set is not on disk and cannot be downloaded."""
 
 
 class CheckpointError(DigitnetError):
@@ -79,21 +79,21 @@ class CheckpointError(DigitnetError):
 
 
 class DivergedError(DigitnetError):
-    """The loss is no longer a number."""
+    """The loss or a weight is no longer a finite number."""
 
 
 class DistributedError(DigitnetError):
-    """Another process of the run has ended, see `training.distributed`."""
+    """Another process of the run has ended or does not answer, see `training.distributed`."""
 
 
 def reason(error: OSError) -> str:
-    """`file: No space left on device`."""
+    """The error in one line: `file: No space left on device`."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 
 
 def as_digitnet_error(error: Exception) -> DigitnetError:
-    """The error as one of ours: also a full disk, a folder without permission, and what a user's own network raises."""
+    """Convert any exception, such as an OSError or what a user's own network raises, to a DigitnetError."""
     if isinstance(error, DigitnetError):
         return error
     if isinstance(error, OSError):

@@ -6,7 +6,7 @@ import subprocess
 
 
 def available_cores() -> int:
-    """The cores that this process may use: a batch system or a container may grant it fewer than the machine has."""
+    """The number of CPU cores that this process may use; a batch system or a container may limit it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

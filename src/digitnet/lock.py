@@ -1,4 +1,4 @@
-"""One process at a time works in a run's folder."""
+"""The lock of a run's or sweep's folder: only one process at a time works in it."""
 
 import contextlib
 import errno
@@ -11,20 +11,20 @@ from typing import Any
 
 from digitnet.errors import DigitnetError
 
-PATIENCE_SECONDS = 0.5  # a process that finds nothing to do in the folder releases it at once
+PATIENCE_SECONDS = 0.5  # a `resume` that finds nothing to do holds the lock for less
 
 
 @contextlib.contextmanager
 def locked(
     run_dir: Path, patience: float = PATIENCE_SECONDS, owner: Callable[[], str] = lambda: "another process"
 ) -> Iterator[Callable[[], None]]:
-    """Hold the lock of `run_dir` in this block. The system releases it when the process ends, however it does.
+    """Hold the lock of `run_dir` in this block. The system releases it when the process ends, even if it is killed.
 
-    Yields a check that raises FileNotFoundError once the folder is no longer the one that was locked: somebody may have
-    removed it, and another run started in its place. Raises DigitnetError if another process, which `owner` describes,
-    still holds the lock after `patience` seconds, OSError if there can be no lock.
+    Yields a function that raises FileNotFoundError if the folder is no longer the one that was locked: it may have been
+    removed and created again by another run. Raises DigitnetError if another process, which `owner` describes, still
+    holds the lock after `patience` seconds, OSError if the lock file cannot be created.
     """
-    from filelock import FileLock, Timeout  # 20 ms, which --help and mistakes need not wait for
+    from filelock import FileLock, Timeout  # takes 20 ms to import, which --help does not need
 
     path = run_dir / ".lock"
     lock = FileLock(path)
@@ -45,12 +45,12 @@ def locked(
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a process holds the lock of `run_dir`; True too where that cannot be found out."""
+    """Whether a process holds the lock of `run_dir`; also True if that cannot be determined."""
     from filelock import FileLock, Timeout
 
     path = run_dir / ".lock"
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):  # no run makes a link, which could point anywhere
+        if not stat.S_ISREG(path.lstat().st_mode):  # no run creates a link, and it could point anywhere
             return False
         with FileLock(path, timeout=0):
             return False
@@ -61,5 +61,5 @@ def is_locked(run_dir: Path) -> bool:
 
 
 def this_process() -> dict[str, Any]:
-    """This process, as summary.json names it."""
+    """`process` of summary.json: this process's id and the name of its machine."""
     return {"pid": os.getpid(), "host": platform.node()}

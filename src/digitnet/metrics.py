@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHUNK = 256  # images per forward pass: the fastest on a CPU, and fixed, so that results are reproducible
+CHUNK = 256  # images per forward pass: fastest on a CPU, and constant, so that results are reproducible
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """A fraction."""
+        """`correct` as a fraction of `n`."""
         return self.correct / self.n
 
     @property
@@ -38,7 +38,7 @@ class Evaluation:
 def predict(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:
     """Images (N, 1, 28, 28) uint8 -> logits (N, classes) float32 on the CPU, in eval mode.
 
-    `precision` is "fp32" or "bf16" (autocast). With a GPU, the CPU waits for it once, at the end.
+    `precision` is "fp32" or "bf16" (autocast). The CPU waits for a GPU only once, at the end.
     """
     training = model.training
     model.eval()

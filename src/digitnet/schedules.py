@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions from the progress of training to a factor of the learning rate.
+"""Learning-rate schedules: pure functions from the progress of training to a factor that multiplies the learning rate.
 
 `epoch` is the number of epochs so far, a float: 2.5 is halfway through the third. `epochs` is the length of the run.
 """

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C), SIGTERM (what Slurm, Kubernetes and `kill` send) and SIGHUP (a terminal was closed)."""
+"""Handles SIGINT (Ctrl-C), SIGTERM (what Slurm, Kubernetes and `kill` send) and SIGHUP (the terminal was closed)."""
 
 import contextlib
 import signal
@@ -10,20 +10,20 @@ from types import FrameType
 
 from digitnet.errors import DistributedError
 
-AGAIN_SECONDS = 1.0  # sooner, a second signal is the first one over: `timeout` and wrappers send it twice
+AGAIN_SECONDS = 1.0  # a second signal within this time counts as the first: `timeout` and wrappers send it twice
 
 
 class Stop:
-    """Signals raise KeyboardInterrupt; while `deferred`, the first only sets `wanted`, and a later one raises."""
+    """A signal handler that raises KeyboardInterrupt; while `deferred`, the first signal only sets `received`."""
 
     def __init__(self) -> None:
-        self.wanted: str | None = None  # the signal's name
-        self._since = 0.0
-        self._deferred = self._ended = False
+        self.received: str | None = None  # the name of the last signal
+        self._first_at = 0.0  # seconds, time.monotonic()
+        self._deferred = self._ignored = False
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """In this block the training looks at `wanted` and stops where it can be resumed.
+        """In this block a signal does not raise: training checks `received`, and stops where it can be resumed.
 
         Raises KeyboardInterrupt at the end of the block if a signal came.
         """
@@ -32,33 +32,33 @@ class Stop:
             yield
         finally:
             self._deferred = False
-        self.obey()
+        self.raise_if_received()
 
-    def obey(self) -> None:
+    def raise_if_received(self) -> None:
         """Raise KeyboardInterrupt if a signal came."""
-        if self.wanted is not None:
-            raise KeyboardInterrupt(f"interrupted by {self.wanted}")
+        if self.received is not None:
+            raise KeyboardInterrupt(f"interrupted by {self.received}")
 
     @contextlib.contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Raises KeyboardInterrupt where a signal leaves this block as another error.
+    def converting_errors(self) -> Iterator[None]:
+        """Convert an error that leaves this block after a signal to KeyboardInterrupt.
 
-        Within the import of compiled code it becomes an ImportError.
+        Inside the import of compiled code, for instance, the KeyboardInterrupt of a signal becomes an ImportError.
         """
         try:
             yield
         except DistributedError:  # torchrun sends the signal because of it
             raise
         except Exception as error:
-            if self.wanted is None:
+            if self.received is None:
                 raise
-            raise KeyboardInterrupt(f"interrupted by {self.wanted}") from error
+            raise KeyboardInterrupt(f"interrupted by {self.received}") from error
 
     @contextlib.contextmanager
-    def last_resort(self, seconds: float, end: Callable[[], None]) -> Iterator[None]:
-        """Calls `end`, in a thread, when this block has not ended `seconds` after a signal.
+    def exit_deadline(self, seconds: float, force_exit: Callable[[], None]) -> Iterator[None]:
+        """Call `force_exit`, in a thread, if this block has not ended `seconds` after a signal.
 
-        Where it waits in compiled code, for a GPU for instance, Python hears no signal.
+        While compiled code waits, for a GPU for instance, Python calls no signal handler.
         """
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
@@ -67,7 +67,7 @@ class Stop:
         def watch() -> None:
             with ours:
                 if ours.recv(1) and not left.wait(seconds):
-                    end()
+                    force_exit()
 
         threading.Thread(target=watch, daemon=True).start()
         before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -78,28 +78,28 @@ class Stop:
             signal.set_wakeup_fd(before)
             theirs.close()
 
-    def end(self) -> None:
-        """From now on signals do nothing: what is left takes milliseconds and must not be cut off."""
-        self._ended = True
+    def ignore_signals(self) -> None:
+        """Ignore all further signals: what is left to do takes milliseconds and must not be interrupted."""
+        self._ignored = True
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        if self._ended:
+        if self._ignored:
             return
-        if self.wanted is None:
-            self._since = now
-        again = self.wanted is not None and now - self._since >= AGAIN_SECONDS
-        self.wanted = signal.Signals(number).name
+        if self.received is None:
+            self._first_at = now
+        again = self.received is not None and now - self._first_at >= AGAIN_SECONDS
+        self.received = signal.Signals(number).name
         if again or not self._deferred:
-            raise KeyboardInterrupt(f"interrupted by {self.wanted}")
+            raise KeyboardInterrupt(f"interrupted by {self.received}")
 
 
 @contextlib.contextmanager
 def handling_signals() -> Iterator[Stop]:
-    """In this block the signals go to a `Stop`, but those that the process was told to ignore, as nohup does.
+    """In this block a `Stop` handles the signals, except those that the process ignores, as under nohup.
 
-    SIGUSR2 too if somebody listens for it, as submitit does, to whom Slurm says so that a time limit is near; it is
-    handed on at the end of the block, when the checkpoint is written.
+    It handles SIGUSR2 too if that has a handler, as in submitit's jobs: Slurm sends it before the time limit. It is
+    raised again at the end of the block, after the checkpoint is written, for the original handler.
     """
     stop = Stop()
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -108,15 +108,15 @@ def handling_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     before = {number: signal.getsignal(number) for number in numbers}
-    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in heard:
+    replaced = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in replaced:
         signal.signal(number, stop)
     try:
         yield stop
     finally:
-        for number, handler in heard.items():
-            if stop._ended and isinstance(handler, Stop):
-                handler.end()
+        for number, handler in replaced.items():
+            if stop._ignored and isinstance(handler, Stop):
+                handler.ignore_signals()
             signal.signal(number, handler)
-        if stop.wanted == "SIGUSR2":
+        if stop.received == "SIGUSR2":
             signal.raise_signal(signal.SIGUSR2)

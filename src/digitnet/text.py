@@ -1,4 +1,4 @@
-"""Plain text for people: counts, durations, paths, near names."""
+"""Formats text for messages: counts, durations, paths, similar names."""
 
 import contextlib
 import difflib
@@ -19,12 +19,12 @@ def duration(seconds: float) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """`ValueError: the first line of its text`, for exceptions of other libraries: a message has four lines at most."""
+    """`ValueError: first line of its text`, for exceptions of other libraries: a message has at most four lines."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def printable(text: str) -> str:
-    """`text` with control characters and lone surrogates escaped: names of files may hold both."""
+    """`text` with control characters and lone surrogates escaped: file names may contain both."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text
@@ -38,11 +38,11 @@ def short_path(path: Path) -> Path:
     return path
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` … did you mean 'lenet5'?`, to follow an unknown `name` in a message; "" where no known name is near.
+def did_you_mean(name: str, existing: Iterable[str]) -> str:
+    """` … did you mean 'lenet5'?`, to append to a message about an unknown `name`; "" if no existing name is similar.
 
-    Of dotted names only the last part counts: all names in a group are alike in the first.
+    Of dotted names only the last part is compared: the first is the same for all names of a group.
     """
-    leaves = {full.rpartition(".")[2]: full for full in sorted(set(known))}
+    leaves = {full.rpartition(".")[2]: full for full in sorted(set(existing))}
     near = difflib.get_close_matches(name.rpartition(".")[2], list(leaves), n=2)
     return f" … did you mean {' or '.join(repr(leaves[leaf]) for leaf in near)}?" if near else ""

@@ -1,3 +1,3 @@
-"""The version of digitnet, which stands here alone."""
+"""The version of digitnet, defined only in this file."""
 
 __version__ = "0.1.0"

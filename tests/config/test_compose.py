@@ -110,7 +110,7 @@ def test_shown_configuration_is_checked_too(command: Command) -> None:
     assert command("--cfg", "job", "--package", "optimiser").err.startswith("error: no key 'optimiser' … did you mean")
     assert command("--cfg", "jb").err.startswith("error: argument --cfg: invalid choice: 'jb'")
     assert command("--cfg", "job", "--info").err.startswith("error: argument --info: not allowed with argument --cfg;")
-    assert command("--package", "optimizer").err.startswith("error: --resolve and --package go with --cfg;")
+    assert command("--package", "optimizer").err.startswith("error: --resolve and --package need --cfg;")
 
 
 def test_misspelt_key_stops_a_sweep_before_its_first_job(command: Command) -> None:

@@ -105,7 +105,7 @@ def test_signal_stops_running_jobs_and_drops_waiting_ones(capsys: pytest.Capture
     scheduler = scheduler_of(launcher)
 
     def signal_comes(unfinished: list[str]) -> list[str]:
-        scheduler.stop.wanted = "SIGTERM"
+        scheduler.stop.received = "SIGTERM"
         return []
 
     assert scheduler.run(["a", "b"], signal_comes) == [None, None]

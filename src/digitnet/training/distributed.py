@@ -100,7 +100,7 @@ class ProcessGroup:
         from torch.distributed.distributed_c10d import PrefixStore
 
         self._choose_device(device)
-        with stop.last_resort(EXIT_SECONDS, force_exit), self.translated_errors():
+        with stop.exit_deadline(EXIT_SECONDS, force_exit), self.translated_errors():
             store = _shared_store(TIMEOUT)
             store.add("started", 1)
             while store.add("started", 0) < self.size:

@@ -16,6 +16,8 @@ from digitnet.errors import ConfigError
 from digitnet.runs.formats import read_summary
 from digitnet.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 HERE = Path("here")
 
 

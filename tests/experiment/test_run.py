@@ -17,6 +17,8 @@ from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import read_summary
 from digitnet.runs.writer import RunWriter
 
+pytestmark = pytest.mark.slow
+
 HERE = Path("here")
 
 

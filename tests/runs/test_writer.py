@@ -14,6 +14,8 @@ from digitnet.runs.writer import RunWriter
 from digitnet.training import checkpoint
 from digitnet.training.state import TrainState
 
+pytestmark = pytest.mark.slow
+
 HERE = Path("here")
 
 

@@ -226,6 +226,7 @@ def test_step_costs_at_most_two_operators_more_than_a_bare_one(layout: torch.mem
     assert step <= calls.counts.total() + 2
 
 
+@pytest.mark.slow
 def test_epochs_leave_no_tensors_behind(splits: tuple[Split, Split]) -> None:
     options: dict[str, Any] = {"epochs": 6, "batch_size": BATCH, "schedule": schedules.constant}
     alive = []

@@ -27,6 +27,7 @@ print((size() - before) / (during - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason="not glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     """Else the system would have to clear and map it again."""

@@ -77,7 +77,7 @@ def test_import_digitnet_imports_no_torch() -> None:
 
 def test_help_on_a_group_shows_keys_values_meaning_and_choices(command: Command) -> None:
     out = command("help", "aug").out
-    assert "aug=none: Images as they are.\n" in out
+    assert "aug=none: Undistorted images.\n" in out
     assert re.search(r"^  aug\.shift=0\.1 +fraction of the width and of the height$", out, flags=re.MULTILINE)
     out = command("help", "optimizer=sgd").out
     assert re.search(r"^  optimizer\.nesterov=false +one of false, true$", out, flags=re.MULTILINE)
@@ -92,13 +92,13 @@ def test_help_on_a_group_shows_keys_values_meaning_and_choices(command: Command)
 
 def test_help_on_a_section_or_a_key_shows_what_the_root_says(command: Command) -> None:
     out = command("help", "trainer").out
-    assert re.search(r"^  trainer\.batch_size=32 +images a step$", out, flags=re.MULTILINE)
+    assert re.search(r"^  trainer\.batch_size=32 +images per step$", out, flags=re.MULTILINE)
     assert "one of bf16, fp32" in re.sub(r"\s+", " ", out)
     assert "checkpoint" not in out
     assert "  checkpoint.every_epochs=1 " in command("help", "checkpoint").out
     assert command("help", "seed").out == "  seed=0  of weights, permutations, distortions and dropout\n"
     assert command("help", "init_from").out.startswith("  init_from=null  the folder of another run, or a checkpoint,")
-    assert command("help", "tracker").out == "tracker=none: Nothing but the run's own files.\n\n"
+    assert command("help", "tracker").out == "tracker=none: No tracker, only the run's own files.\n\n"
 
 
 def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:

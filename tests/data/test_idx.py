@@ -70,11 +70,11 @@ DAMAGE = {
     "cut in the header": (packed([0, 0, 8, 1], [], b"\0"), "labels", "it is cut off in its header"),
     "cut in the magic number": (packed([0, 0, 8], [], b""), "labels", "it is cut off in its header"),
     "nothing packed": (packed([], [], b""), "labels", "it is cut off in its header"),
-    "few labels for images": (packed([0, 0, 8, 1], [3], b"abc"), "images", "it holds labels where images belong"),
+    "few labels for images": (packed([0, 0, 8, 1], [3], b"abc"), "images", "it holds labels instead of images"),
     "its end cut": (LABELS[:-3], "labels", "it is not a complete gzip archive (its end is missing)"),
     "a flipped bit": (LABELS[:-6] + b"x" + LABELS[-5:], "labels", "it is not a complete gzip archive (Error -3"),
-    "labels for images": (LABELS, "images", "it holds labels where images belong"),
-    "images for labels": (IMAGES, "labels", "it holds images where labels belong"),
+    "labels for images": (LABELS, "images", "it holds labels instead of images"),
+    "images for labels": (IMAGES, "labels", "it holds images instead of labels"),
     "a wrong magic number": (
         packed([1, 2, 3, 4], [4], b""),
         "labels",
@@ -82,7 +82,7 @@ DAMAGE = {
     ),
     "too few": (packed([0, 0, 8, 1], [9], bytes(4)), "labels", "it holds 4 bytes, its header says (9,)"),
     "too many": (packed([0, 0, 8, 1], [3], bytes(4)), "labels", "it holds 4 or more bytes, its header says (3,)"),
-    "nothing": (packed([0, 0, 8, 1], [0], b""), "labels", "it holds nothing"),
+    "nothing": (packed([0, 0, 8, 1], [0], b""), "labels", "it holds no values"),
     "another size": (packed([0, 0, 8, 3], [1, 32, 32], bytes(1024)), "images", "its images are 32x32, not 28x28"),
     "a label too high": (packed([0, 0, 8, 1], [2], b"\3\x0b"), "labels", "it holds the label 11; there are 10 classes"),
     "a bomb": (packed([0, 0, 8, 1], [4], bytes(10**8)), "labels", "it holds 5 or more bytes, its header says (4,)"),
@@ -139,7 +139,7 @@ def test_missing_archives_without_network_are_reported(tmp_path: Path) -> None:
         load_idx("mnist", str(tmp_path / "nothing"))
     text = str(caught.value)
     assert text.startswith("data=mnist: ")
-    assert f"put the four archives into {tmp_path}/nothing/MNIST/raw, or say where they are with data.root=" in text
+    assert f"put the four archives into {tmp_path}/nothing/MNIST/raw, or set data.root=" in text
     assert text.endswith("data=digits")
     assert text.count("\n") < 4
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "Split", "load_digits", "load_folder", "load_idx"]
 
-_HOME = {
+_MODULES = {
     "Dataset": "dataset",
     "Split": "dataset",
     "load_digits": "digits",
@@ -21,7 +21,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """On first use: `digitnet.data.sizes` is imported where torch is not."""
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    """Import on first use: `digitnet.data.sizes` must be importable without torch."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

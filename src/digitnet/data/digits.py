@@ -47,13 +47,13 @@ def load_digits(enlarge_to: int, validation: str | int = "test") -> Dataset:
 
 
 def _as_mnist(images: Tensor) -> Tensor:
-    """(N, 1, 8, 8) from 0 to 16 -> (N, 1, 28, 28) from 0 to 255: 20x20 in the middle, as MNIST's digits are."""
+    """(N, 1, 8, 8) uint8, 0 to 16 -> (N, 1, 28, 28) uint8, 0 to 255: enlarged to 20x20 and centred, as in MNIST."""
     enlarged = F.interpolate(images.float() * (255 / 16), size=(20, 20), mode="bicubic", align_corners=False)
     return F.pad(enlarged.round().clamp(0, 255).to(torch.uint8), (4, 4, 4, 4))
 
 
 def _enlarge(train: Split, count: int) -> Split:
-    """The images and then, up to `count` in all, distorted copies of each in turn, with a generator of fixed seed."""
+    """The images, followed by distorted copies of each in turn, `count` in all; the generator's seed is fixed."""
     if count == len(train):
         return train
     order = torch.arange(count) % len(train)

@@ -21,17 +21,17 @@ from digitnet.atomic import write_atomically
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.errors import DataError, DataMissingError
 
-TIMEOUT_SECONDS = 10.0  # without data, before a download is given up
+TIMEOUT_SECONDS = 10.0  # without receiving data, before a download fails
 MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 
 
 @dataclass(frozen=True)
 class ArchiveSet:
-    """A data set: its class in torchvision.datasets (which has the addresses), its classes, its archives' checksums."""
+    """A data set: its class in torchvision.datasets (which has the URLs), its classes, its archives' checksums."""
 
     torchvision_class: str
     classes: tuple[str, ...]
-    train_images: str  # MD5 sum, as the three below
+    train_images: str  # MD5 sums, here and below
     train_labels: str
     test_images: str
     test_labels: str
@@ -103,7 +103,7 @@ def _read_archive(name: str, folder: Path, file: str, md5: str, download: bool, 
             reason = str(error).strip().partition("\n")[0]
             raise DataMissingError(
                 f"data={name}: {path} is missing and cannot be downloaded ({reason});\n"
-                f"put the four archives into {folder}, or say where they are with data.root=FOLDER "
+                f"put the four archives into {folder}, or set data.root=FOLDER to where they are "
                 f"(now {root}),\nor use the embedded digits: data=digits"
             ) from error
     try:
@@ -114,8 +114,8 @@ def _read_archive(name: str, folder: Path, file: str, md5: str, download: bool, 
         values = parse_idx(content, dimensions, len(ARCHIVE_SETS[name].classes))
     except ValueError as error:
         raise DataError(f"{path}: damaged: {error};\ndelete it and run again") from error
-    if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-        raise DataError(f"{path}: damaged (its MD5 sum is {found}, should be {md5});\ndelete it and run again")
+    if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+        raise DataError(f"{path}: damaged (its MD5 sum is {actual}, should be {md5});\ndelete it and run again")
     return values
 
 
@@ -127,12 +127,12 @@ def _download(name: str, folder: Path, file: str, md5: str) -> None:
     mirrors: list[str] = getattr(torchvision.datasets, ARCHIVE_SETS[name].torchvision_class).mirrors
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / ".unfinished"
-    # torchvision's progress bar is of use on a terminal only.
+    # torchvision's progress bar is useful on a terminal only.
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
     # If another process is downloading, this one waits for the lock and uses its file.
     with FileLock(folder / ".lock"), quiet:
         previous_timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(TIMEOUT_SECONDS)  # else a silent server would block the run for ever
+        socket.setdefaulttimeout(TIMEOUT_SECONDS)  # otherwise a server that sends nothing would block the run for ever
         try:
             for number, mirror in enumerate(mirrors if not (folder / file).exists() else [], start=1):
                 try:
@@ -151,7 +151,8 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
     """Images (N, 28, 28), or labels (N,) from 0 to `classes` - 1, both uint8, from a gzipped IDX file.
 
     The format: two zero bytes, 8 for unsigned byte, the number of dimensions, each size as a big-endian 32-bit integer,
-    the bytes. No more bytes are unpacked than the sizes say. Raises ValueError if `content` is anything else.
+    the bytes. At most one byte more than these sizes require is unpacked. Raises ValueError if `content` is anything
+    else.
     """
     if not content:
         raise ValueError("it is empty")
@@ -164,14 +165,14 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
         if not bytes([0, 0, 8]).startswith(start[:3]):
             raise ValueError(f"it is not an IDX file (it begins with {start[:4].hex(' ')})")
         if len(start) > 3 and start[3] != dimensions:
-            found = kinds.get(start[3], f"values of {start[3]} dimensions")
-            raise ValueError(f"it holds {found} where {kinds[dimensions]} belong")
+            actual = kinds.get(start[3], f"values of {start[3]} dimensions")
+            raise ValueError(f"it holds {actual} instead of {kinds[dimensions]}")
         if len(start) < header:
             raise ValueError("it is cut off in its header")
         shape = struct.unpack(f">{dimensions}I", start[4:])
         size = math.prod(shape)
         if size == 0:
-            raise ValueError("it holds nothing")
+            raise ValueError("it holds no values")
         if size > MAX_BYTES:
             raise ValueError(f"its header says {shape}, which is more than any data set in this format has")
         values = gzip.decompress(gzip.unconsumed_tail, size + 1)
@@ -189,5 +190,5 @@ def parse_idx(content: bytes, dimensions: int, classes: int) -> Tensor:
         raise ValueError(f"its images are {shape[1]}x{shape[2]}, not 28x28")
     tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8)
     if dimensions == 1 and (highest := int(tensor.max())) >= classes:
-        raise ValueError(f"it holds the label {highest}; there are {classes} classes, from 0 on")
+        raise ValueError(f"it holds the label {highest}; there are {classes} classes, numbered from 0")
     return tensor.view(shape)

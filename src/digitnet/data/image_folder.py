@@ -21,7 +21,7 @@ def load_folder(
     validation: str | int = "test",
     bad_files: str = "refuse",
 ) -> Dataset:
-    """Load every image below `root`/CLASS/, grey, 28x28, padded to a square with the grey of its upper left corner.
+    """Load every image below `root`/CLASS/ as 28x28 grey, padded to a square with the grey of its upper left pixel.
 
     Files count as images by the suffix of their name; they are PNG, JPEG, BMP, GIF, TIFF, WebP or PPM. Transparent
     pixels become background: black, or white with `invert`. Hidden folders are not classes.

@@ -14,7 +14,8 @@ from torch import Tensor
 from digitnet.text import one_line
 
 SIDE = 28
-# What Pillow decodes itself. For other formats (EPS) it starts programs, whatever the name of the file.
+# Formats that Pillow decodes itself. For others, such as EPS, it would start external programs, and it chooses the
+# format by the content of a file, not by its name.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 2**25
 MAX_BYTES = 2**28  # of a file
@@ -57,9 +58,9 @@ def read_content(path: Path) -> bytes:
 
 
 def decode_image(content: bytes, invert: bool) -> Tensor:
-    """(1, 28, 28) uint8: upright, grey, padded to a square. Raises ValueError if `content` is no image or too large.
+    """An image file's content -> (1, 28, 28) uint8, grey, rotated by its EXIF orientation, padded to a square.
 
-    `invert` is for dark ink on a light background.
+    `invert` is for dark ink on a light background. Raises ValueError if `content` is not an image or too large.
     """
     try:
         with Image.open(io.BytesIO(content), formats=_available_formats()) as image:
@@ -82,9 +83,9 @@ def _available_formats() -> list[str]:
 
 
 def _as_square(image: Image.Image, invert: bool) -> Image.Image:
-    """Upright, grey, light ink on a dark background, 28x28."""
+    """Rotated by its EXIF orientation, grey, light ink on a dark background, 28x28."""
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would clip at 255
+    if upright.mode.startswith(("I", "F")):  # 16 bits and more: Pillow's convert("L") would clip values at 255
         values = np.asarray(upright, np.float32)
         top = 65535.0 if values.max() > 255 else 255.0
         upright = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))

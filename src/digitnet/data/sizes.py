@@ -1,6 +1,6 @@
-"""How many training images the data sets have: what configurations are checked by, without loading any."""
+"""The number of training images of each data set, with which configurations are checked without loading any."""
 
-DIGITS_TRAIN = 1437  # the first of the embedded digits; the other 360 are the test set
+DIGITS_TRAIN = 1437  # the first 1,437 embedded digits; the other 360 are the test set
 MNIST_TRAIN = 60_000
 TRAINING_IMAGES = {
     "mnist": MNIST_TRAIN,

@@ -27,7 +27,9 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
         sys.path.insert(0, working_dir)
     try:
         network_class = getattr(importlib.import_module(module_name), class_name)
-        if not (isinstance(network_class, type) and issubclass(network_class, nn.Module)):  # nothing else is called
+        if not (
+            isinstance(network_class, type) and issubclass(network_class, nn.Module)
+        ):  # nothing but a Module may be called
             raise ConfigError(f"model.target={target}: {class_name} is not a subclass of torch.nn.Module")
         network = network_class(**kwargs)
     except ConfigError:

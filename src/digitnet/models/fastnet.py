@@ -8,13 +8,13 @@ from digitnet.models.initialization import glorot_
 class FastNet(nn.Module):
     """51,578 parameters with ten classes.
 
-    No paper's network: the two 5x5 convolutions of LeNet-5 (LeCun et al. 1998, section II.B), with later techniques
+    Not from a paper: the two 5x5 convolutions of LeNet-5 (LeCun et al. 1998, section II.B), with later techniques
     that help most within one epoch: ReLUs (Nair and Hinton 2010), and batch normalization before them instead of biases
     (Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.2). Its input is the 24x24 pixels in the middle: MNIST's digits
     are 20x20, centred by their centre of mass, so that little is lost, and the convolutions cost a third less.
 
     Differs:
-    - from Ioffe and Szegedy: pooling precedes the normalization, which then has a quarter of the work;
+    - from Ioffe and Szegedy: pooling precedes the normalization, which then has a quarter of the values;
     - from LeNet-5: 16 and 32 maps instead of 6 and 16, max-pooling, one hidden dense layer of 128 units, and softmax
       cross-entropy.
     """

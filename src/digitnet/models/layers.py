@@ -1,4 +1,4 @@
-"""Two layers with the same parameters and mathematics as torch.nn's, computed in a way that is faster on a CPU."""
+"""Two layers with the same parameters and mathematics as those of torch.nn, but faster on a CPU."""
 
 import torch
 import torch.nn.functional as F

@@ -33,10 +33,10 @@ def test_files_of_other_programs_are_no_faults(command: Command) -> None:
     write(Path("conf/mine.yaml"), "defaults: [config, base, _self_]\n")
     write(Path("conf/trainer/short.yaml"), "epochs: 20\n")
     done = command("validate", "--schema-only")
-    none = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+    none = "is ignored: it has no defaults, as a root has, and is not in the folder of a group"
     groups = "there are aug, data, device, experiment, logger, model, optimizer, schedule, sweep, tracker"
     assert done.out.splitlines() == [
-        "conf/app.yaml:2: a key is a word; quote a value that begins with { or [ [--config-name app]",
+        "conf/app.yaml:2: a key must be a word; quote a value that begins with { or [ [--config-name app]",
         f"conf/nginx/site.yaml: warning: no group 'nginx'; {groups}",
         f"conf/other.yaml: warning: {none}",
     ]
@@ -47,7 +47,7 @@ def test_files_of_other_programs_are_no_faults(command: Command) -> None:
 def test_root_of_another_program_is_one_fault(command: Command) -> None:
     write(Path("conf/config.yaml"), "database: mysql\n")
     (fault,) = command("validate", "--schema-only").out.splitlines()
-    message = "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
+    message = "the file replaces digitnet's root and has no defaults; if it is not for digitnet, rename it"
     assert fault == f"conf/config.yaml:1: {message}"
 
 
@@ -103,6 +103,12 @@ def test_fault_of_the_root_is_reported_once(command: Command) -> None:
     (fault,) = done.out.splitlines()
     assert fault.startswith("conf/config.yaml:")
     assert "trainer.batch_size=0: should be greater than or equal to 1" in fault
+
+
+def test_root_of_an_earlier_version_has_no_faults(command: Command) -> None:
+    root = (CHECKOUT / "conf" / "config.yaml").read_text()
+    write(Path("conf/config.yaml"), root.replace("  - tracker: none\n", ""))
+    assert command("validate", "--schema-only").code == 0
 
 
 def test_schema_only_imports_no_torch() -> None:

@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from digitnet.config.compose import compose_incomplete, compose_job, locate_faults
+from digitnet.config.compose import compose_incomplete, compose_job, composed_values, locate_faults
 from digitnet.config.files import ROOT, Tree, asks_for_sweep, no_group
 from digitnet.config.hydra_adapter import composing
-from digitnet.config.rules import config_warnings, run_length
+from digitnet.config.rules import ADDED_SINCE, config_warnings, run_length
 from digitnet.config.schema import GROUPS, SECTIONS, Config
 from digitnet.config.sweep_space import read_sweep
 from digitnet.errors import ConfigError, Fault
@@ -54,6 +54,7 @@ def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
         chosen = {default.name for default in tree.read(tree.root).defaults()}
     except ConfigError:  # which composing the root reports
         chosen = set()
+    added = _groups_not_in_root(tree)
     for name in tree.names:
         group, _, option = name.partition("/")
         if not option:
@@ -62,10 +63,18 @@ def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
         elif name in chosen:
             continue
         elif group in GROUPS:
-            yield tree, (f"{group}={option}",)
+            yield tree, (f"{'+' if group in added else ''}{group}={option}",)
         elif group in ("hydra", *SECTIONS):
             group, _, option = name.rpartition("/")
             yield tree, (f"{'+' if group in SECTIONS else ''}{group}={option}",)
+
+
+def _groups_not_in_root(tree: Tree) -> list[str]:
+    """Groups that a root of the user's may lack, since it was written for an earlier version."""
+    with contextlib.suppress(ConfigError):
+        content = composed_values((), tree)
+        return [group for group in ADDED_SINCE if group not in content]
+    return []
 
 
 def _is_root(name: str, tree: Tree) -> bool:
@@ -155,12 +164,12 @@ def _files_not_used(tree: Tree) -> Iterator[Finding]:
             name = path.relative_to(directory)
             if len(name.parts) > 1 and name.parts[0] in (*GROUPS, *SECTIONS):
                 if path.suffix == ".yml":
-                    yield Finding("error", Fault("is not looked at: the ending is .yaml", file=path))
+                    yield Finding("error", Fault("is ignored: the suffix must be .yaml", file=path))
             elif len(name.parts) > 1 and name.parts[0] != "hydra" and path.suffix == ".yaml":
                 is_misspelt = bool(did_you_mean(name.parts[0], GROUPS))
                 yield Finding("error" if is_misspelt else "warning", Fault(no_group(name.parts[0], GROUPS), file=path))
             elif len(name.parts) == 1 and path.suffix == ".yaml" and path.stem not in used:
-                message = "is not looked at: it has no defaults, as a root has, and is in the folder of no group"
+                message = "is ignored: it has no defaults, as a root has, and is not in the folder of a group"
                 yield Finding("warning", Fault(message, file=path))
 
 

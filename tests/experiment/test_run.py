@@ -176,6 +176,13 @@ def test_folder_taken_meanwhile_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
 
 
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has the device")
+def test_missing_device_leaves_no_run_in_the_folder(command: Command) -> None:
+    assert command(*TINY, "device=mps", "hydra.run.dir=here").code == 2
+    assert [name for name in files_in(HERE) if not name.startswith(".")] == []
+    assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
+
+
 def test_summary_exists_before_the_data_is_loaded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def data(*_: object) -> None:
         assert summary_in(run_folder())["status"] == "running"

@@ -15,6 +15,7 @@ from digitnet.experiment.run import (
     load_initial_weights,
     observed,
     restored_threads,
+    run_device,
     train_and_evaluate,
 )
 from digitnet.lock import this_process
@@ -37,7 +38,8 @@ def resume_training(
     """
     group = current_group()
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
-    with handling_signals() as stop, restored_threads(), initialized(group, config, stop, writer):
+    device = run_device(config)
+    with handling_signals() as stop, restored_threads(), initialized(group, device, stop, writer):
         summary.process = this_process()
         writer.write_summary()
         components = build_components(config, download, group)

@@ -69,11 +69,12 @@ def run_experiment(
         process=this_process(),
     )
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
+    device = run_device(config)  # before anything is written: the same command on another device may take the folder
     with (
         handling_signals() as stop,
         restored_threads(),
         observed(writer, stop) as observers,
-        initialized(group, config, stop, writer),
+        initialized(group, device, stop, writer),
     ):
         writer.folder.path = Path(group.broadcast(str(folder.path)))
         components = build_components(config, download, group)
@@ -214,11 +215,15 @@ def _with_memory_advice(records: Iterator[EpochRecord], components: Components) 
     )
 
 
+def run_device(config: schema.Config) -> torch.device:
+    """The device that the run trains on. Raises ConfigError if this machine does not have it."""
+    return build.device(config.device.name, config.trainer.precision)
+
+
 def initialized(
-    group: ProcessGroup, config: schema.Config, stop: Stop, writer: RunWriter
+    group: ProcessGroup, device: torch.device, stop: Stop, writer: RunWriter
 ) -> contextlib.AbstractContextManager[None]:
     """In this block the process group is initialized on the run's device. Raises ConfigError, DistributedError."""
-    device = build.device(config.device.name, config.trainer.precision)
     return group.initialized(device, stop, partial(_force_exit, writer, group))
 
 

@@ -31,12 +31,12 @@ def locked(
     try:
         lock.acquire(timeout=patience)
     except Timeout:
-        raise DigitnetError(f"{run_dir}: {owner()} is at work there; wait for it, or stop it first") from None
+        raise DigitnetError(f"{run_dir}: {owner()} is working in this folder; wait for it, or stop it first") from None
     try:
-        ours = path.stat()
+        locked_stat = path.stat()
 
         def check() -> None:
-            if not os.path.samestat(path.stat(), ours):
+            if not os.path.samestat(path.stat(), locked_stat):
                 raise FileNotFoundError(errno.ENOENT, "was removed, and another run is in its place", str(run_dir))
 
         yield check

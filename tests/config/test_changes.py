@@ -33,7 +33,7 @@ def test_config_of_an_earlier_version_can_be_changed(content: dict[str, Any]) ->
          "a new run can start from its weights: init_from=RUN_DIR"),
         ("sede=1", "no key 'sede' … did you mean 'seed' or 'schedule'?"),
         ("trainer=x", "trainer=x: has no options; set one of trainer.epochs, trainer.batch_size, *"),
-        ("trainer.epochs=1,2", "trainer.epochs=1,2: one value, not several"),
+        ("trainer.epochs=1,2", "trainer.epochs=1,2: has several values; give one"),
         ("trainer.epochs=[1", "trainer.epochs=[1: cannot be read (*"),
         ("checkpoint.every=1", "no key 'checkpoint.every'*"),
         ("data.bad_files=skip", "no key 'data.bad_files'; it belongs to data=folder"),

@@ -5,7 +5,7 @@ import pytest
 from conftest import Command
 from mistakes import GLOBAL, Mistake, assert_answered
 
-HOW_TO_SET = "set {0}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
+HOW_TO_SET = "set {0}=VALUE, or include another option: 'defaults: [OPTION]'"
 
 MISTAKES: list[Mistake] = [
     (
@@ -16,7 +16,7 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "defaults: [sgd]\noptimizer:\n  lr: 0.1\n"},
         "optimizer=x",
-        "no key 'optimizer.optimizer'; what stands in a file of conf/optimizer/ is below optimizer already"
+        "no key 'optimizer.optimizer'; keys in a file of conf/optimizer/ are below optimizer already: leave it out"
         " (conf/optimizer/x.yaml:2)",
     ),
     (

@@ -128,7 +128,10 @@ def test_a_folder_claimed_by_another_run_is_refused() -> None:
     ready = compose_run([*TINY, "hydra.run.dir=here"], Tree.at())
     other = compose_run([*TINY, "hydra.run.dir=here", "seed=1"], Tree.at())
     with claim(other):
-        with pytest.raises(DigitnetError, match="here: another process is at work there; wait for it"), claim(ready):
+        with (
+            pytest.raises(DigitnetError, match="here: another process is working in this folder; wait for it"),
+            claim(ready),
+        ):
             pass
         assert "seed: 1" in Path("here/.hydra/config.yaml").read_text()
     with claim(ready):  # that one has left nothing but its configuration: it was stopped before it began

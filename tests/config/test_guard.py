@@ -5,7 +5,7 @@ import pytest
 from conftest import CHECKOUT, Command
 from mistakes import GLOBAL, Mistake, assert_answered
 
-HARMLESS = "a config makes digitnet neither import nor call anything; leave it out"
+HARMLESS = "a config cannot make digitnet import or call anything; leave it out"
 
 MISTAKES: list[Mistake] = [
     (
@@ -26,17 +26,17 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  job_logging:\n    handlers: {a: {(): trap.spring}}\n"},
         "experiment=x",
-        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+        "hydra.job_logging: only Hydra's own options can be chosen (conf/experiment/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  hydra_logging:\n    handlers: {a: {class: trap.spring}}\n"},
         "experiment=x",
-        "hydra.hydra_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+        "hydra.hydra_logging: only Hydra's own options can be chosen (conf/experiment/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  launcher:\n    _target_: trap.spring\n"},
         "experiment=x",
-        "hydra/launcher: digitnet brings its own, local, ray, serial, slurm; choose one of them"
+        "hydra/launcher: digitnet has its own launchers, local, ray, serial, slurm; choose one of them"
         " (conf/experiment/x.yaml:4)",
     ),
     (
@@ -53,7 +53,7 @@ MISTAKES: list[Mistake] = [
     (
         {"config.yaml": "defaults: []\nhydra: ${h}\nh:\n  searchpath: [pkg://trap]\n"},
         "seed=1",
-        "'hydra' is a group of keys; keys of hydra stand below 'hydra:', indented (conf/config.yaml:2)",
+        "'hydra' is a group of keys; write keys of hydra below 'hydra:', indented (conf/config.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  sweeper:\n    params: {_target_: trap.spring, x: y}\n"},
@@ -76,7 +76,7 @@ MISTAKES: list[Mistake] = [
         },
         "-m experiment=y,x seed=-1",
         "seed=-1: should be greater than or equal to 0\n"
-        "hydra.job_logging: only Hydra's own options of it may be chosen (conf/experiment/x.yaml:3)",
+        "hydra.job_logging: only Hydra's own options can be chosen (conf/experiment/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  callbacks: {a: {_target_: trap.spring}}\n"},
@@ -91,7 +91,7 @@ MISTAKES: list[Mistake] = [
     (
         {"model/lenet5.yaml": "name: custom\ntarget: trap:Net\nkwargs: null\n"},
         "model=lenet5",
-        "model.target=trap:Net: a network of your own under the name of a packaged one; name it otherwise"
+        "model.target=trap:Net: a network of your own in a file with the name of a packaged one; rename the file"
         " (conf/model/lenet5.yaml:2)",
     ),
     (
@@ -100,7 +100,7 @@ MISTAKES: list[Mistake] = [
             "model/mine.yaml": "defaults: [custom]\ntarget: trap:Net\n",
         },
         "seed=1",
-        "model.target=trap:Net: a network is imported if you ask for it by name; add model=mine"
+        "model.target=trap:Net: a network of your own is imported only if you choose it; add model=mine"
         " (conf/model/mine.yaml:2)",
     ),
     ({}, "hydra.output_subdir=x", "hydra.output_subdir: is always .hydra; leave it out"),
@@ -108,7 +108,7 @@ MISTAKES: list[Mistake] = [
     (
         {},
         "hydra.job.chdir=true",
-        "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out",
+        "hydra.job.chdir: digitnet does not change the working directory; leave it out",
     ),
     ({}, "++hydra.run.dri=x", "no key 'hydra.run.dri' … did you mean 'hydra.run.dir'?"),
     ({}, "seed=1\x07", "'seed=1\\x07': holds a character that cannot be printed; leave it out"),

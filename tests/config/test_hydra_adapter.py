@@ -197,11 +197,11 @@ def test_an_override_is_parsed() -> None:
 
 def test_parse_overrides_reads_each() -> None:
     one, several, span = hydra_adapter.parse_overrides(["a=1", "b=range(3)", "c=tag(log,interval(0.1,2))"])
-    assert (one.key, one.text, one.value, one.is_several) == ("a", "a=1", 1, False)
-    assert (several.is_several, several.is_list, several.values(), several.interval) == (
+    assert (one.key, one.text, one.value, one.is_sweep) == ("a", "a=1", 1, False)
+    assert (several.is_sweep, several.is_discrete_sweep, several.values(), several.interval) == (
         True, True, ["0", "1", "2"], None,
     )  # fmt: skip
-    assert (span.is_several, span.is_list, span.tags) == (True, False, {"log"})
+    assert (span.is_sweep, span.is_discrete_sweep, span.tags) == (True, False, {"log"})
     assert span.interval == hydra_adapter.Interval(0.1, 2, frozenset({"log"}))
     (whole,) = hydra_adapter.parse_overrides(["c=int(interval(1,5))"])
     assert whole.interval is not None

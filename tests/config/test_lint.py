@@ -9,13 +9,13 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "defaults: [y]\n", "optimizer/y.yaml": "defaults: [x]\n"},
         "optimizer=x",
-        "defaults: go in a circle, optimizer/x -> optimizer/y -> optimizer/x (conf/optimizer/y.yaml:1)",
+        "defaults: form a cycle, optimizer/x -> optimizer/y -> optimizer/x (conf/optimizer/y.yaml:1)",
     ),
     (
         {"optimizer/sgd.yaml": "defaults: [sgd]\nlr: 1\n"},
         "optimizer=sgd",
-        "defaults: go in a circle, optimizer/sgd -> optimizer/sgd; a file in place of a packaged one has all keys "
-        "itself, or else a name of its own (conf/optimizer/sgd.yaml:1)",
+        "defaults: form a cycle, optimizer/sgd -> optimizer/sgd; a file that replaces a packaged one must "
+        "have all keys itself; or rename it (conf/optimizer/sgd.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
@@ -42,7 +42,7 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override model: allconv\n"},
         "experiment=x",
-        "defaults: model is looked for below experiment/; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
+        "defaults: model is searched in experiment/; write 'override /model: allconv' (conf/experiment/x.yaml:3)",
     ),
     (
         {
@@ -56,7 +56,7 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "defaults: lenet5\n"},
         "experiment=x",
-        "defaults: is a list; write each entry on a line of its own behind '- ' (conf/experiment/x.yaml:2)",
+        "defaults: is a list; write each entry on its own line after '- ' (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - {override /model: allconv, override /aug: none}\n"},
@@ -81,7 +81,7 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yml": "defaults: [sgd]\n"},
         "optimizer=x",
-        "optimizer=x: its file is not looked at; the ending is .yaml (conf/optimizer/x.yml)",
+        "optimizer=x: its file is ignored; the suffix must be .yaml (conf/optimizer/x.yml)",
     ),
     (
         {"experiment/x.yaml": "# What it is.\n" + GLOBAL},
@@ -91,19 +91,19 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer adam\n"},
         "experiment=x",
-        "defaults: 'override /optimizer adam' is not GROUP: OPTION, with a space behind the colon"
+        "defaults: 'override /optimizer adam' is not GROUP: OPTION, with a space after the colon"
         " (conf/experiment/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer:adam\n"},
         "experiment=x",
-        "defaults: 'override /optimizer:adam' is not GROUP: OPTION, with a space behind the colon"
+        "defaults: 'override /optimizer:adam' is not GROUP: OPTION, with a space after the colon"
         " (conf/experiment/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer/adam\n"},
         "experiment=x",
-        "defaults: 'override /optimizer/adam' is not GROUP: OPTION, with a space behind the colon"
+        "defaults: 'override /optimizer/adam' is not GROUP: OPTION, with a space after the colon"
         " (conf/experiment/x.yaml:3)",
     ),
     (
@@ -119,12 +119,12 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/mine/x.yaml": "defaults: [/optimizer/sgd]\n"},
         "optimizer=mine/x",
-        "the file stands too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
+        "the file is too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
     ),
     (
         {"config.yaml": "database: x\n"},
         "seed=1",
-        "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        "the file replaces digitnet's root and has no defaults; if it is not for digitnet, rename it"
         " (conf/config.yaml:1)",
     ),
     (
@@ -135,18 +135,18 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "trainer:\nepochs: 3\n"},
         "experiment=x",
-        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
+        "'trainer' is a group of keys; write keys of trainer below 'trainer:', indented (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "optimizer: sgd\n"},
         "experiment=x",
         "'optimizer' is a group of keys; to choose an option, write 'override /optimizer: sgd' in defaults; "
-        "keys of optimizer stand below 'optimizer:', indented (conf/experiment/x.yaml:2)",
+        "write keys of optimizer below 'optimizer:', indented (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "trainer: 3\n"},
         "experiment=x",
-        "'trainer' is a group of keys; keys of trainer stand below 'trainer:', indented (conf/experiment/x.yaml:2)",
+        "'trainer' is a group of keys; write keys of trainer below 'trainer:', indented (conf/experiment/x.yaml:2)",
     ),
 ]
 

@@ -59,13 +59,13 @@ def test_search_space_is_what_has_several_values() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lr=interval(1,1)", "optimizer.lr=interval(1,1): an interval goes up"),
+        ("optimizer.lr=interval(1,1)", "optimizer.lr=interval(1,1): an interval must go from low to high"),
         (
             "optimizer.lr=tag(log,interval(0,1))",
-            "optimizer.lr=tag(log,interval(0,1)): an interval goes up, from above 0",
+            "optimizer.lr=tag(log,interval(0,1)): an interval must go from low to high, and start above 0",
         ),
         ("optimizer.lr=tag(lin,interval(0,1))", "optimizer.lr=tag(lin,interval(0,1)): no tag 'lin'; there is log"),
-        ("seed=range(0)", "seed=range(0): there is no value in it"),
+        ("seed=range(0)", "seed=range(0): has no values"),
         ("seed=range(", "seed=range(: cannot be read; a bracket is not closed"),
     ],
 )

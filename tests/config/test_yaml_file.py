@@ -30,32 +30,32 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "- 1\n- 2\n"},
         "optimizer=x",
-        "the file has no keys; it is made of lines KEY: VALUE, this is a list (conf/optimizer/x.yaml:1)",
+        "the file has no keys; it should have lines KEY: VALUE, this is a list (conf/optimizer/x.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "hello\n"},
         "optimizer=x",
-        "the file has no keys; it is made of lines KEY: VALUE, this is 'hello' (conf/optimizer/x.yaml:1)",
+        "the file has no keys; it should have lines KEY: VALUE, this is 'hello' (conf/optimizer/x.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr: 1\nlr: 2\n"},
         "optimizer=x",
-        "'lr' stands twice, first in line 2 (conf/optimizer/x.yaml:3)",
+        "'lr' occurs twice, first in line 2 (conf/optimizer/x.yaml:3)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "trainer:\n  epochs: 3\n  epochs: 4\n"},
         "experiment=x",
-        "'trainer.epochs' stands twice, first in line 3 (conf/experiment/x.yaml:4)",
+        "'trainer.epochs' occurs twice, first in line 3 (conf/experiment/x.yaml:4)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr: !!python/object/apply:os.system [ls]\n"},
         "optimizer=x",
-        "the tag !!python/object/apply:os.system is not for configs (conf/optimizer/x.yaml:2)",
+        "the tag !!python/object/apply:os.system is not allowed in configs (conf/optimizer/x.yaml:2)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr: !foo 3\n"},
         "optimizer=x",
-        "the tag !foo is not for configs (conf/optimizer/x.yaml:2)",
+        "the tag !foo is not allowed in configs (conf/optimizer/x.yaml:2)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr: &a [*a]\n"},
@@ -71,12 +71,12 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "defaults: [sgd]\n<<: {lr: 3}\n"},
         "optimizer=x",
-        "'<<' is not for configs; 'defaults' takes in other files (conf/optimizer/x.yaml:2)",
+        "'<<' is not allowed in configs; to include other files, use 'defaults' (conf/optimizer/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "init_from: {{ here }}\n"},
         "experiment=x",
-        "a key is a word; quote a value that begins with { or [ (conf/experiment/x.yaml:2)",
+        "a key must be a word; quote a value that begins with { or [ (conf/experiment/x.yaml:2)",
     ),
     (
         {"optimizer/x.yaml": "defaults: [sgd]\nlr:0.1\nmomentum: 0.1\n"},
@@ -92,7 +92,7 @@ MISTAKES: list[Mistake] = [
     (
         {"experiment/x.yaml": GLOBAL + "1:\n"},
         "experiment=x",
-        "the key '1' is no word to YAML; name it otherwise (conf/experiment/x.yaml:2)",
+        "the key '1' is not text in YAML; use another name (conf/experiment/x.yaml:2)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "seed: ${sed\n"},

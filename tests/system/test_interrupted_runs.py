@@ -86,7 +86,7 @@ def test_second_process_is_refused_and_told_the_first(command: Command, started:
         assert done.code == 1
         host = os.uname().nodename
         assert done.err == (
-            f"error: here: process {process.pid} on {host} is at work there; wait for it, or stop it first\n"
+            f"error: here: process {process.pid} on {host} is working in this folder; wait for it, or stop it first\n"
         )
     process.kill()
     process.communicate()

@@ -97,7 +97,9 @@ def test_killed_sweep_ends_its_jobs_and_until_then_locks_its_folder(command: Com
         for arguments in (["resume", "sweep"], options):
             done = command(*arguments)
             assert done.code == 1
-            assert done.err.endswith("sweep: another process is at work there; wait for it, or stop it first\n")
+            assert done.err.endswith(
+                "sweep: another process is working in this folder; wait for it, or stop it first\n"
+            )
         job = int(read_summary(SWEEP / "seed=0" / "summary.json").process["pid"])
         process.kill()
     deadline = time.monotonic() + 30

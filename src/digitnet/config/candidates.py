@@ -1,4 +1,4 @@
-"""What the tab key offers: groups, options, keys and values of overrides, folders of runs, paths."""
+"""Candidates for tab completion: groups, options, keys and values of overrides, folders of runs, paths."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +16,9 @@ PATH_KEYS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # wh
 
 
 def override_candidates(before: Sequence[str], current: str) -> Iterator[str]:
-    """What the word `current` can become after the words `before`.
+    """Overrides that complete the word `current`, given the words `before` it.
 
-    `model=`, `model=lenet5`, `optimizer.`, `optimizer.lr=`, `trainer.precision=bf16`.
+    For example `model=`, `model=lenet5`, `optimizer.`, `optimizer.lr=`, `trainer.precision=bf16`.
     """
     pairs = dict(pairwise(before))
     with contextlib.suppress(ConfigError):
@@ -26,7 +26,7 @@ def override_candidates(before: Sequence[str], current: str) -> Iterator[str]:
         sign = current[: len(current) - len(current.lstrip("+~"))]
         key, equals, value = current[len(sign) :].partition("=")
         if equals:
-            done = value[: value.rfind(",") + 1]  # of a sweep
+            done = value[: value.rfind(",") + 1]  # the earlier values of a sweep
             if key in PATH_KEYS:
                 yield from (f"{sign}{key}={path}" for path in path_candidates(value))
             options = tree.options(key) if key in tree.groups else choices(key)
@@ -43,29 +43,29 @@ def changeable_candidates(current: str) -> Iterator[str]:
 
 
 def _keys(before: Sequence[str], tree: Tree, start: str) -> Iterator[str]:
-    """The keys one level below `start`'s group; those that hold others end in a dot."""
+    """The keys one level below `start`'s group; groups of keys end in a dot."""
     from digitnet.config.compose import composed_values  # Hydra
 
     chosen = [word.partition(",")[0] for word in before if word.partition("=")[0] in GROUPS]  # of a sweep, the first
     content: dict[str, object] = {}
-    for choice in (chosen, []):  # the words before may be wrong
+    for choice in (chosen, []):  # without `chosen` if they do not compose
         with contextlib.suppress(ConfigError):
             content = composed_values(choice, tree)
             break
     names = list(nested_keys(content))
     groups = {name.rpartition(".")[0] for name in names}
     for name in names:
-        if name.count(".") == start.count(".") and not name.endswith(".name"):  # which the option has chosen
+        if name.count(".") == start.count(".") and not name.endswith(".name"):  # an option's name is not set
             yield f"{name}." if name in groups else f"{name}="
 
 
 def run_folder_candidates(start: str) -> Iterator[str]:
-    """Folders of runs, and those that lead to one."""
+    """Folders that are or may contain runs."""
     yield from (path for path in path_candidates(start) if path.endswith("/") and not _is_inside_run(Path(path)))
 
 
 def _is_inside_run(folder: Path) -> bool:
-    """Whether it is hidden, or a folder within that of a run."""
+    """Whether `folder` is hidden, or in a run's folder."""
     return folder.name.startswith(".") or (folder.parent / "summary.json").exists()
 
 

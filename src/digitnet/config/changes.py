@@ -17,10 +17,10 @@ from digitnet.errors import ConfigError
 
 
 def with_changes(content: dict[str, Any], overrides: Sequence[str], run: str) -> Config:
-    """The configuration of a run, as its summary.json has it, with what may change when it is resumed.
+    """Apply `overrides` to `content`, the configuration in the summary.json of a run that is to be resumed.
 
-    `run` names it in messages. Raises ConfigError where the configuration is none, or an override is of a key that
-    makes a run what it is.
+    `run` is the name of the run in messages. Raises ConfigError if `content` is not a valid configuration, or if a
+    resumed run cannot change the key of an override, see `rules.CHANGEABLE`.
     """
     try:
         check(content)
@@ -33,7 +33,7 @@ def with_changes(content: dict[str, Any], overrides: Sequence[str], run: str) ->
 
 
 def _change(content: dict[str, Any], override: str) -> None:
-    """Do as one override says. Raises ConfigError."""
+    """Apply one override to `content`, in place. Raises ConfigError."""
     if not re.match(r"[\w.]+=", override):
         raise ConfigError(f"'{override}': is not KEY=VALUE; see digitnet resume --help")
     key, _, _ = override.partition("=")
@@ -55,8 +55,8 @@ def _change(content: dict[str, Any], override: str) -> None:
         value = parsed.value
     except Exception as error:
         raise ConfigError(f"{override}: cannot be read ({first_line(error)})") from error
-    if parsed.is_several:
-        raise ConfigError(f"{override}: one value, not several")
+    if parsed.is_sweep:
+        raise ConfigError(f"{override}: has several values; give one")
     group, _, leaf = key.rpartition(".")
     if leaf not in content.get(group, {}):
         raise ConfigError(no_key(key, nested_keys(content)))

@@ -1,4 +1,4 @@
-"""A composed configuration against the schema: what is wrong with it, in words, with the names that are nearest."""
+"""Checks a composed configuration against the schema, and describes its faults, with similar names for unknown ones."""
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,23 +15,24 @@ from digitnet.text import did_you_mean
 
 
 def check(content: Mapping[str, Any]) -> Config:
-    """Hold `content`, of YAML or of a run of any version, against the schema. Raises ConfigError with every fault."""
+    """Check `content`, from YAML or a run of any version, against the schema. Raises ConfigError with all faults."""
     content = with_added_keys(content)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
         faults = schema_faults(error, content)
-        if supposed := _suppose(error, content):  # what else is wrong with a group whose option has no right name
+        # pydantic checks no other key of a group whose option has a wrong name: check them by guessing the option.
+        if guessed := _with_guessed_options(error, content):
             try:
-                Config.model_validate(supposed)
+                Config.model_validate(guessed)
             except ValidationError as more:
-                # What such a group lacks, its option may bring.
+                # Keys that are missing for the guessed option may not be needed for the right one.
                 reported = {fault.key for fault in faults} | {
-                    f"{_locate(fault['loc'], supposed)[0]}.{fault['loc'][-1]}"
+                    f"{_locate(fault['loc'], guessed)[0]}.{fault['loc'][-1]}"
                     for fault in more.errors()
                     if fault["type"] == "missing"
                 }
-                faults += [fault for fault in schema_faults(more, supposed) if fault.key not in reported]
+                faults += [fault for fault in schema_faults(more, guessed) if fault.key not in reported]
         raise ConfigError(faults) from None
     if faults := [Fault(message, key, also=tuple(also)) for (key, *also), message in config_conflicts(config)]:
         raise ConfigError(faults)
@@ -39,14 +40,14 @@ def check(content: Mapping[str, Any]) -> Config:
 
 
 def no_key(name: str, existing: Iterable[str]) -> str:
-    """The message about an unknown key: with the nearest of the `existing`, also where its group is left out."""
+    """The message about the unknown key `name`, with similar ones among the `existing`, also of other groups."""
     names = sorted(set(existing))
     group, _, leaf = name.rpartition(".")
     siblings = [full.rpartition(".")[2] for full in names if full.rpartition(".")[0] == group]
     near = did_you_mean(name, [f"{group}.{sibling}".lstrip(".") for sibling in siblings])
     if leaf == group:
-        return f"no key '{name}'; what stands in a file of conf/{group}/ is below {group} already"
-    options = [option for option, its in group_keys(group).items() if leaf in its]
+        return f"no key '{name}'; keys in a file of conf/{group}/ are below {group} already: leave it out"
+    options = [option for option, keys in group_keys(group).items() if leaf in keys]
     if options and not near:
         return f"no key '{name}'; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
     if near:
@@ -58,20 +59,23 @@ def no_key(name: str, existing: Iterable[str]) -> str:
     return f"no key '{name}'" + (f"; there are {', '.join(siblings)}" if siblings else "")
 
 
-def _suppose(error: ValidationError, content: dict[Any, Any]) -> dict[Any, Any]:
-    """`content` with the names of options that its keys fit best, where they are missing or wrong; {} if none are."""
-    supposed = {}
+def _with_guessed_options(error: ValidationError, content: dict[Any, Any]) -> dict[Any, Any]:
+    """`content` with each missing or wrong option name replaced by that of the option whose keys fit best.
+
+    {} if no option name is missing or wrong.
+    """
+    guessed = {}
     for fault in error.errors():
         group = fault["loc"][0]
         if fault["type"].startswith("union_tag"):
             options = group_keys(str(group))
             best = max(options, key=lambda option: len({*options[option]} & {*content[group]}))
-            supposed[group] = {**content[group], "name": best}
-    return {**content, **supposed} if supposed else {}
+            guessed[group] = {**content[group], "name": best}
+    return {**content, **guessed} if guessed else {}
 
 
 def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault]:
-    """Pydantic's findings, one a key: `key=value: should be …`."""
+    """Pydantic's errors as faults, one per key: `key=value: should be …`."""
     faults: dict[str, str] = {}
     errors = error.errors()
     extra = {_locate(fault["loc"], content)[0] for fault in errors if fault["type"] == "extra_forbidden"}
@@ -79,7 +83,7 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
     existing = (set(nested_keys(content)) - extra) | {
         f"{_locate(loc, content)[0]}.{loc[-1]}".lstrip(".") for loc in missing
     }
-    # What is unknown first: it may be what is missing, misspelt.
+    # Unknown keys first: one may be a missing key, misspelt.
     for fault in sorted(errors, key=lambda fault: fault["type"] != "extra_forbidden"):
         key, value = _locate(fault["loc"], content)
         match fault["type"]:
@@ -101,9 +105,9 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
                 text = text.replace("a valid boolean", "true or false").replace(" after validation", "")
                 if isinstance(value, str) and "number" in text and _is_number(value):
                     text += ", without quotes"
-                # 3.0 where an integer is wanted
+                # `as_yaml` would show 3.0, where an integer is required, as 3.
                 shown = repr(value) if isinstance(value, float) and "integer" in text else as_yaml(value)
-                if key in faults:  # what another member of a union says
+                if key in faults:  # the error of another member of the same union
                     faults[key] += f" or {text.removeprefix('should be ')}"
                 else:
                     faults[key] = f"{key}={shown}: {text[:1].lower() + text[1:]}"
@@ -111,27 +115,28 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
 
 
 def _as_group(key: str, value: Any) -> str:
-    """What to do where a group of keys has a value, as if it were a key."""
+    """What to do if a group of keys has a value instead of keys."""
     if value is None:
-        return f"is a group of keys; they stand below '{key}:', indented"
-    if key in GROUPS and isinstance(value, str):  # in YAML; on the command line this is how an option is chosen
+        return f"is a group of keys; write them below '{key}:', indented"
+    if key in GROUPS and isinstance(value, str):  # in YAML; on the command line GROUP=OPTION is right
         return f"to choose an option, write 'override /{key}: {value}' in defaults"
     return f"is a group of keys; set {key}.KEY=VALUE"
 
 
 def _how_to_set(key: str) -> str:
+    """What to do if `key` is missing."""
     group, _, leaf = key.rpartition(".")
     if key in GROUPS:
         return f"choose an option, '- {key}: OPTION' in the root's defaults or +{key}=OPTION on the command line"
     if leaf == "name":
         return f"begin the file with 'defaults: [OPTION]', an option to start from: {', '.join(group_keys(group))}"
     if group in GROUPS:
-        return f"set {key}=VALUE, or take what the file lacks from another option: 'defaults: [OPTION]'"
+        return f"set {key}=VALUE, or include another option: 'defaults: [OPTION]'"
     return f"set {key}=VALUE"
 
 
 def _locate(loc: Sequence[str | int], content: dict[Any, Any]) -> tuple[str, Any]:
-    """The dotted key and the value of a finding; its place also names members of unions, which are no keys."""
+    """The dotted key and the value at pydantic's `loc`, without its parts that name members of unions."""
     path: list[str] = []
     node: Any = content
     for part in loc:

@@ -1,4 +1,4 @@
-"""From the command line and YAML to a checked configuration."""
+"""Composes the configuration from the command line and YAML, and checks it."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ from digitnet.errors import ConfigError, DigitnetError, Fault
 
 @dataclass(frozen=True)
 class Composition:
-    """A configuration that passed the checks, ready to be run."""
+    """A configuration that passed the checks, with the run's folder and the command that composes it again."""
 
     config: Config
     run_dir: Path
@@ -33,7 +33,7 @@ class Composition:
     _composed: DictConfig
 
     def hydra_files(self) -> dict[str, str]:
-        """The files of `.hydra/` in the run's folder, as Hydra writes them: the text of each by its name."""
+        """The text of each file of `.hydra/` in the run's folder, by its name, as Hydra writes them."""
         hydra_node = OmegaConf.masked_copy(self._composed, "hydra")
         OmegaConf.set_readonly(hydra_node.hydra, False)
         hydra_node.hydra.runtime.output_dir = str(self.run_dir.absolute())
@@ -45,7 +45,7 @@ class Composition:
 
 
 def compose_run(overrides: Sequence[str], tree: Tree) -> Composition:
-    """Compose and check what `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    """Compose and check the configuration of a single run. Raises ConfigError with all faults."""
     with composing(tree):
         composed = compose_unchecked(overrides, tree)
         config = _check(composed, tree, overrides)
@@ -57,9 +57,9 @@ def compose_run(overrides: Sequence[str], tree: Tree) -> Composition:
 
 
 def compose_job(overrides: Sequence[str], hydra_overrides: Sequence[str], number: int, tree: Tree) -> Composition:
-    """Compose and check a job of a sweep, the `number`-th; its folder is the caller's to choose.
+    """Compose and check job `number` of a sweep; the caller sets `run_dir`.
 
-    Inside `composing`. Raises ConfigError with all that is wrong with it.
+    Call it inside `composing`. Raises ConfigError with all faults.
     """
     composed = compose_unchecked([*hydra_overrides, *overrides], tree)
     with open_dict(composed.hydra):
@@ -70,21 +70,21 @@ def compose_job(overrides: Sequence[str], hydra_overrides: Sequence[str], number
 
 
 def load_config(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
-    """The configuration that `overrides` ask for. Raises ConfigError with all that is wrong with it."""
+    """Compose and check the configuration of a single run, and return it. Raises ConfigError with all faults."""
     return compose_run(overrides, Tree.at(config_dir)).config
 
 
 def compose_incomplete(overrides: Sequence[str], tree: Tree) -> Config | None:
-    """Compose and check, where values may be missing (`???`) that only a user can give; then there is no Config.
+    """As `load_config`, but returns None if a value is missing (`???`) that only the user can give.
 
-    Raises ConfigError with all else that is wrong.
+    Raises ConfigError with all other faults.
     """
     with composing(tree):
         return _check(compose_unchecked(overrides, tree), tree, overrides, incomplete=True)
 
 
 def composed_values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
-    """The composed configuration, unresolved and unchecked: what keys there are. Raises ConfigError."""
+    """The composed configuration, unresolved and unchecked, to see which keys it has. Raises ConfigError."""
     with composing(tree):
         composed = compose_unchecked(overrides, tree)
         content = OmegaConf.to_container(_without_hydra(composed))
@@ -93,7 +93,7 @@ def composed_values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
 
 
 def show_config(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
-    """Let Hydra show what its `flags` ask for; raises ConfigError afterwards if values are wrong."""
+    """Let Hydra print what its `flags` request. Raises ConfigError; for wrong values, after printing."""
     with composing(tree):
         composed = compose_unchecked(overrides, tree)
         keys = list(nested_keys(OmegaConf.to_container(composed)))
@@ -110,9 +110,9 @@ def show_config(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> N
 
 
 def compose_unchecked(overrides: Sequence[str], tree: Tree) -> DictConfig:
-    """Compose, with Hydra's own node, which is checked for harm; other values are not checked yet.
+    """Compose the configuration with Hydra's own node. Only that node is checked, by `check_harmless`.
 
-    Inside `composing`. Raises ConfigError.
+    Call it inside `composing`. Raises ConfigError.
     """
     for override in overrides:
         check_form(override)
@@ -135,36 +135,39 @@ def compose_unchecked(overrides: Sequence[str], tree: Tree) -> DictConfig:
 
 
 def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplete: bool = False) -> Config | None:
-    """Resolve the configuration and hold it against the schema; faults say where in the YAML they come from.
+    """Resolve the configuration and check it against the schema. Raises ConfigError with files and lines.
 
-    An `incomplete` one may lack values, and is None then.
+    With `incomplete`, values may be missing, and the result is None if any is.
     """
     task = _without_hydra(composed)
-    lacking: list[str] = []
-    with contextlib.suppress(OmegaConfBaseException):  # an interpolation to nothing, which resolving reports
-        lacking = sorted(OmegaConf.missing_keys(task))
+    missing: list[str] = []
+    with contextlib.suppress(OmegaConfBaseException):  # an interpolation of an unknown key, which `_resolve` reports
+        missing = sorted(OmegaConf.missing_keys(task))
     try:
-        if lacking and not incomplete:
-            raise ConfigError([Fault(f"{key}: has no value; set {key}=VALUE", key) for key in lacking])
+        if missing and not incomplete:
+            raise ConfigError([Fault(f"{key}: has no value; set {key}=VALUE", key) for key in missing])
         config = check(_resolve(task, composed))
         if config.model.name == "custom":
-            _check_asked_for(config.model.target, str(composed.hydra.runtime.choices.get("model")), tree, overrides)
+            option = str(composed.hydra.runtime.choices.get("model"))
+            _check_custom_model_chosen(config.model.target, option, tree, overrides)
     except ConfigError as error:
-        faults = [fault for fault in error.faults if not (incomplete and fault.key in lacking)]
+        faults = [fault for fault in error.faults if not (incomplete and fault.key in missing)]
         if faults:
             raise located(ConfigError(faults), tree, overrides) from error
         return None
-    return None if lacking else config
+    return None if missing else config
 
 
-def _check_asked_for(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
-    """Raise ConfigError if a network is to be imported that was not chosen by the name of its option."""
+def _check_custom_model_chosen(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if the network `target` would be imported although the user did not choose its `option`."""
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     packaged = tree.directories[-1] / "model" / f"{option}.yaml"
     if option != "custom" and packaged.exists():
-        message = f"model.target={target}: a network of your own under the name of a packaged one; name it otherwise"
+        message = (
+            f"model.target={target}: a network of your own in a file with the name of a packaged one; rename the file"
+        )
     elif tree.root == ROOT and not typed & {"model", *PRESETS}:
-        message = f"model.target={target}: a network is imported if you ask for it by name; add model={option}"
+        message = f"model.target={target}: a network of your own is imported only if you choose it; add model={option}"
     else:
         return
     raise ConfigError(Fault(message, "model.target"))
@@ -177,8 +180,8 @@ def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
             content = OmegaConf.to_container(task, resolve=True)
     except OmegaConfBaseException as error:
         key, text = str(error.full_key), first_line(error)
-        if found := re.match("Interpolation key '([^']+)' not found", text):
-            text = no_key(found[1], nested_keys(OmegaConf.to_container(task)))
+        if match := re.match("Interpolation key '([^']+)' not found", text):
+            text = no_key(match[1], nested_keys(OmegaConf.to_container(task)))
         text = re.sub(r'^\w+ raised while resolving interpolation: "?(.*?)"?$', r"\1", text)
         raise ConfigError(Fault(f"{key}: {text}", key)) from error
     assert isinstance(content, dict)
@@ -186,13 +189,13 @@ def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
 
 
 def locate_faults(faults: Iterable[Fault], overrides: Sequence[str], tree: Tree) -> list[Fault]:
-    """The faults with the file and line that their keys come from, where that is not the command line."""
+    """Add to each fault the file and line that its key comes from, unless that is the command line."""
     with composing(tree):
         return located(ConfigError(faults), tree, overrides).faults
 
 
 def chosen_folder(composed: DictConfig, key: str) -> Path:
-    """`run.dir` or `sweep.dir` of Hydra's node. Raises ConfigError."""
+    """The value of `key`, `run.dir` or `sweep.dir`, in Hydra's node. Raises ConfigError."""
     try:
         folder = OmegaConf.select(composed.hydra, key, throw_on_missing=True)
         if not folder:
@@ -203,12 +206,12 @@ def chosen_folder(composed: DictConfig, key: str) -> Path:
 
 
 def command_line(overrides: Iterable[str], tree: Tree) -> str:
-    """The command line that composes the same again, from the same working directory."""
+    """The command line that composes the same configuration again, from the same working directory."""
     flags = [] if tree.root == ROOT else ["--config-name", tree.root]
     given = [str(path) for path in tree.own if path != Path("conf").resolve()]
     return shlex.join(["digitnet", *(word for path in given for word in ("--config-dir", path)), *flags, *overrides])
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
-    """What is digitnet's of a composition."""
+    """A composition without Hydra's own node."""
     return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])  # type: ignore[misc]

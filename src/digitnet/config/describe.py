@@ -1,4 +1,4 @@
-"""What can be chosen, with what the YAML and the schema say of it: for `digitnet help`."""
+"""Describes options and keys, by the comments in the YAML and the choices in the schema, for `digitnet help`."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ CONFIG_TOPICS = (*GROUPS, LAUNCHER, *SECTIONS, *PLAIN_KEYS)
 
 
 def default_options(tree: Tree) -> set[str]:
-    """The files that the root chooses: {"model/lenet5", …}; none where the root is broken."""
+    """The options that the root chooses: {"model/lenet5", …}; empty if the root cannot be read."""
     try:
         return {default.name for default in tree.read(tree.root).defaults()}
     except ConfigError:
@@ -21,7 +21,7 @@ def default_options(tree: Tree) -> set[str]:
 
 
 def root_rows(tree: Tree) -> dict[str, str]:
-    """`trainer.epochs=null` and what the root says of it, for each key that is not in a group. Raises ConfigError."""
+    """{"trainer.epochs=null": its comment} for each key whose value is in the root file. Raises ConfigError."""
     root = tree.read(tree.root)
     return {
         f"{key}={value}": root.comments.get(key.rpartition(".")[2], "")
@@ -35,21 +35,21 @@ def describe(topic: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
 
     `topic` is one of CONFIG_TOPICS or GROUP=OPTION. Raises ConfigError.
     """
-    name, equals, wanted = topic.partition("=")
+    name, equals, chosen = topic.partition("=")
     if name in (*SECTIONS, *PLAIN_KEYS):
         rows = {row: text for row, text in root_rows(tree).items() if row.partition("=")[0].split(".")[0] == name}
         yield "", {row: _with_choices(row.partition("=")[0], text) for row, text in rows.items()}
         return
     options = tree.options(name)
-    if equals and wanted not in options:
-        raise ConfigError(no_option(name, wanted, options))
-    for option in [wanted] if equals else options:
+    if equals and chosen not in options:
+        raise ConfigError(no_option(name, chosen, options))
+    for option in [chosen] if equals else options:
         source = tree.read(f"{name}/{option}")
         yield f"{name}={option}: {source.description}", option_rows(name, option, tree)
 
 
 def option_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
-    """`optimizer.lr=1` and what it is, for each key of an option. Raises ConfigError."""
+    """{"optimizer.lr=1": its comment and choices} for each key of an option. Raises ConfigError."""
     source = tree.read(f"{group}/{option}")
     rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
     if group in PRESETS:
@@ -63,7 +63,9 @@ def option_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
 
 
 def _composed_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
-    from digitnet.config.compose import composed_values  # Hydra's half a second, which the overview does not need
+    from digitnet.config.compose import (
+        composed_values,
+    )  # imports Hydra, half a second, which the overview does not need
 
     content = composed_values([f"{group}={option}"], tree)[group]
     source = tree.read(f"{group}/{option}")

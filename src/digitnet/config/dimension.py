@@ -1,4 +1,4 @@
-"""What a search may choose for one key. Apart from sweep_space.py so that the processes of a sweep need no Hydra."""
+"""The values among which a search chooses for one key. Not in sweep_space.py, so that workers do not import Hydra."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Dimension:
-    """What is searched of one key: among `choices`, or from `low` to `high`."""
+    """The values of one key: `choices`, or an interval from `low` to `high`, both included.
+
+    `log`: sampled uniformly in the logarithm. `whole`: integers only.
+    """
 
     choices: list[str] | None = None
     low: float = 0.0
@@ -22,7 +25,7 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """The number of values; math.inf for an interval of floats."""
         if self.choices is not None:
             return len(self.choices)
         return self.high - self.low + 1 if self.whole else math.inf

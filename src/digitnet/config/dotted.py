@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z0-9_]+)*")  # what YAML reads as text, but for these:
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z0-9_]+)*")  # what YAML reads as text, except these:
 NOT_TEXT = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "nan"])
 
 
@@ -24,7 +24,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key with its value: groups and the entries of lists, too ("schedule.phases.0.factor")."""
+    """Every dotted key with its value, including groups and the entries of lists ("schedule.phases.0.factor")."""
     pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in pairs:
         yield f"{prefix}{key}", value
@@ -37,9 +37,9 @@ def nested_keys(node: Any) -> Iterator[str]:
 
 
 def as_yaml(value: Any) -> str:
-    """A value on one line, as `KEY=VALUE` has it: null, true, 0.05, [1, a], {k: 1}, and text without quotes if it can.
+    """A value on one line, as in `KEY=VALUE`: null, true, 0.05, [1, a], {k: 1}, text without quotes if possible.
 
-    1.0 and 1 are both `1`: a YAML file may say either, and the schema reads a number as a float where it wants one.
+    1.0 and 1 both become `1`: a YAML file may have either, and the schema converts it where it requires a float.
     """
     if isinstance(value, str):
         return value if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT else _quoted_if_needed(value)
@@ -64,13 +64,13 @@ def _entry(value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _quoted_if_needed(text: str) -> str:
-    """As PyYAML decides, which does not know that OmegaConf and Hydra read 1e-3 as a number."""
+    """`text`, quoted if PyYAML would quote it, or if OmegaConf and Hydra would read it as a number, as they do 1e-3."""
     dumped: str = yaml.safe_dump(text, allow_unicode=True, width=math.inf).removesuffix("\n").removesuffix("\n...")
     return _quoted(text) if dumped != text or _is_float(text) else text
 
 
 def _quoted(text: str) -> str:
-    """In single quotes, or in double ones with escapes where it holds what does not stand on a line."""
+    """`text` in single quotes, or in double quotes with escapes if it has characters that cannot be printed."""
     style = "'" if text.isprintable() else '"'
     dumped: str = yaml.safe_dump(text, default_style=style, allow_unicode=True, width=math.inf)
     return dumped.removesuffix("\n")

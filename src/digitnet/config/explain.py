@@ -1,4 +1,4 @@
-"""Hydra's complaints in digitnet's words. Their wording tells them apart: the same in Hydra 1.3.8 and 1.4.0rc3."""
+"""Translates Hydra's errors into messages of digitnet, by their text, which is that of Hydra 1.3.8 and 1.4.0rc3."""
 
 import contextlib
 import re
@@ -20,8 +20,8 @@ from digitnet.errors import ConfigError, Fault
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """An error of Hydra's, and what it was asked for."""
+class HydraFailure:
+    """An exception of Hydra, and the overrides and config directories that it was called with."""
 
     error: Exception
     overrides: Sequence[str]
@@ -33,40 +33,40 @@ class Complaint:
 
 
 def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigError:
-    """Hydra's complaint in digitnet's form. What is wrong with the files by themselves has been answered before."""
+    """Translate an exception of Hydra. Faults that `lint` finds in the files have been reported before."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return ConfigError(not_yaml(error, Path(error.problem_mark.name)))
-    complaint = Complaint(error, overrides, tree)
+    failure = HydraFailure(error, overrides, tree)
     if (missing := missing_config(error)) is not None:
-        return ConfigError(_missing(*missing, complaint))
-    for pattern, answer in PATTERNS:
-        if (found := re.search(pattern, complaint.text)) and (message := answer(found, complaint)) is not None:
+        return ConfigError(_missing_file(*missing, failure))
+    for pattern, translate in PATTERNS:
+        if (match := re.search(pattern, failure.text)) and (message := translate(match, failure)) is not None:
             return ConfigError(message)
-    return ConfigError(_first_line_only(complaint))
+    return ConfigError(_untranslated(failure))
 
 
-Answer = Callable[[re.Match[str], Complaint], Fault | str | None]  # None: the complaint is about something else
+Translation = Callable[[re.Match[str], HydraFailure], Fault | str | None]  # None: the error has another cause
 
 
-def _missing(name: str, options: list[str] | None, complaint: Complaint) -> str:
-    """An option, or a group, that there is not."""
+def _missing_file(name: str, options: list[str] | None, failure: HydraFailure) -> str:
+    """The message about an option, or a group, that does not exist."""
     if options is None:
-        return f"no such group: {first_line(complaint.error)}"
+        return f"no such group: {first_line(failure.error)}"
     typed = [
-        override.lstrip("+") for override in complaint.overrides if override.lstrip("+").replace("=", "/", 1) == name
+        override.lstrip("+") for override in failure.overrides if override.lstrip("+").replace("=", "/", 1) == name
     ]
     group, _, option = typed[0].partition("=") if typed else name.rpartition("/")
     return no_option(group, option, options)
 
 
-def _merging(found: re.Match[str], complaint: Complaint) -> str | None:
-    cause = complaint.error.__cause__
-    return f"{found[1]}: {first_line(cause)}" if cause else None
+def _merge_error(match: re.Match[str], failure: HydraFailure) -> str | None:
+    cause = failure.error.__cause__
+    return f"{match[1]}: {first_line(cause)}" if cause else None
 
 
-def _not_overridden(found: re.Match[str], complaint: Complaint) -> str:
-    """A group that the root does not choose, a value that is no option, or a key that there is not."""
-    name, overrides, tree = found[1], complaint.overrides, complaint.tree
+def _not_overridden(match: re.Match[str], failure: HydraFailure) -> str:
+    """The message about a group that the root does not choose, a value that is not an option, or an unknown key."""
+    name, overrides, tree = match[1], failure.overrides, failure.tree
     if name not in GROUPS:
         return unknown_key(name, overrides, tree)
     if any(override == f"{name}={option}" for override in overrides for option in tree.options(name)):
@@ -75,71 +75,72 @@ def _not_overridden(found: re.Match[str], complaint: Complaint) -> str:
     return f"{wrong}: not the name of an option; see digitnet --help"
 
 
-def _no_name(found: re.Match[str], complaint: Complaint) -> str:
-    names = [override for override in complaint.overrides if override.partition("=")[0] in Config.model_fields]
+def _not_an_option_name(match: re.Match[str], failure: HydraFailure) -> str:
+    names = [override for override in failure.overrides if override.partition("=")[0] in Config.model_fields]
     wrong = next((name for name in names if re.search(r"=(null|true|false|[^A-Za-z_].*)$", name)), None)
-    return f"{wrong or ' '.join(complaint.overrides)}: not the name of an option; see digitnet --help"
+    return f"{wrong or ' '.join(failure.overrides)}: not the name of an option; see digitnet --help"
 
 
-def _not_deleted(found: re.Match[str], complaint: Complaint) -> str:
-    message = unknown_key(found[1], complaint.overrides, complaint.tree)
-    return message.replace(f"'{found[1]}'", f"'{found[1]}' to delete", 1)
+def _not_deleted(match: re.Match[str], failure: HydraFailure) -> str:
+    message = unknown_key(match[1], failure.overrides, failure.tree)
+    return message.replace(f"'{match[1]}'", f"'{match[1]}' to delete", 1)
 
 
-def _unreadable(found: re.Match[str], complaint: Complaint) -> str:
-    """An override that is none by Hydra's grammar."""
-    reason = first_line(complaint.error)
-    wrong = next((typed for typed in complaint.overrides if not is_readable(typed)), " ".join(complaint.overrides))
+def _unreadable(match: re.Match[str], failure: HydraFailure) -> str:
+    """The message about an override that Hydra's grammar does not accept."""
+    reason = first_line(failure.error)
+    wrong = next((typed for typed in failure.overrides if not is_readable(typed)), " ".join(failure.overrides))
     key, _, value = wrong.partition("=")
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
         return f"{wrong}: cannot be read; a bracket is not closed"
     why = "" if "Exception" in reason or "Error parsing" in reason else f" ({reason})"
     if not value or not re.fullmatch(r"[+~]*[\w./@]+", key):
         return f"{wrong}: cannot be read{why}; it is KEY=VALUE or GROUP=OPTION"
-    return f"{wrong}: cannot be read{why};\nquote what is more than a word: '{key}=\"{value}\"'"
+    return f"{wrong}: cannot be read{why};\nquote a value with special characters: '{key}=\"{value}\"'"
 
 
-def _first_line_only(complaint: Complaint) -> str:
-    reason = first_line(complaint.error).partition(" : Override(")[0]
-    if complaint.overrides and not any(override in reason for override in complaint.overrides):
-        return f"{' '.join(complaint.overrides)}: {reason}"
+def _untranslated(failure: HydraFailure) -> str:
+    """The first line of an error that no pattern matches, with the overrides if it names none of them."""
+    reason = first_line(failure.error).partition(" : Override(")[0]
+    if failure.overrides and not any(override in reason for override in failure.overrides):
+        return f"{' '.join(failure.overrides)}: {reason}"
     return reason
 
 
-# What Hydra's message says -> what digitnet answers, the first that does.
-PATTERNS: list[tuple[str, Answer]] = [
-    (r"(?s)^Error merging override (.*)", _merging),
+# A pattern of Hydra's message, and its translation. The first translation that is not None is used.
+PATTERNS: list[tuple[str, Translation]] = [
+    (r"(?s)^Error merging override (.*)", _merge_error),
     (r"Could not override '([^']+)'", _not_overridden),
-    (r"Config group override must be", _no_name),
+    (r"Config group override must be", _not_an_option_name),
     (r"Could not delete from config. '([^']+)'", _not_deleted),
     (
         r"(?s)Ambiguous value for argument '(.*?)'\n",
-        lambda found, _: f"{found[1]}: several values; to run them all, add -m; for a list, use [a,b]",
+        lambda match, _: f"{match[1]}: several values; to run them all, add -m; for a list, use [a,b]",
     ),
     (
         r"^Sweep parameters '(.*)' requires --multirun",
-        lambda found, _: f"{found[1]}: several values; to run them all, add -m",
+        lambda match, _: f"{match[1]}: several values; to run them all, add -m",
     ),
     (
         r"Multiple values for (\S+)\. ",
-        lambda found, _: f"{found[1]} is chosen already; leave out the '+': {found[1]}=OPTION",
+        lambda match, _: f"{match[1]} is chosen already; leave out the '+': {match[1]}=OPTION",
     ),
     (r"See https://hydra\.cc/\S*override_grammar", _unreadable),
     (
         r"^(?:In '([^']+)': )?.*? raised while composing config:\n(.*)\n\s+full_key: (\S+)",
-        lambda found, complaint: _in_file(f"{found[3]}: {found[2]}", found[1], complaint.tree, found[3]),
+        lambda match, failure: _in_file(f"{match[3]}: {match[2]}", match[1], failure.tree, match[3]),
     ),
     (
         r"^In '([^']+)': Overriding hydra.searchpath",
-        lambda found, complaint: _in_file(NO_SEARCHPATH, found[1], complaint.tree, "hydra.searchpath"),
+        lambda match, failure: _in_file(NO_SEARCHPATH, match[1], failure.tree, "hydra.searchpath"),
     ),
-    (r"^In '([^']+)': (.*)", lambda found, complaint: _in_file(found[2], found[1], complaint.tree, "defaults")),
-    (r"\n\s+full_key: (\S+)", lambda found, complaint: f"{found[1]}: {first_line(complaint.error)}"),
+    (r"^In '([^']+)': (.*)", lambda match, failure: _in_file(match[2], match[1], failure.tree, "defaults")),
+    (r"\n\s+full_key: (\S+)", lambda match, failure: f"{match[1]}: {first_line(failure.error)}"),
 ]
 
 
 def _in_file(message: str, name: str | None, tree: Tree, key: str) -> Fault:
-    """A fault in the file of that name, if there is one, and in the line of the key."""
+    """A fault with the file of that name, if it exists, and the line of the key."""
     if name is None or tree.find(name) is None:
         return Fault(message, key)
     source = tree.read(name)
@@ -158,7 +159,7 @@ def first_line(error: BaseException) -> str:
 
 
 def unknown_key(name: str, overrides: Iterable[str], tree: Tree) -> str:
-    """The message about an unknown key, with those of the configuration that the choices among `overrides` make."""
+    """The message about an unknown key, with similar ones in the configuration with the options of `overrides`."""
     chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
     for choice in (chosen, []):
         with contextlib.suppress(Exception), composing(tree):

@@ -1,4 +1,4 @@
-"""The config directories and the files in them: the user's before the packaged conf/."""
+"""The config directories and their files; the user's directories take precedence over the packaged conf/."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -53,31 +53,31 @@ class Tree:
         return self.directories[:-1]
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, "model/lenet5"."""
+        """The path of the file with that name ("model/lenet5"), in the first directory that has it."""
         paths = (directory / f"{name}.yaml" for directory in self.directories)
         return next((path for path in paths if path.is_file()), None)
 
     @cached_property
     def names(self) -> list[str]:
-        """Of all files, each name once."""
-        found = {
+        """The names of all files, sorted, each once."""
+        names = {
             path.relative_to(directory).with_suffix("").as_posix()
             for directory in self.directories
             for path in directory.rglob("*.yaml")
         }
-        return sorted(found)
+        return sorted(names)
 
     def options(self, group: str) -> list[str]:
-        """The options of a group."""
+        """The names of a group's options."""
         return [option for name in self.names for parent, _, option in [name.rpartition("/")] if parent == group]
 
     @cached_property
     def groups(self) -> set[str]:
-        """All folders that hold options, as groups: "model", "hydra/help"."""
+        """All folders that contain options: "model", "hydra/help"."""
         return {parent for name in self.names if (parent := name.rpartition("/")[0])}
 
     def read(self, name: str) -> YamlFile:
-        """Parse a file that is there. Raises ConfigError if it cannot be read as a mapping without doubled keys."""
+        """Parse an existing file. Raises ConfigError if it is not a mapping, or has a key twice."""
         if name not in self._read:
             path = self.find(name)
             assert path is not None, name
@@ -85,27 +85,28 @@ class Tree:
         return self._read[name]
 
     def described(self, group: str) -> dict[str, str]:
-        """Each option of a group with what its file says it is."""
-        found = {}
+        """Each option of a group with its file's description or, if the file cannot be read, the reason."""
+        descriptions = {}
         for option in self.options(group):
             try:
-                found[option] = self.read(f"{group}/{option}").description
+                descriptions[option] = self.read(f"{group}/{option}").description
             except ConfigError as error:
-                found[option] = error.faults[0].message
-        return found
+                descriptions[option] = error.faults[0].message
+        return descriptions
 
 
 def asks_for_sweep(overrides: Iterable[str]) -> bool:
-    """Whether a preset of a sweep is chosen among them, which is one without -m, too."""
+    """Whether the overrides choose a sweep preset (sweep=OPTION), which starts a sweep without -m."""
     return any(override.lstrip("+").startswith("sweep=") for override in overrides)
 
 
-def no_group(group: str, there: Iterable[str]) -> str:
-    """The message about a group that is not `there`."""
-    return f"no group '{group}'" + (did_you_mean(group, there) or f"; there are {', '.join(sorted(there))}")
+def no_group(group: str, existing: Iterable[str]) -> str:
+    """The message about a group that is not among the `existing` ones."""
+    return f"no group '{group}'" + (did_you_mean(group, existing) or f"; there are {', '.join(sorted(existing))}")
 
 
-def no_option(group: str, option: str, there: Sequence[str]) -> str:
-    """The message about an option that is not `there`."""
-    near = did_you_mean(option, there)
-    return f"{group}={option}: no such option{near}{' There' if near else '; there'} are {', '.join(there)}".lstrip("=")
+def no_option(group: str, option: str, existing: Sequence[str]) -> str:
+    """The message about an option that is not among the `existing` ones of its group."""
+    near = did_you_mean(option, existing)
+    there_are = f"{' There' if near else '; there'} are {', '.join(existing)}"
+    return f"{group}={option}: no such option{near}{there_are}".lstrip("=")

@@ -1,4 +1,4 @@
-"""What Hydra would do with a configuration and digitnet does not: import, call, look elsewhere."""
+"""Refuses what a configuration could make Hydra do: import and call code, search for files in other places."""
 
 import re
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
 
 NO_SEARCHPATH = "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"
-NO_CALLS = "a config makes digitnet neither import nor call anything; leave it out"
+NO_CALLS = "a config cannot make digitnet import or call anything; leave it out"
 
 
 def check_form(override: str) -> None:
-    """Raise ConfigError for what Hydra would take, or would answer in words that do not help."""
+    """Raise ConfigError for an override that digitnet does not allow, or that Hydra rejects with an unclear message."""
     if not isinstance(override, str):
         raise ConfigError(f"{override!r}: is not a string of the form KEY=VALUE")
     if not override.isprintable():
@@ -33,8 +33,8 @@ def check_form(override: str) -> None:
         raise ConfigError(f"'{override}' is neither a command nor of the form KEY=VALUE; see digitnet --help")
     if equals and not key:
         raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
-    if found := re.fullmatch(r"(\w+)\.name", key):
-        raise ConfigError(f"{override}: the option is chosen with {found[1]}={value}")
+    if match := re.fullmatch(r"(\w+)\.name", key):
+        raise ConfigError(f"{override}: the option is chosen with {match[1]}={value}")
     if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or value.endswith(".yaml")):
         raise ConfigError(f"{override}: not the name of an option; see digitnet --help")
     if key.startswith("hydra.searchpath"):
@@ -42,17 +42,17 @@ def check_form(override: str) -> None:
 
 
 def check_root(root: YamlFile) -> None:
-    """Raise ConfigError if the root names a search path: Hydra would import its packages while it composes."""
+    """Raise ConfigError if the root sets hydra.searchpath: while composing, Hydra would import what it names."""
     plain = OmegaConf.load(root.path)
     if OmegaConf.select(plain, "hydra.searchpath", throw_on_resolution_failure=False) is not None:
         raise ConfigError(Fault(NO_SEARCHPATH, file=root.path, line=root.line_of(("hydra", "searchpath"))))
 
 
 def check_harmless(node: DictConfig) -> None:
-    """Raise ConfigError if Hydra would import or call what its node names: only `model=custom` may have that done.
+    """Raise ConfigError if Hydra would import or call something that its `node` names; only `model=custom` may.
 
-    Or if it has a key that Hydra does not know, which `++` would add, or one that would have no effect in digitnet.
-    Values are not resolved before: an interpolation could be one thing now and another when Hydra uses it.
+    Also if `node` has an unknown key, which `++` can add, or one without effect in digitnet. The values are checked
+    unresolved: an interpolation could have another value later, when Hydra uses it.
     """
     if unknown := sorted(_unknown(node, "hydra")):
         raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, allowed)}", key) for key, allowed in unknown])
@@ -64,28 +64,29 @@ def check_harmless(node: DictConfig) -> None:
 
 
 def _check_job(content: dict[Any, Any]) -> None:
-    """What Hydra would do for each job: logging, callbacks, the environment, the working directory."""
+    """Check what Hydra would do for each job: logging, callbacks, the environment, the working directory."""
     for key in ("job_logging", "hydra_logging"):
         if content[key] not in hydra_options(key):
-            raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options of it may be chosen", f"hydra.{key}"))
+            raise ConfigError(Fault(f"hydra.{key}: only Hydra's own options can be chosen", f"hydra.{key}"))
     job = content["job"]
-    # job.env_set could name another folder for the programs that a run calls, and env_copy is another way to it.
+    # env_set and env_copy could change PATH, and so which programs a run calls.
     callers = {"callbacks": content["callbacks"], "job.env_copy": job["env_copy"], "job.env_set": job["env_set"]}
-    for key in [key for key, found in callers.items() if found][:1]:
+    for key in [key for key, value in callers.items() if value][:1]:
         raise ConfigError(Fault(f"hydra.{key}: {NO_CALLS}", f"hydra.{key}"))
     if job["chdir"]:
-        message = "hydra.job.chdir: digitnet stays in the working directory, which paths start from; leave it out"
+        message = "hydra.job.chdir: digitnet does not change the working directory; leave it out"
         raise ConfigError(Fault(message, "hydra.job.chdir"))
     if content["output_subdir"] != ".hydra":
         raise ConfigError(Fault("hydra.output_subdir: is always .hydra; leave it out", "hydra.output_subdir"))
 
 
 def _check_sweeper(sweeper: Any) -> None:
+    """Check that `sweeper` is one of Hydra's, and that its other values name nothing that Hydra would call."""
     target = sweeper.pop("_target_", None) if isinstance(sweeper, dict) else sweeper
     if not is_sweeper(str(target)):
-        message = f"hydra.sweeper._target_={target}: no sweeper of Hydra's; choose one with hydra/sweeper=OPTION"
+        message = f"hydra.sweeper._target_={target}: not a sweeper of Hydra's; choose one with hydra/sweeper=OPTION"
         raise ConfigError(Fault(message, "hydra.sweeper._target_"))
-    for name, value in nested_items(sweeper):  # which Hydra instantiates, to any depth
+    for name, value in nested_items(sweeper):  # Hydra instantiates nested values too
         whole = isinstance(value, str) and re.fullmatch(r"\$\{(?!hydra\.|now:|oc\.env:)[^}]*\}.*", value)
         if whole or name.rpartition(".")[2] == "_target_":
             raise ConfigError(Fault(f"hydra.sweeper.{name}: {NO_CALLS}", f"hydra.sweeper.{name}"))
@@ -96,20 +97,19 @@ class _HydraNode(Group):
 
 
 class _Root(Group):
-    """So that faults are named by whole keys, hydra.launcher.jobs."""
+    """The launcher in its place, so that faults have full keys: hydra.launcher.jobs."""
 
     hydra: _HydraNode
 
 
 def check_launcher(node: Any) -> LauncherConfig:
-    """Hold Hydra's `launcher` node against the schema. Raises ConfigError with every fault."""
+    """Check Hydra's `launcher` node against the schema. Raises ConfigError with all faults."""
     packaged = Tree.packaged()
-    if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # of a root that chooses none
+    if isinstance(node, dict) and node.get("_target_") == BASIC_LAUNCHER:  # Hydra's default, if the root chooses none
         node = yaml.safe_load(packaged.read(f"{LAUNCHER}/serial").text)
     if not isinstance(node, dict) or "_target_" in node:
-        message = (
-            f"hydra/launcher: digitnet brings its own, {', '.join(packaged.options(LAUNCHER))}; choose one of them"
-        )
+        options = ", ".join(packaged.options(LAUNCHER))
+        message = f"hydra/launcher: digitnet has its own launchers, {options}; choose one of them"
         raise ConfigError(Fault(message, "hydra.launcher._target_"))
     content = {"hydra": {"launcher": node}}
     try:
@@ -119,13 +119,13 @@ def check_launcher(node: Any) -> LauncherConfig:
 
 
 def _unknown(node: Any, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Keys of typed nodes that their types lack, each with the keys that there are."""
+    """Keys of typed nodes that their types do not have, each with the keys that they have."""
     kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
     if kind is None or not is_dataclass(kind):
         return
     allowed = tuple(f"{prefix}.{field.name}" for field in fields(kind))
     for key in node:
-        if f"{prefix}.{key}" not in (*allowed, "hydra.env"):  # which Hydra's own defaults bring, and its type lacks
+        if f"{prefix}.{key}" not in (*allowed, "hydra.env"):  # hydra.env is in Hydra's defaults but not in its type
             yield f"{prefix}.{key}", allowed
         elif not OmegaConf.is_interpolation(node, str(key)) and not OmegaConf.is_missing(node, str(key)):
             yield from _unknown(node[key], f"{prefix}.{key}")

@@ -1,23 +1,23 @@
-"""Everything that digitnet does with Hydra: the only file that imports it. Works with hydra-core 1.3.8 and 1.4.0rc3.
+"""All calls of Hydra: the only file that imports it. Works with hydra-core 1.3.8 and 1.4.0rc3.
 
 These names are not in Hydra's documentation, and a version may change them; tests/config/test_hydra_adapter.py has a
-test on each.
+test of each.
 
 - `GlobalHydra.instance()`: `hydra`, `clear`, `config_loader`: compose outside of, or within, a running application
-- `HydraConfig.instance()`: `cfg`, `set_config`: what `${hydra:…}` is while a composition is resolved
-- `ConfigLoader.compute_defaults_list(…).defaults`: which file the values of which package come from
-- `Plugins.instance()`: `register`, `class_name_to_class`: our directories on the search path; which sweepers there are
+- `HydraConfig.instance()`: `cfg`, `set_config`: the values of `${hydra:…}` while a composition is resolved
+- `ConfigLoader.compute_defaults_list(…).defaults`: the file that the values of a package come from
+- `Plugins.instance()`: `register`, `class_name_to_class`: our directories on the search path; the installed sweepers
 - `Plugins.instance()`: `instantiate_sweeper`, `instantiate_launcher`: run a sweeper with our launcher
 - `ConfigSearchPath.prepend`, `SearchPathQuery`: the user's directories before the packaged one
 - `OverridesParser.create(…)`: `parse_overrides`, `parse_override`: Hydra's grammar
 - `Override`: `get_key_element`, `input_line`, `value`, `is_sweep_override`, `is_discrete_sweep`,
   `sweep_string_iterator`: the values of an override
 - `IntervalSweep`: `start`, `end`, `tags`: the intervals that `digitnet tune` searches
-- `hydra._internal.callbacks.Callbacks`, `HydraContext`: what a sweeper is set up with
-- `JobReturn`, `JobStatus`: what a sweeper is given for each job
+- `hydra._internal.callbacks.Callbacks`, `HydraContext`: arguments of a sweeper's setup
+- `JobReturn`, `JobStatus`: the result of a job, for the sweeper
 - `hydra._internal.core_plugins`: `basic_launcher.BasicLauncher`, `basic_sweeper.BasicSweeper`: Hydra's defaults
-- `hydra.conf`: `hydra/job_logging`, `hydra/hydra_logging`: the options that Hydra has of its own groups
-- `MissingConfigException`: `missing_cfg_file`, `options`: which option was not found, and which there are
+- `hydra.conf`: `hydra/job_logging`, `hydra/hydra_logging`: Hydra's own options of these groups
+- `MissingConfigException`: `missing_cfg_file`, `options`: the option that was not found, and the existing ones
 - `HYDRA_FULL_ERROR`: errors are raised, not printed
 """
 
@@ -55,18 +55,18 @@ from digitnet.config.files import CONF_PACKAGE, Tree
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's defaults
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 IS_1_3 = hydra.__version__.startswith("1.3.")
-# 1.3 needs to be told to behave like itself; 1.4 warns of being told anything.
+# Without version_base, 1.3 behaves like 1.1; with it, 1.4 warns.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_1_3 else {}
-# Renamed in OmegaConf 2.4, where the old name warns; in 2.3 the new name is that of another function.
+# Renamed in OmegaConf 2.4, where the old name warns; in 2.3 the new name is another function's.
 _register_resolver: Any = OmegaConf.register_new_resolver if IS_1_3 else OmegaConf.register_resolver
-# `${short_id:}`: cached by the config, so that every reading of the run's folder gives the same.
+# `${short_id:}`: cached by the config, so that the run's folder has the same name each time it is read.
 _register_resolver("short_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
-_searched: list[Path] = []  # the user's config directories, for whatever Hydra is doing now
+_searched: list[Path] = []  # the user's config directories, set by `_searching`
 
 
 class _ConfigDirectories(SearchPathPlugin):
-    """The user's config directories before the packaged one, where Hydra's own --config-dir would come after it."""
+    """Puts the user's config directories before the packaged one; Hydra's own --config-dir comes after it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for directory in _searched:
@@ -78,12 +78,14 @@ Plugins.instance().register(_ConfigDirectories)
 
 @contextlib.contextmanager
 def _searching(tree: Tree) -> Iterator[None]:
-    """In this block, Hydra looks into the directories of `tree`."""
+    """In this block, Hydra searches the directories of `tree`."""
     before = list(_searched)
     _searched[:] = tree.own
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "In '.*': Defaults list is missing `_self_`")  # then it is the last entry
+            warnings.filterwarnings(
+                "ignore", "In '.*': Defaults list is missing `_self_`"
+            )  # without `_self_` it is the last entry
             yield
     finally:
         _searched[:] = before
@@ -91,7 +93,7 @@ def _searching(tree: Tree) -> Iterator[None]:
 
 @contextlib.contextmanager
 def composing(tree: Tree) -> Iterator[None]:
-    """The functions of this module that need `tree` are called inside this block; an application may be running."""
+    """In this block, the functions of this module compose from `tree`; also inside a running Hydra application."""
     state = GlobalHydra.instance()
     running = state.hydra
     state.clear()
@@ -99,17 +101,17 @@ def composing(tree: Tree) -> Iterator[None]:
         with _searching(tree), hydra.initialize_config_module(CONF_PACKAGE, **VERSION_BASE):
             yield
     finally:
-        GlobalHydra.instance().hydra = running  # Hydra has put another instance in its place
+        GlobalHydra.instance().hydra = running  # on a new instance: `clear` and Hydra replace it
 
 
 def compose_config(root: str, overrides: Sequence[str], with_hydra: bool = True) -> DictConfig:
-    """The composed configuration, by default with Hydra's own node. Inside `composing`. Raises what Hydra raises."""
+    """Compose a configuration, by default with Hydra's own node. Call it inside `composing`. Raises Hydra's errors."""
     return hydra.compose(root, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 @contextlib.contextmanager
 def resolving(composed: DictConfig) -> Iterator[None]:
-    """In this block, `${hydra:…}` is what it is in `composed`."""
+    """In this block, `${hydra:…}` has its values in `composed`."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(composed)
     try:
@@ -139,7 +141,7 @@ def files_used(root: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Interval:
-    """`interval(low, high)`, which `tag(log, …)` may stand around."""
+    """`interval(low, high)`, with the tags of a `tag(log, …)` around it."""
 
     low: float | int | None
     high: float | int | None
@@ -162,13 +164,13 @@ class ParsedOverride:
         return str(self._parsed.input_line)
 
     @property
-    def is_several(self) -> bool:
+    def is_sweep(self) -> bool:
         """Whether it has several values: `1,2`, `range(3)`, `glob(*)`, an interval."""
         return self._parsed.is_sweep_override()
 
     @property
     def value(self) -> Any:
-        """Its value, where it has one."""
+        """Its value, if it has a single one."""
         return self._parsed.value()
 
     @property
@@ -181,24 +183,24 @@ class ParsedOverride:
         return Interval(value.start, value.end, frozenset(value.tags)) if isinstance(value, IntervalSweep) else None
 
     @property
-    def is_list(self) -> bool:
-        """Whether its several values can be counted."""
+    def is_discrete_sweep(self) -> bool:
+        """Whether it has several values that can be listed: not an interval."""
         return self._parsed.is_discrete_sweep()
 
     def values(self) -> list[str]:
-        """Each of several values, as `KEY=VALUE` has it."""
+        """The values of a discrete sweep, as written in `KEY=VALUE`."""
         return list(self._parsed.sweep_string_iterator())
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[ParsedOverride]:
-    """By Hydra's grammar, with `glob(…)` over the options of the tree if inside `composing`. Raises as Hydra does."""
+    """Parse overrides; inside `composing`, `glob(…)` matches the tree's options. Raises Hydra's errors."""
     state = GlobalHydra.instance()
     loader = state.config_loader() if state.is_initialized() else None
     return [ParsedOverride(parsed) for parsed in OverridesParser.create(loader).parse_overrides(list(overrides))]
 
 
 def is_readable(override: str) -> bool:
-    """Whether it is one by Hydra's grammar."""
+    """Whether Hydra's grammar accepts the override."""
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
@@ -207,32 +209,32 @@ def is_readable(override: str) -> bool:
 
 
 def run_command_line(arguments: Sequence[str], tree: Tree) -> None:
-    """Hydra's own command line, for its `--cfg` and `--info`, which print. Raises what Hydra raises."""
-    program, sys.argv = sys.argv, ["digitnet", *arguments]
-    # Hydra would print errors in a form of its own, and exit.
-    wanted, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
-    # `--info | head`: it logs, and logging would print a traceback for each line that nobody reads.
-    report, logging.raiseExceptions = logging.raiseExceptions, False
+    """Run Hydra's own command line, for `--cfg` and `--info`, which print. Raises Hydra's errors."""
+    argv, sys.argv = sys.argv, ["digitnet", *arguments]
+    # Otherwise Hydra would print errors itself, and exit.
+    full_error, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+    # `--info | head`: it logs, and logging would print a traceback for each line after the pipe is closed.
+    raise_exceptions, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         with _searching(tree):
             main = hydra.main(config_path=f"pkg://{CONF_PACKAGE}", config_name=tree.root, **VERSION_BASE)
             main(lambda composed: None)()
     finally:
-        sys.argv, logging.raiseExceptions = program, report
+        sys.argv, logging.raiseExceptions = argv, raise_exceptions
         del os.environ["HYDRA_FULL_ERROR"]
-        if wanted is not None:
-            os.environ["HYDRA_FULL_ERROR"] = wanted
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
 def is_sweeper(target: str) -> bool:
-    """Whether a class of this name is a sweeper of Hydra's, or of one of its plugins that are installed."""
-    found = Plugins.instance().class_name_to_class.get(target)
-    return found is not None and issubclass(found, Sweeper)
+    """Whether the class of this name is a sweeper of Hydra or of an installed plugin of Hydra."""
+    plugin = Plugins.instance().class_name_to_class.get(target)
+    return plugin is not None and issubclass(plugin, Sweeper)
 
 
 @cache
 def hydra_options(group: str) -> list[Any]:
-    """The content of each option that Hydra itself has of one of its groups."""
+    """The content of each of Hydra's own options of one of its groups."""
     paths = files("hydra.conf").joinpath("hydra", group).iterdir()
     return [OmegaConf.to_container(OmegaConf.load(str(path))) for path in paths]
 
@@ -241,26 +243,26 @@ Launch = Callable[[Sequence[Sequence[str]], int], list[tuple[list[str], float | 
 
 
 def run_sweeper(composed: DictConfig, overrides: Sequence[str], launch: Launch) -> None:
-    """Let the sweeper that is chosen in `composed` choose the jobs for `overrides`. Inside `composing`.
+    """Run the sweeper that `composed` chooses, which proposes jobs for `overrides`. Call it inside `composing`.
 
-    `launch(combinations, first)` runs a batch, the `first` of which has that number, and returns of each job its
-    overrides and its value, or why it has none. Raises what Hydra and the sweeper raise.
+    `launch(combinations, first)` runs a batch of jobs, numbered from `first`, and returns for each job its overrides
+    and either its value or the error that it failed with. Raises the errors of Hydra and of the sweeper.
     """
 
     class OurLauncher(Launcher):
-        """What the sweeper takes for a launcher."""
+        """Passes the sweeper's batches of jobs to `launch`."""
 
         def setup(self, **_: Any) -> None:
             pass
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            found = []
+            results = []
             for words, value in launch(job_overrides, initial_job_idx):
                 status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
                 done = JobReturn(overrides=words, status=status)
                 done.return_value = value
-                found.append(done)
-            return found
+                results.append(done)
+            return results
 
     plugins = Plugins.instance()
     context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())

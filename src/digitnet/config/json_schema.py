@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 7) of the configuration's YAML files, with which editors complete and check them."""
+"""JSON Schemas (draft 7) of the configuration's YAML files, for completion and checks in editors."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from digitnet.config.files import Tree
 from digitnet.config.schema import GROUPS, PRESETS, SECTIONS, Config, Group
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-DEFAULTS = {"type": "array", "description": "files that this one takes in; a later one takes precedence"}
-INTERPOLATION = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # or a value that is still missing
+DEFAULTS = {"type": "array", "description": "files that this one includes; a later one takes precedence"}
+INTERPOLATION = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # or ???, a missing value
 
 
 def json_schemas() -> dict[str, str]:
@@ -32,8 +32,8 @@ def write_json_schemas(folder: Path) -> int:
 def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
     """The JSON Schema of the YAML files of a group, or of the root, "config".
 
-    No key is required, as a file may take the rest from another by its defaults list. A preset may hold what the root
-    may: its schema refers to that of the root. `comments` describe keys: {"aug.shift": "fraction of the width"}.
+    No key is required, because a file may include others by its defaults list. A preset may have the keys of the root:
+    its schema refers to that of the root. `comments` describe keys: {"aug.shift": "fraction of the width"}.
     """
     head = {"$schema": DRAFT, "title": f"digitnet's {name}"}
     if name in PRESETS:
@@ -50,7 +50,7 @@ def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _packaged_comments() -> dict[str, str]:
-    """What the packaged YAML says of each key."""
+    """The comment of each key in the packaged YAML."""
     packaged = Tree.packaged()
     comments: dict[str, str] = {}
     for name in packaged.names:
@@ -61,11 +61,11 @@ def _packaged_comments() -> dict[str, str]:
 
 
 def _object(kind: type[Group], group: str, comments: Mapping[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
-    """One kind of a group, or the whole configuration, without required keys."""
-    found = _with_field_words(kind.model_json_schema())
-    definitions |= {key: value for key, value in found.get("$defs", {}).items() if group}
+    """The schema of one class of a group, or of the whole configuration, without required keys."""
+    schema = _with_field_words(kind.model_json_schema())
+    definitions |= {key: value for key, value in schema.get("$defs", {}).items() if group}
     properties: dict[str, Any] = {}
-    for key, shape in found["properties"].items():
+    for key, shape in schema["properties"].items():
         if not group and key in (*GROUPS, *SECTIONS):
             properties[key] = _field(key, comments, definitions)
             continue
@@ -84,7 +84,7 @@ def _field(group: str, comments: Mapping[str, str], definitions: dict[str, Any])
 
 
 def _with_field_words(schema: dict[str, Any]) -> dict[str, Any]:
-    """A definition is named `phase`, not after the class PhaseConfig."""
+    """Rename definitions from class names to words: PhaseConfig becomes `phase`."""
 
     def word(class_name: str) -> str:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name.removesuffix("Config")).lower()
@@ -98,7 +98,7 @@ def _with_field_words(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_json_text(schema: dict[str, Any]) -> str:
-    """JSON, with 1 for 1.0: versions of pydantic differ in that."""
+    """The schema as JSON, with 1 instead of 1.0: versions of pydantic differ in that."""
 
     def number(digits: str) -> float:
         value = float(digits)

@@ -1,4 +1,4 @@
-"""Which keys and values the schema has: for help, completion and messages."""
+"""Lists the keys and values that the schema allows, for help, completion and messages."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -7,7 +7,7 @@ from digitnet.config.schema import Config, Group
 
 
 def group_keys(group: str) -> dict[str, list[str]]:
-    """The keys of each option of a group whose options have keys of their own: {"none": ["name"], "distort": [...]}."""
+    """The keys of each option, if the group's options have different keys: {"none": ["name"], "distort": [...]}."""
     field = Config.model_fields.get(group)
     kinds = [kind for kind in get_args(field.annotation) if hasattr(kind, "model_fields")] if field else []
     return {
@@ -16,7 +16,7 @@ def group_keys(group: str) -> dict[str, list[str]]:
 
 
 def choices(key: str) -> list[str]:
-    """The values that a dotted key can have, as YAML writes them, if countable: true, null, names."""
+    """The values of a dotted key that can be listed, as written in YAML: true, null, names."""
     group, _, leaf = key.rpartition(".")
     if not group:
         holders: list[type[Group]] = [Config]

@@ -1,4 +1,4 @@
-"""What is wrong with the YAML files by themselves, before Hydra composes them: defaults, groups, places."""
+"""Finds faults in the YAML files before Hydra composes them: in defaults lists, groups, and the places of files."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,20 +12,23 @@ from digitnet.errors import ConfigError, Fault
 
 
 def file_faults(tree: Tree, names: Iterable[str]) -> list[Fault]:
-    """What is wrong with the files of these names and those that their defaults lead to."""
-    found: dict[Fault, None] = {}  # in order, each once
+    """The faults in the files of these names and in those that their defaults include, each once."""
+    faults: dict[Fault, None] = {}  # in order, each once
     names = list(names)
     chosen = {name.rpartition("/")[0] for name in names}
     for name in names:
         for fault in _walk(tree, name, [], chosen):
-            found[fault] = None
-    return list(found)
+            faults[fault] = None
+    return list(faults)
 
 
 def _walk(tree: Tree, name: str, trail: list[str], chosen: set[str]) -> Iterator[Fault]:
-    """The faults of a file, and of those that its defaults lead to; `trail` led to it."""
-    if tree.find(name) is None:  # one of Hydra's own, or missing, which the file that names it has reported
-        yield from _wrong_ending(tree, name)
+    """The faults in a file and in those that its defaults include; `trail` has the files that include it.
+
+    `chosen` are the groups whose options the command line chooses: the root's defaults of these are not used.
+    """
+    if tree.find(name) is None:  # one of Hydra's own, or missing: that is a fault of the file that includes it
+        yield from _wrong_suffix(tree, name)
         return
     try:
         source = tree.read(name)
@@ -35,38 +38,38 @@ def _walk(tree: Tree, name: str, trail: list[str], chosen: set[str]) -> Iterator
         return
     yield from _lint(tree, source, defaults)
     for default in defaults:
-        way = [*trail, name]
-        if default.name in way:
-            circle = " -> ".join([*way[way.index(default.name) :], default.name])
+        path = [*trail, name]
+        if default.name in path:
+            cycle = " -> ".join([*path[path.index(default.name) :], default.name])
             hint = (
-                "; a file in place of a packaged one has all keys itself, or else a name of its own"
+                "; a file that replaces a packaged one must have all keys itself; or rename it"
                 if default.name == name
                 else ""
             )
-            yield Fault(f"defaults: go in a circle, {circle}{hint}", file=source.path, line=default.line)
+            yield Fault(f"defaults: form a cycle, {cycle}{hint}", file=source.path, line=default.line)
         elif not (name == tree.root and default.group in chosen):
-            yield from _walk(tree, default.name, way, chosen)
+            yield from _walk(tree, default.name, path, chosen)
 
 
-def _wrong_ending(tree: Tree, name: str) -> Iterator[Fault]:
+def _wrong_suffix(tree: Tree, name: str) -> Iterator[Fault]:
     group, _, option = name.rpartition("/")
     for path in (directory / f"{name}.yml" for directory in tree.own):
         if group in GROUPS and path.is_file():
-            yield Fault(f"{group}={option}: its file is not looked at; the ending is .yaml", file=path)
+            yield Fault(f"{group}={option}: its file is ignored; the suffix must be .yaml", file=path)
             return
 
 
 def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> Iterator[Fault]:
-    """What is wrong with one file, apart from its values."""
+    """The faults in one file, except those of values."""
     top = source.group.split("/")[0]
     if top and top not in (*GROUPS, *SECTIONS, "hydra"):
         yield Fault(no_group(top, GROUPS), file=source.path)
         return
     if top in GROUPS and top not in (source.group, *PRESETS):
-        yield Fault(f"the file stands too deep; an option of {top} is a file in {top}/", file=source.path)
+        yield Fault(f"the file is too deep; an option of {top} is a file in {top}/", file=source.path)
         return
     if source.name == tree.root and source.line_of(("defaults",)) is None:
-        message = "the file is in the place of digitnet's root and has no defaults; if it is not digitnet's, rename it"
+        message = "the file replaces digitnet's root and has no defaults; if it is not for digitnet, rename it"
         yield Fault(message, file=source.path, line=1)
         return
     if top in PRESETS and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):
@@ -81,7 +84,7 @@ def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> It
 
 
 def _lint_groups(source: YamlFile) -> Iterator[Fault]:
-    """In a file that sets any group: a group is a mapping, and its option is chosen in defaults."""
+    """Faults in a file that may set any group: a group must be a mapping, and its option be chosen in defaults."""
     for key, value in node_items(source.root):
         name, line = key.value, key.start_mark.line + 1
         if name not in (*GROUPS, *SECTIONS, "hydra"):
@@ -89,7 +92,7 @@ def _lint_groups(source: YamlFile) -> Iterator[Fault]:
         if not isinstance(value, yaml.MappingNode):
             shown = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"
             chosen = f"to choose an option, write 'override /{name}: {shown or 'OPTION'}' in defaults; "
-            message = f"{chosen if name in GROUPS else ''}keys of {name} stand below '{name}:', indented"
+            message = f"{chosen if name in GROUPS else ''}write keys of {name} below '{name}:', indented"
             yield Fault(f"'{name}' is a group of keys; {message}", name, source.path, line)
         elif name in GROUPS and (line_of_name := source.line_of((name, "name"))):
             option = next(v.value for k, v in node_items(value) if k.value == "name")
@@ -98,7 +101,7 @@ def _lint_groups(source: YamlFile) -> Iterator[Fault]:
 
 
 def _wrong_default(tree: Tree, source: YamlFile, default: DefaultsEntry) -> str:
-    """What is wrong with an entry of a defaults list; "" if nothing is."""
+    """The fault of an entry of a defaults list; "" if there is none."""
     group, option = default.group, default.option
     if group.split("/")[0] == "hydra" or tree.find(default.name):
         if default.written and not default.overrides and source.group in PRESETS and group in tree.groups:
@@ -107,7 +110,7 @@ def _wrong_default(tree: Tree, source: YamlFile, default: DefaultsEntry) -> str:
     if group and group not in tree.groups:
         plain = default.written.split()[-1] if default.written else group
         if not plain.startswith("/") and plain in tree.groups:
-            return f"{plain} is looked for below {source.group}/; write 'override /{plain}: {option}'"
+            return f"{plain} is searched in {source.group}/; write 'override /{plain}: {option}'"
         return no_group(plain.lstrip("/"), tree.groups)
-    there = tree.options(group) if group else [name for name in tree.names if "/" not in name]
-    return no_option(group, option, there)
+    existing = tree.options(group) if group else [name for name in tree.names if "/" not in name]
+    return no_option(group, option, existing)

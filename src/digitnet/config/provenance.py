@@ -1,4 +1,4 @@
-"""Where in the YAML the values of a composed configuration stand."""
+"""Finds the YAML file and line that a value of a composed configuration comes from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,19 +11,19 @@ from digitnet.errors import ConfigError, Fault
 
 
 def located(error: ConfigError, tree: Tree, overrides: Sequence[str]) -> ConfigError:
-    """The error with files and lines, where its keys come from YAML. Inside `composing`."""
+    """The error with the file and line of each fault whose key comes from YAML. Call it inside `composing`."""
     places = _Places(tree, overrides)
     return ConfigError([places.of(fault) for fault in error.faults])
 
 
 class _Places:
-    """Where the values of a composed configuration stand in the YAML."""
+    """The files of a composition, in which keys are searched for."""
 
     def __init__(self, tree: Tree, overrides: Sequence[str]) -> None:
         typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
         self._typed = [key for key in typed if "." in key or ("/" not in key and not tree.options(key))]
         self._own = tree.own
-        # The last one takes precedence.
+        # The last file takes precedence, so it is searched first.
         self._files: list[tuple[list[str], YamlFile]] = [
             ([part for part in package.split(".") if part], tree.read(name))
             for package, name in reversed(files_used(tree.root, overrides))
@@ -45,7 +45,7 @@ class _Places:
         return any(path.is_relative_to(directory) for directory in self._own)
 
     def _find(self, keys: list[str]) -> tuple[Path, int] | None:
-        while keys:  # what is missing stands nowhere, but what it is missing from does
+        while keys:  # a missing key has no line: use that of the group that it is missing from
             for package, source in self._files:
                 if keys[: len(package)] == package and (line := source.line_of(keys[len(package) :])):
                     return source.path, line

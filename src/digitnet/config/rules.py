@@ -1,4 +1,4 @@
-"""What must fit together in a configuration, what is worth a warning, and what `digitnet resume` may change."""
+"""Rules about several keys: values that conflict, values that are worth a warning, keys that `resume` may change."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from digitnet.config.dotted import flatten
 from digitnet.config.schema import SECTIONS, Config, DigitsDataConfig, DistortConfig, SGDConfig, StepScheduleConfig
 from digitnet.data.sizes import TRAINING_IMAGES
 
-# What `digitnet resume` may change: the epochs that are done would be the same with another value.
+# Keys that `digitnet resume` may change: other values would not have changed the finished epochs.
 CHANGEABLE = (
     "trainer.epochs",
     "trainer.threads",
@@ -23,22 +23,22 @@ CHANGEABLE = (
     "data.bad_files",
     "device",
 )
-# Groups that configurations of earlier versions lack, with the value that does what those versions did.
+# Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
 
 
 def parse_config(content: Mapping[str, Any]) -> Config:
-    """A configuration that a run, a sweep or a checkpoint of any version stores. Raises pydantic's ValidationError."""
+    """Parse the stored configuration of a run, a sweep or a checkpoint of any version. Raises ValidationError."""
     return Config.model_validate(with_added_keys(content))
 
 
 def with_added_keys(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stored configuration says, and what its version did where that could not be said yet."""
+    """A stored configuration, with the groups added that its version did not have."""
     return {**ADDED_SINCE, **content}
 
 
 def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(keys, message) for values that are each valid but not together."""
+    """(keys, message) for values that are valid alone but not together."""
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and not config.optimizer.momentum:
         keys: tuple[str, ...] = ("optimizer.nesterov", "optimizer.momentum")
         yield keys, "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
@@ -64,7 +64,7 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
-    """(key, message) for what may be meant but is worth a warning."""
+    """(key, message) for valid values that are possibly a mistake."""
     epochs = config.trainer.epochs
     if isinstance(config.schedule, StepScheduleConfig) and epochs is not None:
         ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
@@ -93,12 +93,12 @@ def run_length(config: Config) -> int:
 
 
 def is_changeable(key: str) -> bool:
-    """Whether `digitnet resume` may change what is below the dotted key."""
+    """Whether `digitnet resume` may change the dotted key."""
     return any(key == allowed or key.startswith(f"{allowed}.") for allowed in CHANGEABLE)
 
 
 def unchangeable_values(config: Config) -> dict[str, Any]:
-    """All other dotted keys, with their values."""
+    """The dotted keys that `digitnet resume` may not change, with their values."""
     return {key: value for key, value in flatten(config.model_dump()).items() if not is_changeable(key)}
 
 

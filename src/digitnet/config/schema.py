@@ -1,4 +1,4 @@
-"""The configuration's types, ranges and choices. Its defaults are in conf/, its meaning is in experiment/build.py."""
+"""The configuration's types, ranges and choices. Defaults are in conf/; experiment/build.py builds objects from it."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DropProbability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, le=1e30)]  # float32 ends at 3.4e38
+Positive = Annotated[float, Field(gt=0, le=1e30)]  # the largest float32 is 3.4e38
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -17,13 +17,13 @@ Validation = Literal["test"] | Count
 GROUPS = (  # with options
     "model", "aug", "optimizer", "schedule", "data", "device", "logger", "tracker", "experiment", "sweep",
 )  # fmt: skip
-LAUNCHER = "hydra/launcher"  # a group of Hydra's whose options are digitnet's
-PRESETS = ("experiment", "sweep")  # groups that set keys of others, and have none in the configuration
+LAUNCHER = "hydra/launcher"  # a group of Hydra, with options of digitnet
+PRESETS = ("experiment", "sweep")  # groups whose options set keys of other groups, and have no keys of their own
 SECTIONS = ("trainer", "checkpoint")  # groups of keys without options
 
 
 class Group(BaseModel):
-    """No key that the schema does not know, and no silent conversion: "1" is not a number, nor is nan."""
+    """The base class: unknown keys are errors, and values are not converted: neither "1" nor nan is a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -222,7 +222,7 @@ ScheduleConfig = Annotated[
 DataConfig = Annotated[
     IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig, Field(discriminator="name")
 ]
-TrackerConfig = NoTrackerConfig  # a union, as those above, as soon as there are two
+TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
 LauncherConfig = Annotated[LocalLauncherConfig | RayLauncherConfig | SlurmLauncherConfig, Field(discriminator="name")]
 
 

@@ -1,4 +1,4 @@
-"""What a sweep or a search asks for: keys with several values, all combinations of them, intervals."""
+"""The values that a sweep or a search varies: keys with several values, their combinations, intervals."""
 
 import math
 import re
@@ -21,28 +21,28 @@ from digitnet.errors import ConfigError, DigitnetError
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line asks for whose keys have several values."""
+    """A command line whose keys have several values, and its settings that all jobs share."""
 
     tree: Tree
-    overrides: Sequence[str]  # as typed, without those of Hydra's own keys
+    overrides: Sequence[str]  # as typed, except those of Hydra's own keys
     hydra_overrides: Sequence[str]
-    params: Mapping[str, str]  # what a preset sweeps
+    params: Mapping[str, str]  # the values of a sweep preset, by their keys
     launcher: LauncherConfig
     folder: Path
     command: str
-    sweeper: DictConfig | None  # another sweeper than Hydra's own, which lists all combinations
+    sweeper: DictConfig | None  # a plugin's; None: Hydra's own, which lists all combinations
 
     @property
     def all_overrides(self) -> list[str]:
-        """Those of the preset, then those that are typed."""
+        """The preset's overrides, then the typed ones."""
         return [*(f"{key}={values}" for key, values in self.params.items()), *self.overrides]
 
     def combinations(self) -> list[list[str]]:
-        """The overrides of every job; what is typed takes precedence over a preset. Raises ConfigError."""
+        """The overrides of every job; typed values take precedence over the preset's. Raises ConfigError."""
         return [list(words) for words in product(*self._lists())]
 
     def covering(self) -> list[list[str]]:
-        """As few of them as have every value once. Raises ConfigError."""
+        """As few combinations as contain every value at least once. Raises ConfigError."""
         return covering(self._lists())
 
     def _lists(self) -> list[list[str]]:
@@ -51,7 +51,7 @@ class SweepRequest:
 
 
 def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
-    """Read what is common to the jobs that `overrides` ask for. Raises ConfigError."""
+    """Read what is common to all jobs of a sweep. Raises ConfigError."""
     hydra_overrides = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
     typed = [override for override in overrides if override not in hydra_overrides]
     for override in hydra_overrides:
@@ -70,7 +70,7 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
         tree,
         typed,
         hydra_overrides,
-        # Another sweeper reads them itself.
+        # A plugin's sweeper reads its parameters itself.
         {str(key): str(value) for key, value in dict(params or {}).items()} if is_basic else {},
         launcher,
         folder,
@@ -80,9 +80,9 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
 
 
 def run_chosen_sweeper(request: SweepRequest, launch: Launch) -> None:
-    """Let the sweeper that is chosen find the jobs, batch by batch; `launch`: see `hydra_adapter.run_sweeper`.
+    """Run the chosen sweeper plugin, which proposes jobs in batches; for `launch` see `hydra_adapter.run_sweeper`.
 
-    Raises ConfigError if the sweeper is not installed or refuses, and what `launch` raises of digitnet's errors.
+    Raises ConfigError if the sweeper is not installed or raises an error; DigitnetErrors of `launch` are passed on.
     """
     with composing(request.tree):
         composed = _compose_first(request.hydra_overrides, request.overrides, request.tree)
@@ -97,43 +97,43 @@ def run_chosen_sweeper(request: SweepRequest, launch: Launch) -> None:
 
 
 def _compose_first(hydra_overrides: Sequence[str], overrides: Sequence[str], tree: Tree) -> DictConfig:
-    """The composition with the first of each key's values. Inside `composing`. Raises ConfigError."""
+    """Compose with the first value of each key. Call it inside `composing`. Raises ConfigError."""
     firsts = [words[0] for words in _lists(overrides, tree, intervals=True)]
     return compose_unchecked([*hydra_overrides, *firsts], tree)
 
 
 def covering(lists: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Combinations of an entry of each of `lists`, as few as have every entry."""
+    """As few combinations of one entry per list as contain every entry of all `lists`."""
     return [[values[number % len(values)] for values in lists] for number in range(max(map(len, lists), default=1))]
 
 
 def _lists(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> list[list[str]]:
-    """The values of each of `overrides`: one, or several; of an interval, where `intervals` are allowed, the lower end.
+    """The values of each override, as `KEY=VALUE`; of an interval, if `intervals` are allowed, only its lower end.
 
-    Inside `composing`. Raises ConfigError.
+    Call it inside `composing`. Raises ConfigError.
     """
     lists = []
     for key, override in _by_key(overrides, tree).items():
-        if not override.is_several:
+        if not override.is_sweep:
             lists.append([override.text])
-        elif override.is_list:
+        elif override.is_discrete_sweep:
             lists.append([f"{key}={value}" for value in override.values()])
         elif intervals and (interval := override.interval) is not None:
             lists.append([f"{key}={interval.low}"])
         else:
-            raise ConfigError(f"{override.text}: a sweep is over values; digitnet tune searches in between")
+            raise ConfigError(f"{override.text}: a sweep takes single values; digitnet tune searches intervals")
         if not lists[-1]:
-            raise ConfigError(f"{override.text}: there is no value in it")
+            raise ConfigError(f"{override.text}: has no values")
     return lists
 
 
 def search_space(overrides: Sequence[str], tree: Tree) -> tuple[list[str], dict[str, Dimension]]:
-    """The overrides that are the same in all trials, and what is searched. Raises ConfigError."""
+    """(overrides that all trials share, the dimension of each key that is searched). Raises ConfigError."""
     fixed: list[str] = []
     space: dict[str, Dimension] = {}
     with composing(tree):
         for key, override in _by_key(overrides, tree).items():
-            if override.is_several:
+            if override.is_sweep:
                 space[key] = _dimension(override)
             else:
                 fixed.append(override.text)
@@ -147,18 +147,20 @@ def _dimension(override: ParsedOverride) -> Dimension:
     if interval is None:
         choices = list(dict.fromkeys(override.values()))
         if not choices:
-            raise ConfigError(f"{override.text}: there is no value in it")
+            raise ConfigError(f"{override.text}: has no values")
         return Dimension(choices=choices)
     assert interval.low is not None
     assert interval.high is not None
     log, whole = "log" in interval.tags, isinstance(interval.low, int)
     if not 0 < interval.high - interval.low < math.inf or (log and interval.low <= 0):
-        raise ConfigError(f"{override.text}: an interval goes up{', from above 0' if log else ''}")
+        raise ConfigError(
+            f"{override.text}: an interval must go from low to high{', and start above 0' if log else ''}"
+        )
     return Dimension(low=interval.low, high=interval.high, log=log, whole=whole)
 
 
 def _by_key(overrides: Sequence[str], tree: Tree) -> dict[str, ParsedOverride]:
-    """By their keys; of a key that is given twice, the later one. Inside `composing`. Raises ConfigError."""
+    """The overrides by their keys; the last one of each key. Call it inside `composing`. Raises ConfigError."""
     try:
         return {override.key: override for override in parse_overrides(overrides)}
     except Exception as error:

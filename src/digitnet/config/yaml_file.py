@@ -1,4 +1,4 @@
-"""A YAML file of the configuration as people wrote it: its entries, and the line of each key.
+"""A YAML file of the configuration as written: its entries, and the line of each key.
 
 Hydra composes what these files say; they are parsed a second time so that a mistake can be reported with file and line.
 """
@@ -15,9 +15,9 @@ from digitnet.errors import ConfigError, Fault
 
 @dataclass(frozen=True)
 class DefaultsEntry:
-    """An entry of a defaults list: which file it takes in, by its name below the config directory ("model/lenet5")."""
+    """An entry of a defaults list; `name` is that of the included file below the config directory ("model/lenet5")."""
 
-    group: str  # "" for a file that is in none
+    group: str  # "" for a file at the top
     option: str
     line: int
     written: str  # `override /model`, `/model`, `model`; "" for an entry without a group
@@ -35,7 +35,7 @@ class DefaultsEntry:
 class YamlFile:
     """A YAML file, parsed but not interpreted."""
 
-    name: str  # below its config directory, without the ending: "model/lenet5"
+    name: str  # below its config directory, without the suffix: "model/lenet5"
     path: Path
     text: str
     root: yaml.MappingNode | None  # None: an empty file
@@ -47,17 +47,17 @@ class YamlFile:
 
     @property
     def description(self) -> str:
-        """Its first line of comment."""
+        """Its first comment line."""
         lines = re.findall(r"^#\s*(.*)", self.text, flags=re.MULTILINE)
         return next((line for line in lines if not line.startswith(("@", "yaml-language-server"))), "")
 
     @property
     def comments(self) -> dict[str, str]:
-        """What stands behind the values at the top of the file: {"shift": "fraction of the width"}."""
+        """The comments after values, by the last part of the key: {"shift": "fraction of the width"}."""
         return dict(re.findall(r"^ *(\w+):[^#\n]*# (.+)$", self.text, flags=re.MULTILINE))
 
     def values(self, node: yaml.Node | None = None, prefix: str = "") -> Iterator[tuple[str, str]]:
-        """Its dotted keys and their values as they are written, `defaults` apart."""
+        """Its dotted keys and their values as written, without `defaults`."""
         for key, value in node_items(node or self.root):
             if isinstance(value, yaml.MappingNode):
                 yield from self.values(value, f"{prefix}{key.value}.")
@@ -65,7 +65,7 @@ class YamlFile:
                 yield f"{prefix}{key.value}", value.value if isinstance(value, yaml.ScalarNode) else "[…]"
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """The line of a key, given as its path ("trainer", "epochs"); None if the file has none such."""
+        """The line of a key, given as its path ("trainer", "epochs"); None if the file does not have it."""
         node: yaml.Node | None = self.root
         line = 1
         for key in keys:
@@ -76,12 +76,12 @@ class YamlFile:
         return line
 
     def defaults(self) -> list[DefaultsEntry]:
-        """Its defaults list, without `_self_` and what is chosen by interpolation. Raises ConfigError if it is none."""
+        """Its defaults list, without `_self_`, optional and interpolated entries. Raises ConfigError if malformed."""
         entries = next((value for key, value in node_items(self.root) if key.value == "defaults"), None)
         if entries is None:
             return []
         if not isinstance(entries, yaml.SequenceNode):
-            raise self.error("defaults: is a list; write each entry on a line of its own behind '- '", entries)
+            raise self.error("defaults: is a list; write each entry on its own line after '- '", entries)
         return [default for entry in entries.value for default in self._default(entry)]
 
     def _default(self, entry: yaml.Node) -> Iterator[DefaultsEntry]:
@@ -97,7 +97,7 @@ class YamlFile:
             if not option:
                 raise self.error("defaults: an entry is empty; name an option", entry)
             if not written and " " in option:  # no ': ' in it
-                raise self.error(f"defaults: '{option}' is not GROUP: OPTION, with a space behind the colon", entry)
+                raise self.error(f"defaults: '{option}' is not GROUP: OPTION, with a space after the colon", entry)
             if node.tag.endswith(":null") or option == "_self_" or "${" in option + written:
                 continue
             if "optional" in written.split():
@@ -116,7 +116,7 @@ class YamlFile:
 
 
 def read_yaml(path: Path, name: str = "") -> YamlFile:
-    """Parse one YAML file. Raises ConfigError if it cannot be read as a mapping without doubled keys."""
+    """Parse one YAML file. Raises ConfigError if it cannot be read, is not a mapping, or has a key twice."""
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -132,14 +132,14 @@ def read_yaml(path: Path, name: str = "") -> YamlFile:
         raise ConfigError(Fault(f"the file cannot be read: {error.strerror}", file=path)) from error
     source = YamlFile(name, path, text, root if isinstance(root, yaml.MappingNode) else None)
     if root is not None and source.root is None:
-        raise source.error(f"the file has no keys; it is made of lines KEY: VALUE, this is {node_text(root)}", root)
+        raise source.error(f"the file has no keys; it should have lines KEY: VALUE, this is {node_text(root)}", root)
     if faults := list(_malformed(path, root, "", (), set())):
         raise ConfigError(faults)
     return source
 
 
 def not_yaml(error: yaml.MarkedYAMLError, path: Path) -> Fault:
-    """The parser's complaint in the words of those who made the mistake, and their line."""
+    """Translate the YAML parser's error into a fault with its line."""
     problem = str(error.problem or error.context)
     mark = error.problem_mark or error.context_mark
     if "'\\t'" in problem:
@@ -152,20 +152,23 @@ def not_yaml(error: yaml.MarkedYAMLError, path: Path) -> Fault:
 
 
 def _malformed(
-    path: Path, node: yaml.Node | None, prefix: str, above: tuple[int, ...], met: set[int]
+    path: Path, node: yaml.Node | None, prefix: str, ancestors: tuple[int, ...], visited: set[int]
 ) -> Iterator[Fault]:
-    """Keys that stand twice, tags that would make objects of Python, aliases of what they stand in, open `${`."""
+    """Duplicate keys, tags that would create Python objects, aliases that contain themselves, unclosed `${`.
+
+    `ancestors` and `visited` are ids of nodes: an alias is the same node again.
+    """
     if node is None:
         return
     line = node.start_mark.line + 1
-    if id(node) in above:
+    if id(node) in ancestors:
         yield Fault(f"the alias in '{prefix.rstrip('.')}' leads back to itself", prefix.rstrip("."), path, line)
-    if id(node) in met:
+    if id(node) in visited:
         return
-    met.add(id(node))
+    visited.add(id(node))
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-        yield Fault(f"the tag {tag} is not for configs", prefix.rstrip("."), path, line)
+        yield Fault(f"the tag {tag} is not allowed in configs", prefix.rstrip("."), path, line)
     if isinstance(node, yaml.ScalarNode) and node.value.count("${") > node.value.count("}"):
         dotted = prefix.rstrip(".")
         yield Fault(f"{dotted}={node.value}: the interpolation is not closed; write ${{KEY}}", dotted, path, line)
@@ -173,25 +176,27 @@ def _malformed(
     for key, value in node_items(node):
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            yield Fault("a key is a word; quote a value that begins with { or [", prefix.rstrip("."), path, line)
+            yield Fault("a key must be a word; quote a value that begins with { or [", prefix.rstrip("."), path, line)
             continue
         name = key.value
         if name == "<<":
-            yield Fault("'<<' is not for configs; 'defaults' takes in other files", prefix.rstrip("."), path, line)
+            yield Fault(
+                "'<<' is not allowed in configs; to include other files, use 'defaults'", prefix.rstrip("."), path, line
+            )
         elif key.tag and not key.tag.endswith(":str"):
-            yield Fault(f"the key '{name}' is no word to YAML; name it otherwise", prefix + name, path, line)
+            yield Fault(f"the key '{name}' is not text in YAML; use another name", prefix + name, path, line)
         if "." in name and not prefix.startswith(("defaults.", "hydra.sweeper.params.")):
             head, _, leaf = name.partition(".")
             message = f"'{prefix}{name}': in YAML write '{head}:' and below it, indented, '{leaf}: …'"
             yield Fault(message, prefix + name, path, line)
         if name in first:
-            yield Fault(f"'{prefix}{name}' stands twice, first in line {first[name]}", prefix + name, path, line)
+            yield Fault(f"'{prefix}{name}' occurs twice, first in line {first[name]}", prefix + name, path, line)
         first.setdefault(name, line)
-        yield from _malformed(path, value, f"{prefix}{name}.", (*above, id(node)), met)
+        yield from _malformed(path, value, f"{prefix}{name}.", (*ancestors, id(node)), visited)
 
 
 def node_items(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """The pairs of a mapping; of a sequence, with the index as key."""
+    """The (key, value) pairs of a mapping; of a sequence, with indices as keys."""
     if isinstance(node, yaml.MappingNode):
         yield from node.value
     elif isinstance(node, yaml.SequenceNode):
@@ -200,7 +205,7 @@ def node_items(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
 
 
 def node_text(node: yaml.Node) -> str:
-    """A node in a message: its text, or what it is."""
+    """A node in a message: its text, or `a list` or `a mapping`."""
     if isinstance(node, yaml.ScalarNode):
         return repr(node.value)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

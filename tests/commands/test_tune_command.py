@@ -19,4 +19,4 @@ def test_tune_refuses_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
         cli._dispatch(["tune", LR])
-    assert str(caught.value) == "digitnet tune is not for torchrun, which started 2 processes; start it without"
+    assert str(caught.value) == "digitnet tune does not run under torchrun, which started 2 processes; start it without"

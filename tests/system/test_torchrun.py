@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import forking
 from conftest import TINY, Command, Outcome, figures, files_in, run_folder, write
 from digitnet.runs.formats import read_summary
 from digitnet.training import checkpoint
@@ -36,21 +36,15 @@ sys.exit(cli.main())
 
 
 @contextlib.contextmanager
-def torchrun(processes: int, *arguments: str, first: str | None = None) -> Iterator["subprocess.Popen[str]"]:
+def torchrun(processes: int, *arguments: str, first: str | None = None) -> Iterator[forking.Process]:
     """torchrun with so many processes of digitnet; `first` is Python code that each runs at its start."""
     digitnet = ["-m", "digitnet"]
     if first is not None:
         Path("script.py").write_text(SCRIPT.format(first))
         digitnet = ["script.py"]
     ours = [sys.executable, "-W", "error", *digitnet, *arguments]
-    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--no-python", *ours]
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as torchrun sets it by itself, with many words
-    )
+    options = ["--standalone", f"--nproc-per-node={processes}", "--no-python"]
+    process = forking.module("torch.distributed.run", *options, *ours)
     try:
         yield process
     finally:
@@ -58,7 +52,7 @@ def torchrun(processes: int, *arguments: str, first: str | None = None) -> Itera
         process.communicate()
 
 
-def outcome(process: "subprocess.Popen[str]") -> Outcome:
+def outcome(process: forking.Process) -> Outcome:
     """How it ends by itself; fails if it hangs, or if torchrun has to kill a process, after 30 seconds."""
     out, err = process.communicate(timeout=100)
     assert "forcefully exiting" not in err
@@ -73,7 +67,7 @@ def together(processes: int, *arguments: str, first: str | None = None) -> Outco
 def error_in(done: Outcome) -> str:
     """digitnet's only message, among much of torchrun's, whose exit code for any failure is 1."""
     assert done.code == 1
-    (message,) = re.findall(r"^error: .*\n(?:(?:to go on|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
+    (message,) = re.findall(r"^error: .*\n(?:(?:to resume|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
     assert done.err.count("Traceback (most recent call last):") == 1  # torchrun's own
     assert not re.search(r"^\[rank\d\]:", done.err, re.MULTILINE)  # as PyTorch's compiled code begins
     assert done.out.count("\ntraining: ") <= 1

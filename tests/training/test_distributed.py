@@ -65,7 +65,7 @@ def test_commands_that_refuse_torchrun(
 ) -> None:
     write(Path("sweep/sweep.json"), "{}")
     pretend(monkeypatch, 0)
-    message = f"error: {what} is not for torchrun, which started 2 processes; start it without\n"
+    message = f"error: {what} does not run under torchrun, which started 2 processes; start it without\n"
     assert command(*arguments) == Outcome(2, "", message)
 
 
@@ -81,8 +81,8 @@ def test_batch_normalization_on_several_cpu_processes_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         build_components(load_config([*TINY, "model=fastnet"]), group=ProcessGroup(0, 2))
     assert str(caught.value) == (
-        "model=fastnet: its batch normalization would see only a part of each batch, as PyTorch has it for several "
-        "processes on GPUs alone; leave torchrun out"
+        "model=fastnet: its batch normalization would see only a part of each batch, because PyTorch "
+        "synchronizes it on GPUs only; start without torchrun"
     )
 
 
@@ -134,7 +134,7 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     )
     with pytest.raises(ConfigError) as caught:
         initialize(ProcessGroup(0, 2, 0, 2), "mps")
-    assert str(caught.value) == "device=mps: there is one in a machine; leave torchrun out, or set device=cpu"
+    assert str(caught.value) == "device=mps: a machine has only one; start without torchrun, or set device=cpu"
 
 
 def test_each_process_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_all_processes_check_the_losses_when_one_does(monkeypatch: pytest.Monkey
             assert flags == (False, False)
             return row, [False, True]
 
-    monkeypatch.setattr(meter, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(meter, "CHECK_SECONDS", 1000.0)
     monkeypatch.setattr(meter, "CHUNK", 64)
     digits = load_digits(enlarge_to=1437)
     model = LeNet5()

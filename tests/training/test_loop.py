@@ -137,7 +137,7 @@ def test_divergence_error_names_epoch_and_step(splits: tuple[Split, Split], expl
 
 
 def test_divergence_stops_within_the_epoch(splits: tuple[Split, Split], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "CHECK_SECONDS", 0.0)
     monkeypatch.setattr(meter, "CHUNK", 2 * BATCH)
     state = fresh(lr=1e30)
     with pytest.raises(DivergedError, match=r"epoch 1, step 2 of 7: the loss is nan"):
@@ -198,7 +198,7 @@ def test_device_is_waited_for_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(Tensor, name, counted)
     monkeypatch.setattr(meter, "CHUNK", 2 * BATCH)
-    monkeypatch.setattr(meter, "LOOK_SECONDS", math.inf)  # on a slow machine there would be looks in between
+    monkeypatch.setattr(meter, "CHECK_SECONDS", math.inf)  # on a slow machine there would be checks in between
     few, many = (calls_of_an_epoch(count)["aten._local_scalar_dense.default"] for count in (3 * BATCH, 30 * BATCH))
     assert few == many <= 3
     half = len(copies) // 2
@@ -207,8 +207,11 @@ def test_device_is_waited_for_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_step_costs_at_most_two_operators_more_than_a_bare_one(layout: torch.memory_format) -> None:
+def test_step_costs_at_most_two_operators_more_than_a_bare_one(
+    layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beside what a chunk costs; the bare step draws no permutation and measures nothing."""
+    monkeypatch.setattr(meter, "CHECK_SECONDS", math.inf)  # a slow machine would check the losses within the epoch
     few, many = (calls_of_an_epoch(count, layout).total() for count in (2 * BATCH, 30 * BATCH))
     step = (many - few) / 28
 

@@ -211,7 +211,7 @@ def test_step_that_cannot_be_recorded_runs_eagerly(
         options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "schedule": schedules.constant}
         list(fit(state, digits.train[:500], digits.test[:50], **options, step=step if recorded_run else None))
         weights.append(model.layers[1].weight.detach())
-    words = "the network makes the processor wait for the GPU, as .item() does"
+    words = "the network makes the CPU wait for the GPU, as .item() does"
     if found != "before":
         words = "RuntimeError: operation not permitted when stream is capturing"
     assert step.refusal == words

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training run, from which it resumes to the last bit."""
+"""Checkpoints: the whole state of training, so that a resumed run is bit-identical to one that was not interrupted."""
 
 import io
 import warnings
@@ -25,10 +25,10 @@ def save_checkpoint(
     config: dict[str, Any],
     records: Sequence[EpochRecord] = (),
 ) -> None:
-    """Write a checkpoint to each of `paths` in turn, atomically: all that resuming to the last bit takes.
+    """Write the same checkpoint to each of `paths`, in order, each atomically.
 
-    `records` are those of the finished epochs. A checkpoint holds tensors, numbers and strings only, so that it loads
-    with `weights_only=True`. Raises OSError.
+    `records` are those of the finished epochs. A checkpoint has only tensors, numbers, strings and containers of them,
+    so that it loads with `weights_only=True`. Raises OSError.
     """
     partial = state.partial_epoch
     device = state.generator.device
@@ -65,17 +65,17 @@ def _device_rng(device: torch.device) -> Tensor | None:
 
 
 def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) -> list[EpochRecord]:
-    """Bring `state`, freshly built, and torch's generators to where a checkpoint, read by `load_checkpoint`, left them.
+    """Restore `state`, which is newly built, and torch's generators from a checkpoint read by `load_checkpoint`.
 
-    `images` is the size of the training set. Returns the records of the finished epochs. On a device of another kind
-    than the checkpoint's the generators, whose states mean nothing there, are seeded anew. Raises ValueError, or
-    whatever else a foreign file's content leads to, if it is of another network or optimizer, or makes no sense.
+    `images` is the size of the training set. Returns the records of the finished epochs. On another type of device than
+    the checkpoint's, where generators' states cannot be restored, they are seeded anew. Raises ValueError, or any other
+    exception if the file is not from digitnet, if the checkpoint is of another network or optimizer, or invalid.
     """
     records = [EpochRecord.of(record) for record in content["records"]]
     state.model.load_state_dict(content["model"])
     saved = content["optimizer"]
-    # Hyperparameters as this device holds them, not as the checkpoint's did: a recorded step reads the learning rate
-    # from a tensor on the device.
+    # Keep the new hyperparameters: a recorded step needs the learning rate as a tensor on its device, and the
+    # checkpoint may be from another device.
     for theirs, ours in zip(saved["param_groups"], state.optimizer.param_groups, strict=True):
         theirs |= {key: value for key, value in ours.items() if key != "params"}
     state.optimizer.load_state_dict(saved)
@@ -94,26 +94,26 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
             torch.cuda.set_rng_state(content["device_rng"], device)
         elif device.type == "mps":
             torch.mps.set_rng_state(content["device_rng"])
-    else:  # not as they were seeded when the run began: the draws of the first epochs would be repeated
+    else:  # with other seeds than at the start of the run, which would repeat the draws of the first epochs
         state.generator.manual_seed(state.generator.initial_seed() ^ state.steps)
         torch.manual_seed(torch.initial_seed() ^ state.steps)
     return records
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU without running any code in it. Raises CheckpointError if that cannot be."""
+    """Read a checkpoint onto the CPU, without running code from it. Raises CheckpointError if that is impossible."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load looks at no checksum
+            damaged = archive.testzip()  # torch.load checks no checksums
         if damaged is not None:
             raise CheckpointError(f"{path}: damaged (the checksum of {damaged} is wrong)")
-        with warnings.catch_warnings(action="ignore"):  # what torch finds odd in a foreign file, the error says too
+        with warnings.catch_warnings(action="ignore"):  # an error follows that says the same
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except CheckpointError:
         raise
-    except Exception as error:  # torch.load raises whatever a broken file leads it to
+    except Exception as error:  # torch.load raises all kinds of errors for a damaged file
         raise CheckpointError(f"{path}: not a readable checkpoint ({one_line(error)})") from error
     if not isinstance(content, dict) or not {"model", "model_name"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of digitnet's")

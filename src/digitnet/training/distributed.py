@@ -1,4 +1,4 @@
-"""Several processes that train one network together, as torchrun starts them, with torch.distributed."""
+"""Data-parallel training of one network in several processes, started by torchrun, with torch.distributed."""
 
 import contextlib
 import datetime
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.distributed.distributed_c10d import PrefixStore
 
-TIMEOUT = datetime.timedelta(minutes=10)  # of a silent process: it may load data, or write to a slow disk
-RANK_0_SECONDS = 3.0  # that the other ranks wait for rank 0 to report an error
+TIMEOUT = datetime.timedelta(minutes=10)  # for another process that may be loading data or writing to a slow disk
+RANK_0_SECONDS = 3.0  # how long the other ranks wait for rank 0 to report an error
 EXIT_SECONDS = 15.0  # from a signal to a forced exit; torchrun kills after 30
-# What gloo and NCCL say where another process is gone.
+# Parts of the messages of gloo and NCCL when another process is gone.
 PEER_GONE = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -29,7 +29,12 @@ PEER_GONE = (
     "NCCL",
     "Timed out waiting",
 )
-ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # of torchrun, and defaults
+ENVIRONMENT = {
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+}  # torchrun's variables, and defaults
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ProcessGroup:
     local_size: int = 1
 
     def part(self, batch: "Tensor") -> "Tensor":
-        """This process's images of a batch (B, ...): every `size`-th; of an epoch's last batch there may be none."""
+        """This process's images of a batch (B, ...): every `size`-th. An epoch's last batch may have none for it."""
         return batch if self.size == 1 else batch[self.rank :: self.size]
 
     def parts(self, images: "Tensor", batch_size: int) -> "Tensor":
@@ -54,7 +59,7 @@ class ProcessGroup:
         return torch.cat([self.part(batch) for batch in images.split(batch_size)])
 
     def all_reduce(self, row: "Tensor", *flags: bool) -> tuple["Tensor", list[bool]]:
-        """The sum of `row` over the processes, and for each flag whether any process has set it."""
+        """(sum of `row` over all processes, for each flag whether it is true in any process)."""
         if self.size == 1:
             return row, list(flags)
         import torch
@@ -74,9 +79,9 @@ class ProcessGroup:
         return values[0]
 
     def wrap(self, model: "nn.Module", device: "torch.device", unused: bool = False) -> "nn.Module":
-        """The network as training calls it: gradients are means over the processes; it shares `model`'s weights.
+        """`model` in DistributedDataParallel, which averages gradients over the processes; it shares the weights.
 
-        `unused`: a step may leave some weights without a gradient, which costs time to find out.
+        `unused`: some weights may get no gradient in a step; finding them costs time.
         """
         if self.size == 1:
             return model
@@ -89,8 +94,8 @@ class ProcessGroup:
     def initialized(self, device: "torch.device", stop: Stop, force_exit: Callable[[], None]) -> Iterator[None]:
         """In this block the process group is initialized; a single process needs none.
 
-        `force_exit` is called, in a thread, when the block has not ended EXIT_SECONDS after a signal: it may wait for a
-        process that is gone. Raises ConfigError where the machine has too few devices, DistributedError where another
+        `force_exit` is called, in a thread, if the block has not ended EXIT_SECONDS after a signal, because it waits
+        for a process that is gone. Raises ConfigError if the machine has too few devices, DistributedError if another
         process is gone.
         """
         if self.size == 1:
@@ -104,7 +109,7 @@ class ProcessGroup:
             store = _shared_store(TIMEOUT)
             store.add("started", 1)
             while store.add("started", 0) < self.size:
-                time.sleep(0.02)  # here, where signals are handled, and not in what follows
+                time.sleep(0.02)  # Python handles signals here, but not inside init_process_group
             torch.distributed.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
                 timeout=TIMEOUT,
@@ -114,12 +119,13 @@ class ProcessGroup:
                 device_id=torch.device("cuda", self.local_rank) if device.type == "cuda" else None,
             )
             with warnings.catch_warnings():
-                # Of 1x1 convolutions, whose memory has more than one layout; it costs a copy.
+                # 1x1 convolutions cause it: their weights have the same memory in two layouts. It costs a copy.
                 warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
                 yield
-            torch.distributed.destroy_process_group()  # only after success: else it would wait for those that are gone
+            torch.distributed.destroy_process_group()  # not after an error: it would wait for processes that are gone
 
     def _choose_device(self, device: "torch.device") -> None:
+        """Select this process's GPU, if `device` is CUDA. Raises ConfigError if there are too few devices."""
         import torch
 
         if device.type == "cuda":
@@ -131,10 +137,10 @@ class ProcessGroup:
                 )
             torch.cuda.set_device(self.local_rank)
         elif device.type == "mps":
-            raise ConfigError("device=mps: there is one in a machine; leave torchrun out, or set device=cpu")
+            raise ConfigError("device=mps: a machine has only one; start without torchrun, or set device=cpu")
 
     def reports_error(self) -> bool:
-        """Whether this process reports why the run failed: rank 0, or the first of the others if rank 0 is silent."""
+        """Whether this process reports why the run failed: rank 0, or the first other rank if rank 0 does not."""
         if self.size == 1:
             return True
         try:
@@ -143,12 +149,12 @@ class ProcessGroup:
             while self.rank > 0 and time.monotonic() < started + RANK_0_SECONDS and not store.check(["reported"]):
                 time.sleep(0.02)
             return bool(store.add("reported", 1) == 1)
-        except RuntimeError:  # torchrun is gone: better twice than not at all
+        except RuntimeError:  # torchrun has ended: report rather twice than not at all
             return True
 
     @contextlib.contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Raises DistributedError for an error in this block that says that another process is gone."""
+        """In this block, convert errors whose message means that another process is gone to DistributedError."""
         try:
             yield
         except RuntimeError as error:
@@ -161,7 +167,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def current_group() -> ProcessGroup:
-    """The group that torchrun describes in the environment."""
+    """The process group that torchrun describes in environment variables; without torchrun, SINGLE_PROCESS."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         return SINGLE_PROCESS
     number = {key: int(os.environ.get(key, default)) for key, default in ENVIRONMENT.items()}
@@ -169,13 +175,13 @@ def current_group() -> ProcessGroup:
 
 
 def refuse_under_torchrun(what: str) -> None:
-    """Raise ConfigError in one of several processes."""
+    """Raise ConfigError if torchrun started several processes; the message begins with `what`."""
     if (group := current_group()).size > 1:
-        raise ConfigError(f"{what} is not for torchrun, which started {group.size} processes; start it without")
+        raise ConfigError(f"{what} does not run under torchrun, which started {group.size} processes; start it without")
 
 
 def _shared_store(timeout: datetime.timedelta) -> "PrefixStore":
-    """Keys and values that the processes of this start by torchrun share. Raises RuntimeError."""
+    """The key-value store that the processes of this torchrun (of this restart) share. Raises RuntimeError."""
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 

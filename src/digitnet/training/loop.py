@@ -1,4 +1,4 @@
-"""The training loop. `fit` yields a record an epoch and prints nothing; its caller logs, saves and shows."""
+"""The training loop. `fit` yields a record per epoch and prints nothing; its caller logs and saves."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,14 +32,14 @@ def fit(
     pause: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[EpochRecord]:
-    """Train `state` up to `epochs` epochs, each a permutation of `train`, and yield a record after each.
+    """Train `state` until it has `epochs` epochs, each in a new random order of `train`; yields a record after each.
 
     The learning rate of each step is the optimizer's `initial_lr` (by default its lr) times `schedule(epochs done so
-    far)`. `augment` maps images (B, 1, 28, 28) float32 to the same shape; the first `warmup_epochs` do without. `step`
-    replaces `train_step` in fp32: another precision, or a recorded step. When `pause` says so, asked after every chunk
-    of batches, `fit` returns, within an epoch too, and the next `fit` of the same state continues there. In a `group`
-    of several processes each has all data, the same generator and a `step` of its own. Raises DivergedError, before the
-    record and before a pause, when a loss or a weight is no longer a number.
+    far)`. `augment` maps images (B, 1, 28, 28) float32 to the same shape; it is not used in the first `warmup_epochs`.
+    `step` replaces `train_step` in fp32, for another precision or a recorded step. `pause` is called after every chunk
+    of batches; if it returns True, `fit` returns, also within an epoch, and the next `fit` of the same state continues
+    from there. In a `group` of several processes, each has all data, an identical generator and its own `step`. Raises
+    DivergedError, before a record or a pause, if a loss or a weight is no longer a finite number.
     """
     step = step or partial(train_step, state.model, state.optimizer)
     meter = Meter(state, len(train), batch_size, schedule, pause, group)

@@ -1,4 +1,4 @@
-"""What surrounds the update rule: what is measured of an epoch, looked at, paused, and agreed upon among processes."""
+"""Everything in an epoch but the update rule: measuring, checking for divergence, pausing, agreeing among processes."""
 
 import math
 import time
@@ -17,17 +17,17 @@ from digitnet.training.record import EpochRecord
 from digitnet.training.state import PartialEpoch, TrainState
 from digitnet.training.step import steps_per_epoch
 
-CHUNK = 1024  # images gathered, scaled and distorted at once: many batches, so that the cost of each call is shared
-LOOK_SECONDS = 1.0  # between looks at the losses within an epoch, for which the processor waits for a GPU
+CHUNK = 1024  # images that are gathered, scaled and distorted in one call, for many batches, to save overhead
+CHECK_SECONDS = 1.0  # between checks of the losses within an epoch, for which the CPU waits for a GPU
 ADVICE = "lower optimizer.lr (it was {lr:g}), or warm up the learning rate: schedule=onecycle"
 
 
 class Meter:
     """Measures the epochs of one `fit`, chunk by chunk; `images` is the size of the training set.
 
-    `pause` is asked after every chunk whether to stop there. In a `group` of several processes the sums are those of
-    all, and all pause, or look at the losses, when one of them wants to: one that diverged alone would leave the others
-    waiting.
+    `pause` is called after every chunk: whether to pause there. In a `group` of several processes the sums are over
+    all of them, and all pause, or check the losses, when any of them does: if one raised DivergedError alone, the
+    others would wait for it.
     """
 
     def __init__(
@@ -53,19 +53,20 @@ class Meter:
         return self._state.partial_epoch
 
     def lr_factor(self) -> float:
-        """The schedule's factor of the learning rate for the next step."""
+        """The schedule's factor for the next step, by which the initial learning rate is multiplied."""
         return self._schedule(self._state.steps / self._steps_per_epoch)
 
     def _lr(self, step: int) -> float:
-        """The learning rate of a step, counted over all epochs from 0."""
+        """The learning rate of step number `step`, counted from 0 over all epochs."""
         initial: float = self._state.optimizer.param_groups[0]["initial_lr"]
         return initial * self._schedule(step / self._steps_per_epoch)
 
     def chunks(self) -> Iterator[Tensor]:
-        """Indices (n,) of the images of an epoch, some batches at a time: of a new permutation, or what is left of the
-        epoch that was paused.
+        """Indices (n,) int64 of an epoch's images, in chunks of several batches.
+
+        A new permutation of all images, or the rest of an epoch that was paused.
         """
-        self._started = self._looked = time.perf_counter()
+        self._started = self._checked = time.perf_counter()
         state = self._state
         if state.partial_epoch is None:
             order = torch.randperm(self._images, generator=state.generator, device=state.generator.device)
@@ -75,33 +76,33 @@ class Meter:
             yield self._partial.order[self._partial.done : self._partial.done + self._chunk_size]
 
     def must_pause(self, logits: Sequence[Tensor], labels: Tensor) -> bool:
-        """Add the logits (B, classes) of a chunk's batches, with the chunk's labels (n,), and ask whether to pause.
+        """Measure a chunk by the logits (B, classes) of its batches and its labels (n,); returns whether to pause.
 
-        Raises DivergedError where the processes look at the losses, before a pause for instance.
+        Raises DivergedError if the losses are checked: before a pause, and every CHECK_SECONDS.
         """
         partial = self._partial
         measured = _measure(
             torch.cat(list(logits)).float(), self._group.parts(labels, self._batch_size), self._parameters
         )
-        late = time.perf_counter() - self._looked > LOOK_SECONDS
-        row, (stop, look) = self._group.all_reduce(measured, self._pause(), late)
+        is_check_due = time.perf_counter() - self._checked > CHECK_SECONDS
+        row, (must_pause, must_check) = self._group.all_reduce(measured, self._pause(), is_check_due)
         partial.sums.append(row)
         partial.done += len(labels)
-        if stop or look:
+        if must_pause or must_check:
             self._read_sums()
-            self._looked = time.perf_counter()
-        if stop:
+            self._checked = time.perf_counter()
+        if must_pause:
             partial.seconds += time.perf_counter() - self._started
-        return stop
+        return must_pause
 
     def end_training(self) -> None:
-        """The epoch's last step is done. Raises DivergedError."""
+        """Measure the training part of the epoch, after its last step. Raises DivergedError."""
         sums = self._read_sums()[:, :2].sum(0)
         self._train_loss, self._train_acc = (sums / self._images).tolist()
         self._train_seconds = self._partial.seconds + time.perf_counter() - self._started
 
     def record(self, validation: Evaluation) -> EpochRecord:
-        """The epoch is over; returns its record. Raises DivergedError."""
+        """End the epoch after its validation, and return its record. Raises DivergedError."""
         state = self._state
         lr = self._lr(state.steps - self._steps_per_epoch)
         if not math.isfinite(validation.loss):
@@ -123,16 +124,16 @@ class Meter:
         )
 
     def _read_sums(self) -> Tensor:
-        """The rows of the epoch so far, (chunks, 4) float64 on the CPU, for which the processor waits.
+        """The rows of the epoch so far, (chunks, 4) float64 on the CPU, which waits for the device.
 
-        Raises DivergedError, with the step, at the first row that holds anything but numbers.
+        Raises DivergedError, with the step, for the first row with a loss or a norm that is not finite.
         """
         rows = torch.stack(self._partial.sums).cpu().double()
         for number, (loss, _, finite, norm) in enumerate(rows.tolist()):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 first = number * self._chunk_size
                 image = min(first + int(finite), self._partial.done - 1, first + self._chunk_size - 1)
-                step = image // self._batch_size  # of the epoch, from 0
+                step = image // self._batch_size  # within the epoch, from 0
                 what = f"the loss is {loss}" if not math.isfinite(loss) else "a weight is no longer a number"
                 epoch = self._state.epoch
                 raise DivergedError(
@@ -144,8 +145,10 @@ class Meter:
 
 @torch.no_grad()
 def _measure(logits: Tensor, labels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """What a chunk of batches gave, (4,) float32 on the device: the sum of the losses, correct answers, images before
-    the first whose loss is not finite, and the norm of the weights afterwards.
+    """Measure a chunk of batches: (4,) float32 on the device.
+
+    The sum of the losses, the number of correct predictions, the number of images before the first one whose loss is
+    not finite, and the norm of the weights after the chunk.
     """
     losses = F.cross_entropy(logits, labels, reduction="none")
     finite = losses.isfinite().cumprod(0).sum()

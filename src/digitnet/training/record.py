@@ -1,4 +1,4 @@
-"""What an epoch of training gave."""
+"""The measurements of an epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One row of metrics.csv. Losses are means over images, accuracies fractions.
+    """One row of metrics.csv. Losses are means over images, in nats; accuracies are fractions.
 
     `train_*` is measured while training (dropout on, distorted images, weights changing), `val_*` afterwards on the
     whole validation split. `lr` is that of the epoch's first step. `epoch_seconds` includes the validation,
@@ -25,5 +25,5 @@ class EpochRecord:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "EpochRecord":
-        """From what was written. Raises ValueError, KeyError or TypeError where it is something else."""
+        """From a row of metrics.csv or of a checkpoint. Raises ValueError, KeyError or TypeError if it is malformed."""
         return cls(int(fields["epoch"]), **{key: float(value) for key, value in fields.items() if key != "epoch"})

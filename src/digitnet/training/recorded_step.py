@@ -1,4 +1,4 @@
-"""A training step recorded as a CUDA graph: one launch instead of a hundred, so that no GPU waits for the CPU."""
+"""A training step recorded as a CUDA graph: one launch instead of a hundred, so that the CPU keeps up with the GPU."""
 
 import warnings
 
@@ -15,11 +15,11 @@ WARMUP = 3  # steps: cuDNN chooses its kernels and the optimizer allocates its s
 class RecordedStep:
     """A `step` on a CUDA device, recorded for batches of `batch_size` and replayed from then on.
 
-    The first whole batches are trained on eagerly, on a stream of their own, as recording requires. Then the step is
-    recorded, which computes nothing, and each batch is copied to where the recorded kernels read it. A batch of
-    another size is trained on eagerly. What changes from step to step must live on the device, the learning rate too
-    (`build.optimizer` sees to that). Where the step cannot be recorded, for instance because it makes the CPU wait for
-    the GPU, `refusal` says why, and all steps are eager.
+    The first full batches run eagerly, on a separate stream, as recording requires. Then the step is recorded, which
+    computes nothing, and each batch is copied to the memory that the recorded kernels read. A batch of another size
+    runs eagerly. Values that change between steps must be on the device, also the learning rate (see
+    `build.optimizer`). If the step cannot be recorded, for instance because it makes the CPU wait for the GPU,
+    `refusal` has the reason, and all steps run eagerly.
 
     PyTorch's documentation, "CUDA semantics", section "CUDA Graphs: whole-network capture".
     """
@@ -42,15 +42,15 @@ class RecordedStep:
                 return self._warm_up(images, labels)
             self._graph = self._record(images, labels)
             if self._graph is None:
-                self.optimizer.zero_grad()  # what the recording left
+                self.optimizer.zero_grad()  # the failed recording may leave gradients
                 return self.step(images, labels)
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._graph.replay()
-        return self._logits.clone()  # the next replay writes over them
+        return self._logits.clone()  # the next replay overwrites them
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> Tensor:
-        """An eager step; the last one looks for what would spoil a recording."""
+        """Run a step eagerly; the last of them checks whether the step can be recorded."""
         self._done += 1
         last = self._done == WARMUP
         main, side = torch.cuda.current_stream(), torch.cuda.Stream()
@@ -69,7 +69,7 @@ class RecordedStep:
             self.refusal = "the optimizer's learning rate is not on the device"
         for warning in caught:
             if "called a synchronizing" in str(warning.message):
-                self.refusal = "the network makes the processor wait for the GPU, as .item() does"
+                self.refusal = "the network makes the CPU wait for the GPU, as .item() does"
         return logits
 
     def _record(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph | None:
@@ -79,7 +79,7 @@ class RecordedStep:
             with torch.cuda.graph(graph):
                 self._logits = self.step(self._images, self._labels)
         except RuntimeError as error:
-            cause: BaseException = error  # the last of them only says that something went wrong before
+            cause: BaseException = error  # the first of the chain has the reason
             while cause.__context__ is not None:
                 cause = cause.__context__
             self.refusal = one_line(cause)

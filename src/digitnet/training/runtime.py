@@ -13,20 +13,19 @@ _reuses_memory = False  # it cannot be undone
 
 
 def has_bfloat16(kind: str) -> bool:
-    """Whether devices of that type ("cuda", "mps", "cpu") compute in bfloat16, rather than emulate it."""
+    """Whether devices of that type ("cuda", "mps", "cpu") compute in bfloat16 natively."""
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind == "mps":
-        return bool(torch.backends.mps.is_macos_or_newer(14, 0))  # torch.autocast turns itself off below
+        return bool(torch.backends.mps.is_macos_or_newer(14, 0))  # torch.autocast is disabled on older versions
     return any("bf16" in name and present for name, present in torch.cpu.get_capabilities().items())
 
 
 def reuse_memory() -> None:
-    """Have malloc keep what is freed for the next step, up to 1 GiB, from now on in this process; only glibc's can.
+    """From now on in this process, malloc keeps freed memory for the next step, up to 1 GiB; only with glibc.
 
-    By default glibc hands large blocks back to the system when they are freed (mmap's threshold grows to 32 MiB at
-    most), and the system clears each page anew when it is touched again, which for large activations is in every
-    step. No figure changes.
+    By default glibc returns large blocks to the system when they are freed (mmap's threshold grows to 32 MiB at most),
+    and the system zeroes each page again at the next use: for large activations, in every step. Results do not change.
     """
     global _reuses_memory
     if platform.libc_ver()[0] == "glibc":
@@ -37,16 +36,16 @@ def reuse_memory() -> None:
 
 
 def reuses_memory() -> bool:
-    """Whether `reuse_memory` was called in this process, and could."""
+    """Whether `reuse_memory` was called in this process, and succeeded."""
     return _reuses_memory
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Same seed, device and threads, same figures. CPU kernels are deterministic as they are."""
+    """Make results reproducible for the same seed, device and threads. CPU kernels are deterministic by default."""
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default; fp32 shall mean fp32
+        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default is True; with precision=fp32, compute in fp32
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # It costs time and changes no figure.
+        # It costs time and does not change results.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What training changes, in memory: weights, optimizer, generators, and how far it has come."""
+"""The state that training changes: weights, optimizer, generator, and progress."""
 
 from dataclasses import dataclass, field
 
@@ -8,17 +8,17 @@ from torch.optim import Optimizer
 
 @dataclass
 class PartialEpoch:
-    """An epoch that has begun: its permutation (N,), how many of its images are done, and what they gave."""
+    """An epoch in progress: its permutation (N,) int64, how many of its images are done, and their measurements."""
 
     order: Tensor
     done: int = 0
     sums: list[Tensor] = field(default_factory=list)  # a row (4,) for each chunk, see `training.meter`
-    seconds: float = 0.0  # that it took before a pause
+    seconds: float = 0.0  # that it took before the last pause
 
 
 @dataclass
 class TrainState:
-    """What training changes. `generator` draws permutations and distortions; dropout uses torch's global one.
+    """The state of training. `generator` draws permutations and distortions; dropout uses torch's global one.
 
     `epoch` and `steps` count the finished ones, `steps` over all epochs. A step is one update on one batch.
     """

@@ -23,10 +23,10 @@ def train_step(
     precision: str = "fp32",
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
-    """One update on images (B, 1, 28, 28) float32; returns the logits (B, classes) that it was computed from.
+    """One update on images (B, 1, 28, 28) float32 and labels (B,) int64; returns the logits (B, classes) before it.
 
-    In a `group` of several processes each computes its part of the batch, whose logits are returned; `model` averages
-    the gradients.
+    In a `group` of several processes, each computes its part of the batch and returns the logits of that part; `model`
+    must average the gradients over the processes.
     """
     part, labels_of_part = group.part(images), group.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -41,7 +41,7 @@ def train_step(
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches in an epoch of that many images; the last batch may be smaller."""
+    """The number of batches in an epoch of `images` images; the last batch may be smaller."""
     return math.ceil(images / batch_size)
 
 
@@ -59,7 +59,7 @@ def set_lr(optimizer: Optimizer, factor: float) -> None:
 
 
 def largest_batch(step: Step, train: Split, batch_size: int) -> int:
-    """The largest of `batch_size` / 2, / 4, … for which there is memory to `step`; 0 if one image is too much."""
+    """The largest of `batch_size` / 2, / 4, … whose `step` fits into memory; 0 if not even one image does."""
     while batch_size > 1:
         batch_size //= 2
         if train.images.device.type == "cuda":

@@ -60,23 +60,23 @@ class Stop:
 
         While compiled code waits, for a GPU for instance, Python calls no signal handler.
         """
-        ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
-        left = threading.Event()
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        ended = threading.Event()
 
         def watch() -> None:
-            with ours:
-                if ours.recv(1) and not left.wait(seconds):
+            with reader:
+                if reader.recv(1) and not ended.wait(seconds):
                     force_exit()
 
         threading.Thread(target=watch, daemon=True).start()
-        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
-            left.set()
+            ended.set()
             signal.set_wakeup_fd(before)
-            theirs.close()
+            writer.close()
 
     def ignore_signals(self) -> None:
         """Ignore all further signals: what is left to do takes milliseconds and must not be interrupted."""

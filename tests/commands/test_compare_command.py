@@ -32,7 +32,7 @@ MISTAKES = [
     ("runs --where lr", "--where lr: is not KEY=VALUE, nor with !=, <, <=, > or >="),
     ("runs --where =3", "--where =3: is not KEY=VALUE, nor with !=, <, <=, > or >="),
     ("runs --where lrr=1", "no key 'lrr' in these runs … did you mean 'optimizer.lr'?"),
-    ("runs --where lr>high", "--where lr>high: 'high' is no number; words are compared with = and !="),
+    ("runs --where lr>high", "--where lr>high: 'high' is not a number; words are compared with = and !="),
     ("runs --where lr=7", "--where lr=7: no run is left"),
     ("runs --where lr=0.1 --where lr=0.3", "--where lr=0.3: no run is left"),
     ("runs --where test_acc=0.5", "--where test_acc=0.5: no run is left"),

@@ -50,10 +50,13 @@ def test_locked_folder_names_the_process_that_works_there() -> None:
         with pytest.raises(DigitnetError) as caught, RunFolder.open("run").locked(patience=0):
             pytest.fail("locked twice")
         assert str(caught.value) == (
-            f"run: process {me['pid']} on {me['host']} is at work there; wait for it, or stop it first"
+            f"run: process {me['pid']} on {me['host']} is working in this folder; wait for it, or stop it first"
         )
         Path("run/summary.json").unlink()
-        with pytest.raises(DigitnetError, match="run: another process is at work there"), folder.locked(patience=0):
+        with (
+            pytest.raises(DigitnetError, match="run: another process is working in this folder"),
+            folder.locked(patience=0),
+        ):
             pytest.fail("locked twice")
 
 
@@ -77,16 +80,15 @@ def test_check_fails_once_the_folder_is_another_one() -> None:
         (
             "lost",
             ConfigError,
-            "lost: no summary.json there; "
-            "bring it back; without it, the weights can start a new run: init_from=RUN_DIR",
+            "lost: no summary.json there; restore it; without it, the weights can start a new run: init_from=RUN_DIR",
         ),
-        ("early", ConfigError, "early: no summary.json there; it did not get as far as training; start it again"),
+        ("early", ConfigError, "early: no summary.json there; it ended before training began; start it again"),
         ("other", ConfigError, "other: no summary.json there; give the folder of a run or of a sweep"),
         (
             "damaged",
             CheckpointError,
             "damaged/summary.json: not a run's summary (Invalid JSON: expected ident at line 1 column 2);\n"
-            "bring it back; without it, the weights can start a new run: init_from=RUN_DIR",
+            "restore it; without it, the weights can start a new run: init_from=RUN_DIR",
         ),
     ],
 )
@@ -109,7 +111,7 @@ def test_link_in_a_foreign_folder_is_refused() -> None:
     with pytest.raises(CheckpointError) as caught:
         RunFolder.open("run")
     assert str(caught.value) == (
-        "run/checkpoints/last.pt: a link, which no run makes; replace it by the file that it points to"
+        "run/checkpoints/last.pt: a link, which no run creates; replace it by the file that it points to"
     )
 
 
@@ -135,7 +137,7 @@ def test_network_of_a_foreign_folder_needs_trust() -> None:
         RunFolder.open("run").refuse_untrusted(custom)
     assert str(caught.value) == (
         "run: its network is mine:Net, which would be imported and run;\n"
-        "if you trust whom the folder is from, add --trust"
+        "if you trust the source of this folder, add --trust"
     )
     RunFolder.open("run", trust=True).refuse_untrusted(custom)
     RunFolder.open("run").refuse_untrusted(load_config([]))

@@ -62,7 +62,7 @@ def with_a_pipe(folder: Path) -> None:
 
 
 BROKEN: list[tuple[Callable[[Path], None], str]] = [
-    (remove_summary, "no summary.json: it did not get as far as training, or was cleared"),
+    (remove_summary, "no summary.json: it ended before training, or the file was removed"),
     (with_a_folder, "summary.json: not a file"),
     (with_a_pipe, "summary.json: not a file"),
     (holding(""), "summary.json: not a run's (Invalid JSON: EOF while parsing a value at line 1 column 0)"),
@@ -74,10 +74,10 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (holding("[1, 2]"), "summary.json: not a run's (Input should be an object)"),
     (holding('{"status": "COMPLETED"}'), "summary.json: not a run's (command: Field required)"),
     (holding("[" * 9999), "summary.json: not a run's (Invalid JSON: recursion limit exceeded at line 1 column 202)"),
-    (changing_summary(final={"val_acc": "high"}), "summary.json: not a run's (val_acc='high' is no number)"),
-    (changing_summary(test={"errors": True}), "summary.json: not a run's (test_errors=True is no number)"),
-    (changing_summary(final={"val_loss": float("nan")}), "summary.json: not a run's (val_loss=nan is no number)"),
-    (changing_summary(seconds=float("inf")), "summary.json: not a run's (seconds=inf is no number)"),
+    (changing_summary(final={"val_acc": "high"}), "summary.json: not a run's (val_acc='high' is not a number)"),
+    (changing_summary(test={"errors": True}), "summary.json: not a run's (test_errors=True is not a number)"),
+    (changing_summary(final={"val_loss": float("nan")}), "summary.json: not a run's (val_loss=nan is not a number)"),
+    (changing_summary(seconds=float("inf")), "summary.json: not a run's (seconds=inf is not a number)"),
     (changing_summary(final={"val_acc": "x" * 999}), f"summary.json: not a run's (val_acc='{'x' * 178}"),
 ]
 
@@ -182,7 +182,7 @@ def test_damaged_sweep_file_leaves_the_finished_runs_readable(content: bytes | s
     broken, good = find_runs(["sweep"])
     assert (good.folder.name, good.status) == ("a", "finished")
     assert (broken.folder.name, broken.status) == ("sweep", "broken")
-    assert broken.error == "sweep.json: not a sweep's; which jobs wait is not known"
+    assert broken.error == "sweep.json: not a sweep's; jobs that have not started are not listed"
 
 
 def test_failure_reported_by_the_sweep_takes_precedence_over_the_folder() -> None:

@@ -1,4 +1,4 @@
-"""Compares runs: which settings differ, which runs fulfil conditions, a table with one row per run or group of runs."""
+"""Compares runs: finds settings that differ, filters runs, and makes a table of a row per run or group of runs."""
 
 import math
 import operator
@@ -24,7 +24,7 @@ ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """`columns` are keys; each row has a value for some of them; `runs` has the runs of each row."""
+    """`columns` are keys; a row has values for some of them; `runs` has the runs of each row."""
 
     columns: list[str]
     rows: list[dict[str, Any]]
@@ -32,9 +32,9 @@ class ComparisonTable:
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
-    """The settings with different values among the runs that have them.
+    """The settings whose values differ among the runs that have them.
 
-    Settings that do not change the result, such as the number of threads, are left out.
+    Without settings that do not change the result, such as the number of threads.
     """
     values: dict[str, dict[str, Any]] = {}  # by their repr, which is faster than `as_yaml`
     for run in runs:
@@ -50,7 +50,10 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def resolve_key(word: str, runs: Sequence[Run]) -> str:
-    """The metric or setting that the user means: `lr` for `optimizer.lr`. Raises ConfigError."""
+    """The metric or setting for `word`, which may be the last part of a key: `lr` for `optimizer.lr`.
+
+    Raises ConfigError if there is no such key, or more than one.
+    """
     keys = dict.fromkeys([*METRICS, *(key for run in runs for key in run.settings)])
     for key in (word, word.removesuffix(".name")):
         if key in keys:
@@ -79,7 +82,7 @@ def filter_runs(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         key, sign, wanted = resolve_key(match[1], runs), match[2], match[3]
         number = _parse_number(wanted)
         if sign in ORDERS and number is None:
-            raise ConfigError(f"--where {condition}: '{wanted}' is no number; words are compared with = and !=")
+            raise ConfigError(f"--where {condition}: '{wanted}' is not a number; words are compared with = and !=")
         kept = [run for run in kept if _fulfils(run, key, sign, wanted, number)]
         if not kept:
             hint = "; accuracies are fractions" if key.endswith("_acc") and (number or 0) > 1 else ""
@@ -184,7 +187,7 @@ def sort_key(value: Any) -> tuple[float, list[str | int]]:
 
 
 def averaged_over(table: ComparisonTable) -> list[str]:
-    """The settings that differ among the finished runs of a single row, whose mean is over them."""
+    """The settings that the means are over: they differ among the finished runs of a row."""
     finished = [[run for run in group if run.status == "finished"] for group in table.runs]
     within_rows = {key for group in finished for key in differing_settings(group)}
     return [key for key in differing_settings([run for group in finished for run in group]) if key in within_rows]

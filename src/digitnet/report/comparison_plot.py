@@ -22,7 +22,7 @@ Color = str | tuple[float, ...]
 Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
 MAX_LEGEND_LINES = 20  # as many as fit beside the axes
-AXIS_LETTERS = 64  # that fit below the axes
+AXIS_LETTERS = 64  # letters of labels that fit below the axes
 FAILURE_LABEL = "diverged or failed"
 
 
@@ -38,10 +38,10 @@ def plot_comparison(path: Path, runs: Sequence[Run], group_by: Sequence[str]) ->
 
 
 def draw_comparison(path: Path, curve_set: CurveSet) -> None:
-    """On the left the validation error over the epochs; on the right, if there is a swept setting, the final error.
+    """Draw the validation error over the epochs and, if there is a swept setting, the final error on the right.
 
-    On the left each run is a thin line, dashed if unfinished, and the mean of each curve a thick one. On the right each
-    run is a point, and each curve has its mean and standard deviation.
+    On the left, each run is a thin line, dashed if unfinished, and the mean of each curve is a thick line. On the
+    right, each run is a point, and each curve has its mean and standard deviation.
     """
     curves, swept = curve_set.curves, curve_set.swept
     figure = Figure(figsize=(13 if swept else 8.5, 4.8), dpi=100, layout="constrained")
@@ -61,7 +61,7 @@ def draw_comparison(path: Path, curve_set: CurveSet) -> None:
 
 
 def _color_scale(curves: Sequence[Curve]) -> ScalarMappable | None:
-    """Colours by the swept value, if there are more curves than palette colours and all values are numbers."""
+    """A colour scale of the swept value, if there are more curves than palette colours and all values are numbers."""
     numbers = [curve.swept_value for curve in curves if isinstance(curve.swept_value, float | int)]
     has_words = any(isinstance(curve.swept_value, str) for curve in curves)
     if len(curves) <= len(PALETTE) or not numbers or has_words or not _has_one_color_per_curve(curves):
@@ -108,7 +108,7 @@ def _fill_epoch_axes(axes: Axes, curves: Sequence[Curve], colors: Sequence[Color
 
 
 def _draw_over_epochs(axes: Axes, curve: Curve, color: Color) -> None:
-    """The mean ends with the shortest finished run: it is always over all of them."""
+    """Draw a curve's runs and their mean, which ends with the shortest finished run: it is always over all runs."""
     finished = [run for run in curve.finished if run]
     labels = iter([curve.label])
     if finished:
@@ -145,7 +145,7 @@ def _fill_value_axes(axes: Axes, curve_set: CurveSet, colors: Sequence[Color], w
 
 
 def _draw_final_errors(axes: Axes, curve: Curve, color: Color, positions: Mapping[float | str, float]) -> None:
-    """A point per finished run; a cross at the top if runs failed."""
+    """Draw a point per finished run, and a cross at the top if runs failed."""
     if curve.swept_value is None:
         return
     position = positions[curve.swept_value]
@@ -159,7 +159,7 @@ def _draw_final_errors(axes: Axes, curve: Curve, color: Color, positions: Mappin
 
 
 def _draw_means(axes: Axes, curves: Sequence[Curve], color: Color, positions: Mapping[float | str, float]) -> None:
-    """Mean and standard deviation at each value of a series; a line from number to number, none between words."""
+    """Draw mean and standard deviation at each value of a series, connected by a line if the values are numbers."""
     errors: dict[float, list[float]] = {}
     for curve in curves:
         if curve.swept_value is not None and curve.final:
@@ -174,7 +174,7 @@ def _draw_means(axes: Axes, curves: Sequence[Curve], color: Color, positions: Ma
 
 
 def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | str, float]:
-    """Scale and labels of the horizontal axis; returns the position of each value. Words are one unit apart."""
+    """Set scale and labels of the horizontal axis; returns the position of each value. Words are one unit apart."""
     distinct = list(dict.fromkeys(values))
     numbers = sorted(value for value in distinct if not isinstance(value, str))
     if len(numbers) < len(distinct):
@@ -202,7 +202,7 @@ def _suits_log_scale(values: Sequence[float]) -> bool:
 
 
 def _set_error_axis(axes: Axes, errors: Sequence[Percentages]) -> None:
-    """A log scale if the errors span a factor of five and none is 0; else within 0 and 100 %."""
+    """Set a log scale if the errors span a factor of five and none is 0; otherwise limit the axis to 0 to 100 %."""
     all_errors = np.concatenate([np.empty(0), *errors])
     if len(all_errors) and all_errors.min() > 0 and all_errors.max() >= 5 * all_errors.min():
         use_log_scale(axes)
@@ -213,7 +213,7 @@ def _set_error_axis(axes: Axes, errors: Sequence[Percentages]) -> None:
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
-    """Beside the axes, at most MAX_LEGEND_LINES curves; inside them for a single curve."""
+    """Add a legend beside the axes, with at most MAX_LEGEND_LINES curves; for a single curve, inside the axes."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         hidden = len(labels) - MAX_LEGEND_LINES

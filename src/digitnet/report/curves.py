@@ -1,6 +1,6 @@
-"""What the picture of a comparison shows: a curve per group of runs, and the setting on the horizontal axis.
+"""The data of a comparison's picture: a curve per group of runs, and the setting on the horizontal axis.
 
-Plain Python: importing matplotlib takes half a second, see `comparison_plot`.
+Without matplotlib, which takes half a second to import, see `comparison_plot`.
 """
 
 import csv
@@ -56,8 +56,9 @@ def check_plot_path(path: Path) -> None:
 def collect_curves(runs: Sequence[Run], group_by: Sequence[str]) -> CurveSet:
     """One curve per group of runs with the same values of `group_by`.
 
-    By default the groups are of runs that differ only in the seed. Where those keys name several values, one of them is
-    the swept setting. The test error is measured where all finished runs have one, else the last validation error.
+    By default, the runs of a group differ only in the seed. The swept setting is one of the keys with several values,
+    see `_swept_setting`. The final error is the test error if all finished runs have one, else the last validation
+    error.
     """
     keys = _curve_keys(runs, group_by)
     swept = _swept_setting(runs, keys, chosen=bool(group_by))
@@ -81,7 +82,7 @@ def _curve_keys(runs: Sequence[Run], group_by: Sequence[str]) -> list[str]:
 
 
 def _without_dependent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Without keys that an option determines: with optimizer=sgd,adam, lr and weight_decay differ as well."""
+    """`keys` without those that an option determines: with optimizer=sgd,adam, lr and weight_decay differ as well."""
 
     def is_dependent(key: str) -> bool:
         group = key.partition(".")[0]
@@ -92,7 +93,10 @@ def _without_dependent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
 
 
 def _swept_setting(runs: Sequence[Run], keys: Sequence[str], chosen: bool) -> str | None:
-    """The key of the horizontal axis: the first that the user has `chosen`, else the one with the most numbers."""
+    """The key of the horizontal axis: the first if the user has `chosen` the keys, else the one with the most values.
+
+    Keys with only numbers are preferred; None if no key but the seed has several values.
+    """
     values = {key: {as_yaml(run.get(key)) for run in runs if key in run} for key in keys if key != "seed"}
     candidates = [key for key in values if len(values[key]) > 1]
     if not chosen:

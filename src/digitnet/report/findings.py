@@ -1,4 +1,4 @@
-"""What `digitnet validate` found, as text, as JSON, and as annotations of a GitHub workflow."""
+"""Formats the findings of `digitnet validate` as text, as JSON, and as annotations of a GitHub workflow."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from digitnet.text import plural
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault or a warning, and the composition in which it was found, as the command line has it."""
+    """A fault or a warning, and the overrides of the composition that has it, as typed on the command line."""
 
     severity: Literal["error", "warning"]
     fault: Fault
@@ -19,13 +19,16 @@ class Finding:
 
 
 def as_text(findings: Sequence[Finding], checked: int) -> Iterator[str]:
-    """`conf/aug/mine.yaml:3: message [aug=mine]`, as compilers write it; `checked`: how many configurations."""
+    """A line per finding, as compilers write them: `conf/aug/mine.yaml:3: message [aug=mine]`.
+
+    `checked` is the number of configurations.
+    """
     for finding in findings:
         fault = finding.fault
         place = f"{fault.place}: " if fault.file else ""
         warning = "warning: " if finding.severity == "warning" else ""
         label = f" [{finding.composition}]" if finding.composition else ""
-        yield f"{place}{warning}{fault.message}{label}".replace("\n", " ")  # a line each, for other programs
+        yield f"{place}{warning}{fault.message}{label}".replace("\n", " ")  # one line each, for other programs
     if not any(finding.severity == "error" for finding in findings):
         yield f"{plural(checked, 'configuration')}, no fault"
 

@@ -28,7 +28,10 @@ ENDING = (
 
 
 def overview(tree: Tree, width: int, commands: Mapping[str, str], flags: Mapping[str, str]) -> Iterator[str]:
-    """Everything that can be chosen, in lines of at most `width` columns; `commands` and `flags` with what they do."""
+    """The text of `digitnet --help`, in lines of at most `width` columns.
+
+    `commands` and `flags` map names to descriptions. Groups, options and keys are those of `tree`.
+    """
     yield from textwrap.wrap("digitnet trains and compares small networks on handwritten digits.", width)
     yield ""
     yield "  digitnet [FLAG …] [GROUP=OPTION | GROUP.KEY=VALUE …]"
@@ -51,7 +54,7 @@ def overview(tree: Tree, width: int, commands: Mapping[str, str], flags: Mapping
 
 
 def about(topic: str, tree: Tree, width: int) -> Iterator[str]:
-    """A group's options, one of them, a section or a key; see `describe`. Raises ConfigError."""
+    """The text of `digitnet help TOPIC` about a group, an option, a section or a key; see `describe`."""
     for heading, rows in describe(topic, tree):
         yield from textwrap.wrap(heading, width)
         yield from list(_section("", rows, width))[2:]
@@ -60,11 +63,11 @@ def about(topic: str, tree: Tree, width: int) -> Iterator[str]:
 
 
 def _section(title: str, rows: Mapping[str, str], width: int) -> Iterable[str]:
-    """Names in a column, what they are beside it, broken where the terminal ends."""
+    """A title, and a row per name with its description beside it, wrapped to `width` columns."""
     yield ""
     yield from textwrap.wrap(title, width) or [""]
     column = min(max(map(len, rows), default=0), 46) + 4
-    if width - column < 24:  # a narrow terminal: below each other
+    if width - column < 24:  # in a narrow terminal, descriptions are below the names
         column = 6
     for name, text in rows.items():
         lines = textwrap.wrap(text, width - column)

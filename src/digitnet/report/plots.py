@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn by matplotlib without a screen. Images are (N, 1, 28, 28) uint8 on the CPU."""
+"""Draws the pictures of a run with matplotlib, without a display. Images are (N, 1, 28, 28) uint8 on the CPU."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from digitnet.atomic import write_atomically
 from digitnet.training.record import EpochRecord
 
 if TYPE_CHECKING:
-    from torch import Tensor  # importing it takes seconds, and `digitnet compare` imports this file
+    from torch import Tensor  # takes seconds to import, and `digitnet compare` imports this file
 
 COLUMNS = 10  # images per row
 
@@ -23,7 +23,7 @@ COLUMNS = 10  # images per row
 def draw_misclassified(
     path: Path, images: "Tensor", labels: "Tensor", predicted: "Tensor", classes: Sequence[str]
 ) -> None:
-    """The notebook's picture: the first 100 misclassified images, black on white, truth blue, prediction red."""
+    """Draw the first 100 misclassified images, as the notebook does: black on white, true class blue, predicted red."""
     wrong = (labels != predicted).nonzero().flatten()
     shown = wrong[: COLUMNS * COLUMNS]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
@@ -42,7 +42,7 @@ def draw_misclassified(
         axes = figure.add_subplot(rows, COLUMNS, position)
         axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        # The names are above the image, where they cover no ink.
+        # The names are above the image, so that they do not cover it.
         true, guess = (classes[int(kind[index])][:9] for kind in (labels, predicted))
         if len(true) + len(guess) <= 4:
             axes.text(0.0, 1.02, true, color="blue", fontsize=13, transform=axes.transAxes)
@@ -54,7 +54,7 @@ def draw_misclassified(
 
 
 def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: Sequence[str]) -> None:
-    """The confusion matrix: counts, errors coloured by their share of the true class, the diagonal left pale."""
+    """Draw the confusion matrix: counts; errors are coloured by their share of the true class."""
     n = len(classes)
     matrix = np.bincount((labels * n + predicted).numpy(), minlength=n * n).reshape(n, n)
     errors = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # fractions of the true class
@@ -80,7 +80,7 @@ def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: S
 
 
 def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, chance: float) -> None:
-    """Loss and error over the epochs, both on a log scale, and the learning rate.
+    """Draw loss and error over the epochs, both on a log scale, and the learning rate.
 
     `validation` names the validation split in the legends; `chance` is the error of guessing, as a fraction.
     """
@@ -109,9 +109,8 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
 
 
 def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None:
-    """Training images and distorted copies: `originals` (C, 1, 28, 28) on top, `distorted` (R, C, 1, 28, 28) below.
-
-    All are uint8.
+    """Draw training images and distorted copies, all uint8: `originals` (C, 1, 28, 28) in the top row, `distorted`
+    (R, C, 1, 28, 28) in the R rows below.
     """
     rows, columns = distorted.shape[:2]
     images = np.concatenate([originals.unsqueeze(0).numpy(), distorted.numpy()])[:, :, 0]
@@ -126,7 +125,7 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None
 
 
 def use_log_scale(axes: Axes) -> None:
-    """A logarithmic vertical axis with labels at 1, 2 and 5 of each decade, in plain digits."""
+    """Make the vertical axis logarithmic, with labels at 1, 2 and 5 of each decade, without exponents."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -1,14 +1,14 @@
-"""Scripts with which bash, zsh and fish complete `digitnet`, and their installation."""
+"""Completion scripts for bash, zsh and fish, and their installation."""
 
 import os
 from pathlib import Path
 
-# Each asks `digitnet completion query LINE`, the line up to the cursor, which prints whole words.
+# Each calls `digitnet completion query LINE` with the line up to the cursor; it prints candidates, as whole words.
 SCRIPTS = {
     "bash": r"""_digitnet() {
     local line=${COMP_LINE:0:COMP_POINT} IFS=$'\n'
     COMPREPLY=($("$1" completion query "$line" 2>/dev/null))
-    if [[ $COMP_WORDBREAKS == *=* ]]; then # then bash replaces only what stands behind the last =
+    if [[ $COMP_WORDBREAKS == *=* ]]; then # then bash replaces only the part after the last =
         local word=${line##* }
         COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}")
     fi
@@ -35,12 +35,12 @@ complete --command digitnet --no-files --arguments '(__digitnet_complete)'
 
 
 def install_completion(shell: str) -> str:
-    """Write the script, and the line that reads it; the second time nothing is added. Returns what to do next.
+    """Write the script and, unless it is there already, a line in the shell's startup file that reads it.
 
-    Raises OSError where a file cannot be written.
+    Returns a message about what to do next. Raises OSError if a file cannot be written.
     """
     home = Path.home()
-    if shell == "fish":  # which looks there by itself
+    if shell == "fish":  # it reads this folder by itself
         script = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "fish" / "completions" / "digitnet.fish"
     else:
         script = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "digitnet" / f"completion.{shell}"

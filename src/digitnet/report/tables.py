@@ -21,8 +21,8 @@ HEADINGS = {
     "test_errors": "errors",
     "seconds": "time",
 }
-DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # in this order, if space is short
-MAX_LETTERS = 40  # of a setting: the phases of a schedule would fill a line of their own
+DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # left out first, in this order
+MAX_LETTERS = 40  # of a setting: the phases of a schedule could fill a line
 
 
 def write_table(table: ComparisonTable, table_format: str) -> None:
@@ -35,7 +35,7 @@ def write_table(table: ComparisonTable, table_format: str) -> None:
 
 
 def show_comparison(table: ComparisonTable) -> None:
-    """For people, on the terminal or in a pipe; below the table, why runs failed."""
+    """Print the table for people, on a terminal or not; below it, the runs that failed and why."""
     headings, cells = displayed(table)
     dispensable = [HEADINGS.get(key, key) for key in DISPENSABLE_KEYS]
     parent = common_folder(table)
@@ -48,7 +48,7 @@ def show_comparison(table: ComparisonTable) -> None:
 
 
 def as_csv(table: ComparisonTable) -> str:
-    """Full precision, accuracies as fractions; booleans and lists as in JSON, null as an empty cell."""
+    """The table as CSV: full precision, accuracies as fractions, booleans and lists as in JSON, null as ""."""
 
     def cell(value: Any) -> Any:
         return json.dumps(value, default=str) if isinstance(value, bool | list) else value
@@ -61,20 +61,20 @@ def as_csv(table: ComparisonTable) -> str:
 
 
 def as_json(table: ComparisonTable) -> str:
-    """A list of objects, one per row, values as in `as_csv`; types that JSON lacks, such as dates, become strings."""
+    """The table as a JSON list of an object per row, in full precision; other types, such as dates, become strings."""
     rows = [{key: row.get(key) for key in table.columns} for row in table.rows]
     return json.dumps(rows, indent=2, default=str) + "\n"
 
 
 def as_markdown(table: ComparisonTable) -> str:
-    """Headings and cells as on the terminal, to be pasted into a README."""
+    """The table as Markdown, with headings and cells as on the terminal."""
     headings, cells = displayed(table)
     lines = [headings, ["---"] * len(headings), *cells]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def displayed(table: ComparisonTable) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells for people: keys as short as they stay distinct, folders relative to `common_folder`."""
+    """(headings, cells) for people: keys shortened if they stay distinct, folders relative to `common_folder`."""
     keys = [key for key in table.columns if key != "error" and not key.endswith("_std")]
     if all(row.get("status") == "finished" for row in table.rows):
         keys = [key for key in keys if key != "status"]
@@ -110,7 +110,7 @@ def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
 
 
 def abbreviated(value: Any) -> str:
-    """As YAML; the middle of a long value is left out."""
+    """`value` as YAML, with the middle left out if it is long."""
     text = as_yaml(value)
     return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS // 2 - 1]}…{text[-MAX_LETTERS // 2 :]}"
 
@@ -120,7 +120,7 @@ def _relative_to(parent: Path | None, folder: Path) -> str:
 
 
 def failure_lines(table: ComparisonTable) -> list[str]:
-    """For each run that is neither finished nor running nor waiting: its folder, its status and the reason."""
+    """A line for each run that is not finished, running or waiting: its folder, status and reason."""
     parent, lines = common_folder(table), []
     for run in (run for group in table.runs for run in group):
         if run.status not in ("finished", "running", "waiting"):
@@ -131,7 +131,7 @@ def failure_lines(table: ComparisonTable) -> list[str]:
 
 
 def status_and_reason(status: str, error: str) -> str:
-    """`failed: the error's first line`; an error that begins with the status is not prefixed with it again."""
+    """`failed: the error's first line`, without the status if the error begins with it."""
     first_line = error.partition("\n")[0].rstrip(";")
     if first_line.startswith(status):
         return first_line

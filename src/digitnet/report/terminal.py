@@ -1,4 +1,4 @@
-"""What people see: the terminal and its copy, train.log. The only file that imports rich."""
+"""Output on the terminal, and its copy in train.log. The only file that imports rich."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from digitnet.runs.observer import StartedRun
 from digitnet.text import duration, plural, printable, short_path
 from digitnet.training.record import EpochRecord
 
-# Heading, width, text of a record. A narrow terminal leaves out the columns named in DISPENSABLE, first ones first.
+# Heading: (width, text of a record). On a narrow terminal the columns in DISPENSABLE are left out, in that order.
 COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
     "lr": (9, lambda r: f"{r.lr:.4g}"),
     "train loss": (10, lambda r: f"{r.train_loss:.4f}"),
@@ -32,11 +32,11 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
     "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
 }
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
-NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # what stands at the right of its column: 1e-05, 98.92 ± 0.02 %, 1:02
+NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 
 
 class _Terminal(Console):
-    """Text is text (no markup, no emoji codes in paths), and a reader that goes away (`| head`) stops no run."""
+    """Prints text literally (no markup, no emoji codes in paths); after a closed pipe (`| head`), prints nothing."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
@@ -47,9 +47,9 @@ class _Terminal(Console):
 
 
 class Terminal:
-    """An observer: lines and a progress bar on the terminal; where there is none, plain lines.
+    """An observer that prints a run's progress: lines and, on a terminal, a progress bar.
 
-    All lines go to `log` too; a `quiet` one writes there alone.
+    All lines are also written to `log`; if `quiet`, only there.
     """
 
     def __init__(self, log: Path, run_dir: Path, append: bool = False, quiet: bool = False) -> None:
@@ -60,20 +60,20 @@ class Terminal:
         self._columns: list[str] = []
 
     def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
-        """Print `text`, broken between words where the terminal is narrow, unless it must stay `whole` to be copied."""
+        """Print `text`, wrapped to a narrow terminal; `whole` lines are not wrapped, so that they can be copied."""
         text = printable(text)
         self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
         try:
             self._file.write(text + "\n")
             self._file.flush()
-        except OSError as error:  # a full disk does not say which file
+        except OSError as error:  # the error of a full disk does not name the file
             raise OSError(error.errno, error.strerror, str(self._log)) from error
 
     def warning(self, text: str) -> None:
         self.line(f"warning: {text}", "yellow")
 
     def start(self, run: StartedRun) -> None:
-        """What is trained, warnings, and where a run resumes."""
+        """Print what is trained, warnings, and where a resumed run starts."""
         self._epochs = run.epochs
         for line in run.introduction:
             self.line(line)
@@ -83,7 +83,7 @@ class Terminal:
             self.line(run.starting_point)
 
     def epoch(self, record: EpochRecord) -> None:
-        """A row of the epoch table; before the first, its heading."""
+        """Print a row of the epoch table and, before the first row, the headings."""
         epochs = self._epochs
         label = f"{record.epoch}/{epochs}"
         if not self._columns:
@@ -94,7 +94,7 @@ class Terminal:
         self.line("  ".join([label.rjust(max(5, len(f"{epochs}/{epochs}"))), *cells]))
 
     def _fitting(self, label_width: int) -> list[str]:
-        """The columns that the terminal is wide enough for; all of them where there is none."""
+        """The columns that fit the terminal's width; all of them if there is no terminal."""
         names = list(COLUMNS)
         for name in DISPENSABLE:
             width = max(5, label_width) + sum(2 + COLUMNS[kept][0] for kept in names)
@@ -105,7 +105,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, steps_done: Callable[[], int], steps: int, steps_per_epoch: int) -> Iterator[None]:
-        """A bar below the rows while the block runs; it asks `steps_done()` a few times a second."""
+        """In this block, show a progress bar below the rows; it calls `steps_done()` four times a second."""
         if not self._console.is_terminal:
             yield
             return
@@ -125,26 +125,26 @@ class Terminal:
             done = steps_done()
             current = min(done // steps_per_epoch + 1, steps // steps_per_epoch)
             bar.update(task, completed=done, epoch=f"{current}/{steps // steps_per_epoch}")
-            return Constrain(bar, self._console.width - len("^C"))  # which the terminal shows there, and Live erases
+            return Constrain(bar, self._console.width - len("^C"))  # the terminal shows it there on Ctrl-C
 
         with Live(get_renderable=render, console=self._console, refresh_per_second=4, transient=True):
             yield
 
     def end(self, summary: RunSummary) -> None:
-        """The result, if there is one."""
+        """Print the test accuracy, if the run finished, and close the log."""
         try:
             if summary.status == "finished" and summary.test is not None:
                 accuracy, errors, n = (summary.test[key] for key in ("accuracy", "errors", "n"))
                 text = f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,})"
                 self.line(f"{text}; {short_path(self._run_dir)}", "bold", whole=True)
         finally:
-            with contextlib.suppress(OSError):  # that `line` has raised already
+            with contextlib.suppress(OSError):  # `line` has raised it already
                 self._file.close()
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A running job: finished epochs of all, the accuracy after the last of them, and how long all will take."""
+    """A running job: `epoch` of `epochs` are finished; `seconds` is the estimated time of all epochs."""
 
     name: str
     epoch: int
@@ -154,12 +154,12 @@ class JobRow:
 
     @property
     def left(self) -> float | None:
-        """Seconds until it has finished; None before the first epoch."""
+        """Estimated seconds until it finishes; None before the first epoch."""
         return None if self.seconds is None else self.seconds * (1 - self.epoch / self.epochs)
 
 
 class SweepView:
-    """A line for each job that ended and, below them on a terminal, the running jobs."""
+    """Prints a line for each job that ended and, on a terminal, shows the running jobs below."""
 
     def __init__(self) -> None:
         self._console = _Terminal()
@@ -170,12 +170,12 @@ class SweepView:
         self._console.print(printable(text), style=style, soft_wrap=not self._console.is_terminal)
 
     def update(self, rows: list[JobRow], below: str) -> None:
-        """The running jobs, and a line about all."""
+        """Set what is shown: the running jobs, and a line `below` them about all jobs."""
         self._rows, self._below = rows, below
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """In this block the running jobs are shown, if this is a terminal."""
+        """In this block, show the running jobs, if this is a terminal."""
         if not self._console.is_terminal:
             yield
             return
@@ -183,7 +183,7 @@ class SweepView:
             yield
 
     def _render(self) -> Group:
-        """As many jobs as there is room for."""
+        """The table of running jobs, as many as fit the terminal's height."""
         room = max(1, self._console.height - 4)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading, justify in (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("left", "right")):
@@ -199,7 +199,7 @@ class SweepView:
 def show_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
 ) -> None:
-    """`printable` texts on stdout; what does not fit on a terminal loses `dispensable` columns, first ones first."""
+    """Print a table of `printable` texts; if the terminal is too narrow, leave out `dispensable` columns, in order."""
     console = _Terminal()
     widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
     kept = list(range(len(headings)))
@@ -220,7 +220,7 @@ def show_table(
 
 
 def show_error(message: str) -> None:
-    """`error: …` on stderr, red on a terminal."""
+    """Print `error: …` to stderr, red on a terminal."""
     console = _Terminal(stderr=True)
     console.print("error:", style="bold red", end=" ")
     console.print(printable(message), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The versions and the commit that a run's figures depend on."""
+"""The versions of packages and the git commit that a run's results depend on."""
 
 import platform
 import subprocess
@@ -10,7 +10,7 @@ from digitnet.version import __version__
 
 
 def versions() -> dict[str, str]:
-    """What the figures depend on."""
+    """`versions` of summary.json."""
     return {
         "digitnet": __version__,
         "python": platform.python_version(),
@@ -19,12 +19,12 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit that this code is from, where it runs from a checkout."""
-    here = Path(__file__).parent
+    """`git` of summary.json: the commit of this code, if it runs from a checkout."""
+    folder = Path(__file__).parent
 
     def ask(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:

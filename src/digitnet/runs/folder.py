@@ -1,4 +1,4 @@
-"""`RunFolder`: the one door to a run's folder, a new one or an old one, one's own or somebody else's."""
+"""`RunFolder`: all access to the folder of a run, whether new or old, the user's own or from somebody else."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from digitnet.runs.formats import RunSummary, read_metrics, read_summary, write_
 from digitnet.training.distributed import current_group
 from digitnet.training.record import EpochRecord
 
-RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # where one of these is, there is or was a run
+RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # a folder with one of these is, or was, a run's
 SWEEP_FILE = "sweep.json"
 
 
 class RunFolder:
-    """The folder of a run: the names of its files, its lock, and what it holds.
+    """The folder of a run: the paths of its files, its lock, and functions to read and write it.
 
-    `claim` makes that of a new run, `open` checks that of an old one. Made directly from a path it is neither made nor
-    checked: for readers that expect damage.
+    `claim` creates the folder of a new run, `open` checks that of an existing one. The constructor does neither: it is
+    for code that handles missing and damaged files itself.
     """
 
     def __init__(self, path: Path, trust: bool = False) -> None:
@@ -41,16 +41,16 @@ class RunFolder:
         return self.path / "train.log"
 
     def checkpoint_file(self, name: str = "last") -> Path:
-        """`last`, `best`, or `epoch_N`."""
+        """The path of the checkpoint `last`, `best`, or `epoch_N`."""
         return self.path / "checkpoints" / f"{name}.pt"
 
     @classmethod
     @contextlib.contextmanager
     def claim(cls, path: Path, hydra_files: Mapping[str, str]) -> Iterator["RunFolder"]:
-        """Make the folder of a new run and hold its lock in this block; `hydra_files` go into its `.hydra/`.
+        """Create the folder of a new run and hold its lock in this block; `hydra_files` are written to its `.hydra/`.
 
-        Of torchrun's processes rank 0 does so for all. Raises ConfigError if a run has the folder already,
-        DigitnetError if another process works there or the folder cannot be made.
+        Under torchrun, rank 0 does this for all processes. Raises ConfigError if the folder has a run already,
+        DigitnetError if another process works in it, or if it cannot be created.
         """
         folder = cls(path, trust=True)
         if current_group().rank > 0:
@@ -70,11 +70,11 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, trust: bool = False) -> "RunFolder":
-        """The folder of a run that has begun, in any version of digitnet.
+        """Open the folder of a run that has started, from any version of digitnet.
 
         A folder from somebody else can do no harm: links in it are refused, and the network of a run with model=custom
-        is imported only if you `trust` whom the folder is from (`refuse_untrusted`). Raises ConfigError if there is no
-        run, CheckpointError if its summary is damaged or the folder holds anything but files and folders.
+        is imported only with `trust` (`refuse_untrusted`). Raises ConfigError if there is no run, CheckpointError if
+        its summary is damaged or the folder contains anything but files and folders.
         """
         folder = cls(Path(path), trust)
         folder.read_summary_of_run()
@@ -83,7 +83,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-        """Hold the folder's lock in this block, see `lock.locked`; of torchrun's processes rank 0 holds it for all."""
+        """Hold the folder's lock in this block, see `lock.locked`; under torchrun, only rank 0 does."""
         if current_group().rank > 0:
             yield
             return
@@ -99,18 +99,19 @@ class RunFolder:
         self._check()
 
     def is_locked(self) -> bool:
-        """Whether a process works there."""
+        """Whether a process holds the folder's lock."""
         return is_locked(self.path)
 
     def _owner(self) -> str:
+        """The process that holds the lock, for messages: `process 1234 on machine`."""
         try:
             process = self.read_summary().process
             return f"process {process['pid']} on {process['host']}"
-        except (OSError, ValueError, KeyError):  # it has just begun
+        except (OSError, ValueError, KeyError):  # it has not written summary.json yet
             return "another process"
 
     def refuse_taken(self) -> None:
-        """Raise ConfigError if a run has the folder already."""
+        """Raise ConfigError if the folder has a run already."""
         if self.summary_file.exists():
             raise ConfigError(f"{self.path}: {TAKEN}")
 
@@ -122,17 +123,17 @@ class RunFolder:
             (folder / name).write_text(text, encoding="utf-8")
 
     def remove_unfinished(self) -> None:
-        """Remove what a killed process was writing. Raises OSError."""
+        """Remove scratch files, which a killed process leaves. Raises OSError."""
         for folder in (self.path, self.path / "checkpoints"):
             for path in folder.glob(f"{SCRATCH_PREFIX}*"):
                 path.unlink()
 
     def read_summary(self) -> RunSummary:
-        """Raises OSError, or ValueError where the file is something else."""
+        """Read summary.json. Raises OSError, or ValueError if it is not a run's summary."""
         return read_summary(regular(self.summary_file))
 
     def read_summary_of_run(self) -> RunSummary:
-        """As `read_summary`, but raises ConfigError with what to give instead, or CheckpointError if it is damaged."""
+        """As `read_summary`, but raises ConfigError if there is none, CheckpointError if it is damaged."""
         if not self.path.is_dir():
             if "=" in self.path.name:
                 raise ConfigError(
@@ -146,19 +147,20 @@ class RunFolder:
         except ValueError as error:
             raise CheckpointError(
                 f"{self.summary_file}: not a run's summary ({error});\n"
-                "bring it back; without it, the weights can start a new run: init_from=RUN_DIR"
+                "restore it; without it, the weights can start a new run: init_from=RUN_DIR"
             ) from error
 
     def _what_to_give(self) -> str:
+        """What to do if the folder has no summary.json."""
         runs = sorted(self.path.glob("*/summary.json")) or sorted(self.path.glob("*/*/summary.json"))
         if runs:
             return f"give one of the runs in it, {runs[-1].parent} for instance"
         if (self.path.parent / "summary.json").exists():
             return f"give {self.path.parent}"
         if (self.path / "checkpoints").is_dir():
-            return "bring it back; without it, the weights can start a new run: init_from=RUN_DIR"
+            return "restore it; without it, the weights can start a new run: init_from=RUN_DIR"
         if (self.path / ".hydra").is_dir():
-            return "it did not get as far as training; start it again"
+            return "it ended before training began; start it again"
         return "give the folder of a run or of a sweep"
 
     def write_summary(self, summary: RunSummary) -> None:
@@ -172,9 +174,7 @@ class RunFolder:
         write_metrics(self.metrics_file, records)
 
     def read_records(self) -> list[EpochRecord]:
-        """The finished epochs, from metrics.csv. Raises OSError, or ValueError, KeyError, TypeError or csv.Error where
-        the file is something else.
-        """
+        """The records of the finished epochs, from metrics.csv. Raises as `formats.read_metrics`."""
         return read_metrics(regular(self.metrics_file))
 
     def load_checkpoint(self, name: str = "last") -> dict[str, Any]:
@@ -184,20 +184,20 @@ class RunFolder:
         return load_checkpoint(self.checkpoint_file(name))
 
     def refuse_untrusted(self, config: Config) -> None:
-        """Raise ConfigError if `config` has the folder's own network imported and nobody trusts the folder."""
+        """Raise ConfigError if `config` names a network of its own to import, and the folder is not trusted."""
         if config.model.name == "custom" and not self.trust:
             raise ConfigError(untrusted(self.path, config.model.target))
 
     def _refuse_links(self) -> None:
-        """A folder from somebody else could redirect writes to any of the user's files, or make them wait for ever."""
+        """A link in a folder from somebody else could redirect writes to any file of the user; a pipe would block."""
         refuse_links(self.path)
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise CheckpointError if a run's or a sweep's folder holds a link or a device, at its top or in checkpoints."""
+    """Raise CheckpointError if the folder, or its checkpoints/, has an entry that is not a file or a folder."""
     for path in [*folder.iterdir(), *folder.glob("checkpoints/*")]:
         if path.is_symlink():
-            raise CheckpointError(f"{path}: a link, which no run makes; replace it by the file that it points to")
+            raise CheckpointError(f"{path}: a link, which no run creates; replace it by the file that it points to")
         if not (path.is_file() or path.is_dir()):
             raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
 
@@ -206,17 +206,17 @@ def untrusted(folder: Path, target: str) -> str:
     """The message about a network that is imported only with --trust."""
     return (
         f"{folder}: its network is {target}, which would be imported and run;\n"
-        "if you trust whom the folder is from, add --trust"
+        "if you trust the source of this folder, add --trust"
     )
 
 
 def regular(path: Path) -> Path:
-    """`path`, unless it is there and no regular file: a reader could wait for ever. Raises OSError."""
+    """Return `path`; raises OSError if it exists and is not a regular file: reading a pipe would block."""
     if path.exists() and not path.is_file():
         raise OSError(0, "not a file", str(path))
     return path
 
 
 def cannot_make(error: OSError, kind: str) -> DigitnetError:
-    """The error about a folder of the `kind` "run" or "sweep" that cannot be made."""
+    """The error about a folder that cannot be created; `kind` is "run" or "sweep"."""
     return DigitnetError(f"cannot make the run's folder ({reason(error)}); set hydra.{kind}.dir=FOLDER to another")

@@ -1,4 +1,4 @@
-"""What a run leaves on disk as figures: metrics.csv, a row an epoch, and summary.json with what made them."""
+"""The formats of metrics.csv, with a row per epoch, and summary.json, with the results and how they were made."""
 
 import csv
 import io
@@ -31,18 +31,18 @@ class RunSummary:
     device: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
     epochs: int = 0  # finished ones
-    steps: int = 0  # that checkpoints/last.pt knows of
+    steps: int = 0  # finished ones at the time of checkpoints/last.pt
     final: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
-    seconds: float = 0.0  # of all processes that worked on it, as far as they got to write it down
-    config: dict[str, Any] = field(default_factory=dict)  # resolved; what `digitnet resume` goes on with
-    process: dict[str, Any] = field(default_factory=dict)  # `pid` and `host` of the last that worked on it
-    resumed: list[str] = field(default_factory=list)  # the commands that went on with it
+    seconds: float = 0.0  # of all processes that worked on it, up to the last write of each
+    config: dict[str, Any] = field(default_factory=dict)  # resolved; `digitnet resume` uses it
+    process: dict[str, Any] = field(default_factory=dict)  # `pid` and `host` of the last process that worked on it
+    resumed: list[str] = field(default_factory=list)  # the commands that resumed it
 
 
 def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
-    """Write all records so far; floats in full precision, so that equal runs give equal files."""
+    """Write all records; floats in full precision, so that equal runs give equal files. Raises OSError."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [f.name for f in fields(EpochRecord)], lineterminator="\n")
     writer.writeheader()
@@ -51,20 +51,20 @@ def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
 
 
 def read_metrics(path: Path) -> list[EpochRecord]:
-    """The inverse of `write_metrics`."""
+    """The inverse of `write_metrics`. Raises OSError, or ValueError, KeyError, TypeError or csv.Error if damaged."""
     with path.open(newline="") as file:
         return [EpochRecord.of(row) for row in csv.DictReader(file)]
 
 
 def write_summary(path: Path, summary: RunSummary) -> None:
-    """Write summary.json. NaN and infinity, which JSON has not, must not be in it."""
+    """Write summary.json. Raises ValueError for NaN and infinity, which JSON does not have, and OSError."""
     write_atomically(path, (json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_summary(path: Path) -> RunSummary:
-    """The inverse of `write_summary`; keys that this version does not know are left out.
+    """The inverse of `write_summary`; unknown keys, of other versions, are ignored.
 
-    Raises OSError, or ValueError where it is something else.
+    Raises OSError, or ValueError if it is not a run's summary.
     """
     try:
         return _summaries().validate_json(path.read_bytes())

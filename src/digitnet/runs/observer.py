@@ -1,4 +1,4 @@
-"""What watches a run while it trains: the writer of its folder, the terminal, trackers."""
+"""The interface of a run's observers: the writer of its folder, the terminal, trackers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from digitnet.runs.formats import RunSummary
 from digitnet.training.record import EpochRecord
 
 if TYPE_CHECKING:
-    from digitnet.training.state import TrainState  # torch: seconds, which a table of runs need not wait for
+    from digitnet.training.state import TrainState  # imports torch, seconds, which `digitnet compare` does not need
 
 
 @dataclass(frozen=True)
 class StartedRun:
-    """What an observer is told when training starts, or resumes.
+    """The argument of `Observer.start`, when training starts or resumes.
 
-    `state` is the live one: it changes while the run trains. The rest is for people: lines about what is trained,
-    warnings, and what the training starts from if it is not random weights.
+    `state` is the live one: it changes during training. The last three are text to print: lines that describe the run,
+    warnings, and what training starts from, or None for random weights.
     """
 
     run_dir: Path
@@ -32,18 +32,18 @@ class StartedRun:
 
     @property
     def epochs(self) -> int:
-        """How many the run has in the end."""
+        """The number of epochs of the whole run."""
         return run_length(self.config)
 
 
 class Observer(Protocol):
-    """Told of a run's start, of each epoch, and of its end, however it ends."""
+    """Is called at a run's start, after each epoch, and at its end, also when it fails or is interrupted."""
 
     def start(self, run: StartedRun) -> None:
         """Training is about to start, or to resume."""
 
     def epoch(self, record: EpochRecord) -> None:
-        """An epoch is finished; the live state is that of its end."""
+        """An epoch is finished; the live state is the one at its end."""
 
     def end(self, summary: RunSummary) -> None:
-        """The run has ended; `summary.status` says how. Called once."""
+        """The run has ended with `summary.status`. Called once."""

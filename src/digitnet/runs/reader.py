@@ -1,4 +1,4 @@
-"""Finds runs and jobs of sweeps below folders, whole ones and what is left of others. Without torch."""
+"""Finds runs and jobs of sweeps below folders, including unfinished and damaged ones. Does not import torch."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from digitnet.errors import ConfigError
 from digitnet.runs.folder import RUN_FILES, SWEEP_FILE, RunFolder, regular
 from digitnet.runs.formats import RunSummary
 
-# The figures of a run, by the names that --sort and --where know; accuracies are fractions.
+# A run's metrics, by their names in --sort and --where; accuracies are fractions.
 METRICS = (
     "status",
     "epochs",
@@ -31,10 +31,11 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, a job of a sweep that waits, or what is left of a run.
+    """A run, a job of a sweep that has not started, or a damaged run.
 
-    `status` is that of summary.json, or waiting, killed (it says running, and nobody is at work there), broken.
-    `settings` are dotted keys, `optimizer` for `optimizer.name`; `metrics` are those of METRICS that there are.
+    `status` is that of summary.json, or "waiting" (a job that has not started), "killed" (summary.json has "running",
+    but no process holds the folder's lock) or "broken" (summary.json is missing or damaged). `error` is the reason.
+    `settings` has dotted keys, `optimizer` for `optimizer.name`; `metrics` has those of METRICS that have a value.
     """
 
     folder: Path
@@ -47,43 +48,44 @@ class Run:
         return key == "status" or key in self.metrics or key in self.settings
 
     def get(self, key: str) -> Any:
-        """A metric or a setting; None where it has none such."""
+        """The value of a metric or a setting; None if it has none."""
         return self.status if key == "status" else self.metrics.get(key, self.settings.get(key))
 
 
 def find_runs(paths: Sequence[str | Path], failures: Mapping[Path, str] | None = None) -> list[Run]:
-    """All runs in and below `paths`, each once, in the order of their folders; files among them are passed over.
+    """All runs in and below `paths`, each once, in the order of their folders; `paths` that are files are ignored.
 
-    `failures` says why some failed whose own folder does not say it. Raises ConfigError where there are none.
+    `failures` has the reasons of failures that are not in the run's own folder. Raises ConfigError if there are no
+    runs.
     """
-    said = failures or {}
-    found: dict[Path, Run] = {}  # by where they really are
-    nothing: list[Run] = []
+    failures = failures or {}
+    runs_by_path: dict[Path, Run] = {}  # by the resolved paths of their folders
+    without_runs: list[Run] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ConfigError(f"{path}: no such folder; give those of runs or sweeps, outputs/ for instance")
         top, real = path.absolute(), path.resolve()
         runs = [*_below(top)] if path.is_dir() else []
         for run in runs:
-            if run.folder in said:
-                run = Run(run.folder, "failed", said[run.folder], run.settings, run.metrics)
-            found.setdefault(real / run.folder.relative_to(top), run)
+            if run.folder in failures:
+                run = Run(run.folder, "failed", failures[run.folder], run.settings, run.metrics)
+            runs_by_path.setdefault(real / run.folder.relative_to(top), run)
         if path.is_dir() and not runs:
-            nothing.append(Run(top, "broken", "no run in it"))
-    if not found:
+            without_runs.append(Run(top, "broken", "no run in it"))
+    if not runs_by_path:
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         raise ConfigError(f"{paths[0]}{others}: no run there; give the folder of runs or sweeps, outputs/ for instance")
-    return [*found.values(), *nothing]
+    return [*runs_by_path.values(), *without_runs]
 
 
 def _below(top: Path) -> Iterator[Run]:
-    """The runs in a folder, which may be one."""
+    """The runs in and below a folder, which may be a run itself."""
     folders = [top]
     while folders:
         folder = folders.pop()
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             yield Run(folder, "broken", str(error.strerror))
             continue
@@ -93,7 +95,7 @@ def _below(top: Path) -> Iterator[Run]:
             try:
                 jobs = _jobs(folder / SWEEP_FILE)
             except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                yield Run(folder, "broken", f"{SWEEP_FILE}: not a sweep's; which jobs wait is not known")
+                yield Run(folder, "broken", f"{SWEEP_FILE}: not a sweep's; jobs that have not started are not listed")
         elif names & RUN_FILES:
             yield read_run(folder)
         for name, planned in jobs.items():
@@ -109,36 +111,36 @@ def _below(top: Path) -> Iterator[Run]:
 
 
 def _jobs(path: Path) -> dict[str, dict[str, Any]]:
-    """The settings of a sweep's jobs by their names. Raises all kinds of errors where it is no sweep's file."""
+    """The settings of a sweep's jobs by their names. Raises all kinds of errors if the file is not a sweep's."""
     jobs = json.loads(regular(path).read_bytes())["jobs"]
-    found = {
+    settings_by_name = {
         name: _settings(job["config"])
         for name, job in jobs.items()
-        if name and Path(name).name == name and not name.startswith(".")  # others would lead elsewhere
+        if name and Path(name).name == name and not name.startswith(".")  # no path out of the sweep's folder
     }
-    for settings in found.values():
-        if settings.get("data") == "auto":  # it is known only once the job has begun which data these are
+    for settings in settings_by_name.values():
+        if settings.get("data") == "auto":  # which data these are is known only when the job starts
             for key in [key for key in settings if key.partition(".")[0] == "data"]:
                 del settings[key]
-    return found
+    return settings_by_name
 
 
 def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
-    """What a run's folder says; a broken one says why. A job whose settings are `planned` may not have begun."""
+    """Read a run's folder; `error` says why it is broken. A job with `planned` settings may not have started."""
     files = RunFolder(folder)
     try:
         summary = files.read_summary()
         killed = False
         if summary.status == "running" and not files.is_locked():
-            summary = files.read_summary()  # once more: it may have ended in between
+            summary = files.read_summary()  # again: it may have ended between the two checks
             killed = summary.status == "running"
         settings = _settings(summary.config or _composed(folder)) or {"model": summary.model, "seed": summary.seed}
         metrics = _metrics(summary)
     except FileNotFoundError:
         if planned is not None:
             return Run(folder, "waiting", settings=planned)
-        return Run(folder, "broken", "no summary.json: it did not get as far as training, or was cleared")
-    except Exception as error:  # whatever a damaged or foreign file leads to
+        return Run(folder, "broken", "no summary.json: it ended before training, or the file was removed")
+    except Exception as error:  # a damaged or foreign file can lead to any
         what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
         return Run(folder, "broken", f"{files.summary_file.name}: {what[:200]}")
     if killed:
@@ -150,7 +152,7 @@ def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
 
 def _metrics(summary: RunSummary) -> dict[str, Any]:
     final, best, test = summary.final or {}, summary.best or {}, summary.test or {}
-    found = {
+    metrics = {
         "epochs": summary.epochs,
         "val_acc": final.get("val_acc"),
         "val_loss": final.get("val_loss"),
@@ -160,14 +162,14 @@ def _metrics(summary: RunSummary) -> dict[str, Any]:
         "seconds": summary.seconds,
         "parameters": summary.parameters,
     }
-    for key, value in found.items():
+    for key, value in metrics.items():
         if value is not None and not is_number(value):
-            raise ValueError(f"{key}={value!r} is no number")
-    return {key: value for key, value in found.items() if value is not None}
+            raise ValueError(f"{key}={value!r} is not a number")
+    return {key: value for key, value in metrics.items() if value is not None}
 
 
 def _composed(folder: Path) -> dict[str, Any]:
-    """The configuration of a run of a version that did not yet write it into summary.json."""
+    """The configuration from `.hydra/`, for runs of versions that did not write it into summary.json."""
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         return dict(yaml.load(regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
@@ -176,10 +178,10 @@ def _composed(folder: Path) -> dict[str, Any]:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys, an option by its group: {"optimizer": "sgd", "optimizer.lr": 1.0, ...}."""
+    """`config` with dotted keys, without `.name`: {"optimizer": "sgd", "optimizer.lr": 1.0, ...}."""
     return {key.removesuffix(".name"): value for key, value in flatten(config).items()}
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an int or a finite float, and not true or false."""
+    """Whether `value` is an int or a finite float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Writes a run's folder: figures and checkpoints while it trains, and how it ended."""
+"""Writes a run's folder: metrics, summary and checkpoints."""
 
 import contextlib
 import re
@@ -21,9 +21,9 @@ from digitnet.training.state import TrainState
 class RunWriter:
     """An observer that writes metrics.csv, summary.json and checkpoints into `folder`, which is locked.
 
-    A checkpoint holds the records, so that a run that is killed between two of these writes loses none and has none
-    twice: resuming writes the other files anew. With `writes=False` it keeps the records only: of several processes one
-    writes. Methods raise OSError, also when the folder is no longer the one that was locked.
+    A checkpoint contains the records, from which `resume` rewrites the other files: a run that is killed between two
+    writes loses no record and has none twice. With `writes=False` it only keeps the records in memory: of several
+    processes only one writes. Methods raise OSError, also if the folder is no longer the one that was locked.
     """
 
     def __init__(self, folder: RunFolder, summary: RunSummary, config: Config, writes: bool = True) -> None:
@@ -36,12 +36,13 @@ class RunWriter:
 
     @property
     def best(self) -> EpochRecord:
-        """That of the highest val_acc, then of the lowest val_loss."""
+        """The record with the highest val_acc; of equal ones, that with the lowest val_loss."""
         return max(self.records, key=lambda record: (record.val_acc, -record.val_loss))
 
     def start(self, run: StartedRun) -> None:
-        """Bring all files to the state that training starts from: a killed process may have written more than its
-        checkpoint knows, or less.
+        """Make all files agree with the state that training starts from.
+
+        A killed process may have written more, or less, than is in its checkpoint.
         """
         self._run = run
         self.config, self.summary.steps = run.config, run.state.steps
@@ -51,12 +52,12 @@ class RunWriter:
         self.write_figures()
 
     def epoch(self, record: EpochRecord) -> None:
-        """Write the checkpoints that are due after the epoch, then the figures."""
+        """Write the checkpoints that are due after the epoch, then metrics.csv and summary.json."""
         assert self._run is not None
         self.records.append(record)
         number, options = record.epoch, self.config.checkpoint
         is_best, is_due = self.best is record, number == self._run.epochs or number % options.every_epochs == 0
-        # best.pt after last.pt: a run resumed from last.pt can write best.pt anew, and never has one of a later epoch.
+        # last.pt first: best.pt is then never of a later epoch than last.pt, from which `resume` can write it again.
         names = ["last"] if is_best or is_due else []
         names += ["best"] if is_best else []
         names += [f"epoch_{number}"] if is_due and options.keep != 0 else []
@@ -69,12 +70,12 @@ class RunWriter:
         self.write_summary()
 
     def record_failure(self, error: BaseException) -> str:
-        """The run ends with the `error`; returns its text, which is extended by how to resume."""
+        """Record that the run ended with `error`; returns its text, to which the command to resume is added."""
         if isinstance(error, KeyboardInterrupt | DistributedError):
             what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            # A process that rank 0 has not yet told the folder does not know it.
-            begun = self.folder.summary_file.exists()
-            error.args = (f"{what}; {self._how_to_resume()}" if begun else what,)
+            # Before rank 0 has broadcast the run's folder, another rank has a folder that does not exist.
+            has_started = self.folder.summary_file.exists()
+            error.args = (f"{what}; {self._how_to_resume()}" if has_started else what,)
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
         self.summary.error = str(error) or repr(error)
@@ -92,12 +93,12 @@ class RunWriter:
         return f"{kept};\nto resume: digitnet resume {shlex.quote(str(short_path(self.folder.path)))}{trust}"
 
     def without_last(self) -> str:
-        """What to do where last.pt is missing or damaged."""
+        """What to do if last.pt is missing or damaged."""
         best, last = self.folder.checkpoint_file("best"), shlex.quote(str(self.folder.checkpoint_file()))
         others = [path for path in [*self._numbered()[-1:], best] if path.is_file()]
         if not others:
-            return "bring it back, or start a new run"
-        return f"bring it back, or resume from another one: cp {shlex.quote(str(others[0]))} {last}"
+            return "restore it, or start a new run"
+        return f"restore it, or resume from another one: cp {shlex.quote(str(others[0]))} {last}"
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint within an epoch."""
@@ -110,7 +111,7 @@ class RunWriter:
         self.write_figures()
 
     def write_figures(self) -> None:
-        """Write metrics.csv and summary.json, of the records so far."""
+        """Write metrics.csv and summary.json with the records so far."""
         if self._writes:
             self.folder.write_records(self.records)
         summary = self.summary
@@ -143,7 +144,7 @@ class RunWriter:
             self._saved, self.summary.steps = time.perf_counter(), state.steps
 
     def _remove_old_checkpoints(self) -> None:
-        """Of the numbered checkpoints, leave the newest `checkpoint.keep`."""
+        """Remove all numbered checkpoints but the newest `checkpoint.keep`."""
         if self._writes and (count := self.config.checkpoint.keep):
             for path in self._numbered()[:-count]:
                 path.unlink()
@@ -152,4 +153,4 @@ class RunWriter:
         """The numbered checkpoints, in the order of their epochs."""
         folder = self.folder.checkpoint_file().parent
         numbers = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in folder.glob("epoch_*.pt")}
-        return [path for _, path in sorted((int(found[1]), path) for path, found in numbers.items() if found)]
+        return [path for _, path in sorted((int(match[1]), path) for path, match in numbers.items() if match)]

@@ -1,1 +1,1 @@
-"""Trackers: services that a run's figures are sent to. A file each, with a class that is a `runs.observer.Observer`."""
+"""Trackers send a run's metrics to services. One file per tracker, with a class that is a `runs.observer.Observer`."""

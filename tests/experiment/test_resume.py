@@ -43,7 +43,7 @@ def test_custom_network_of_a_run_folder_is_imported_only_with_trust(command: Com
     assert done.code == 2
     assert done.err == (
         "error: here: its network is mine:Net, which would be imported and run;\n"
-        "if you trust whom the folder is from, add --trust\n"
+        "if you trust the source of this folder, add --trust\n"
     )
     assert not Path("imported").exists()
     assert command("resume", "here", "trainer.epochs=3", "--trust").code == 0
@@ -73,7 +73,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
     (HERE / "train.log").symlink_to(Path("precious").resolve())
     done = command("resume", "here", "trainer.epochs=3")
     assert done.code == 1
-    assert done.err == "error: here/train.log: a link, which no run makes; replace it by the file that it points to\n"
+    assert done.err == "error: here/train.log: a link, which no run creates; replace it by the file that it points to\n"
     assert Path("precious").read_text() == "mine"
 
 
@@ -89,7 +89,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
         (
             lambda: (HERE / "summary.json").unlink(),
             2,
-            "here: no summary.json there; bring it back; without it, the weights ",
+            "here: no summary.json there; restore it; without it, the weights ",
         ),
         (lambda: write(HERE / "summary.json", "{"), 1, "here/summary.json: not a run's summary (Invalid JSON: "),
         (
@@ -107,7 +107,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
         (
             lambda: (HERE / "checkpoints/last.pt").unlink(),
             1,
-            "here/checkpoints/last.pt: is not there, and was of step 45",
+            "here/checkpoints/last.pt: is missing, and was of step 45",
         ),
         (lambda: write(HERE / "checkpoints/last.pt", "PK"), 1, "here/checkpoints/last.pt: not a readable checkpoint ("),
         (
@@ -117,7 +117,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
         ),
         (lambda: another(model={"name": 1}), 1, "here/checkpoints/last.pt: does not fit the run (ValidationError: "),
         (lambda: os.mkfifo(HERE / "notes"), 1, "here/notes: neither a file nor a folder; remove it"),
-        (lambda: edit(config={}), 1, "here/summary.json: of a version that could not resume; start the run anew"),
+        (lambda: edit(config={}), 1, "here/summary.json: from a version that could not resume; start a new run"),
         (lambda: edit(config={"seed": 1}), 2, "here/summary.json: "),
         (lambda: edit(status="diverged"), 2, "here: diverged, and would again; start a new run"),
     ],
@@ -157,7 +157,7 @@ def test_folder_near_a_run_is_answered_with_its_path(trained: Trained, command: 
     for folder, hint in (
         ("runs", "no summary.json there; give one of the runs in it, runs/1 for instance"),
         ("runs/1/checkpoints", "no summary.json there; give runs/1"),
-        ("runs/2", "no summary.json there; it did not get as far as training; start it again"),
+        ("runs/2", "no summary.json there; it ended before training began; start it again"),
         ("runs/2/.hydra", "no summary.json there; give the folder of a run or of a sweep"),
         ("runs/3", "not a folder; give that of a run"),
         ("seed=1", "no such folder; RUN_DIR comes first: digitnet resume RUN_DIR seed=1"),
@@ -168,7 +168,7 @@ def test_folder_near_a_run_is_answered_with_its_path(trained: Trained, command: 
     last.unlink()
     done = command("resume", "runs/1", "trainer.epochs=2")
     assert done.err.endswith(
-        "bring it back, or resume from another one: cp runs/1/checkpoints/epoch_1.pt runs/1/checkpoints/last.pt\n"
+        "restore it, or resume from another one: cp runs/1/checkpoints/epoch_1.pt runs/1/checkpoints/last.pt\n"
     )
     shutil.copy("runs/1/checkpoints/epoch_1.pt", last)
     assert command("resume", "runs/1", "trainer.epochs=2").code == 0
@@ -198,7 +198,7 @@ def test_mistake_in_the_arguments_is_explained(trained: Trained, command: Comman
     for arguments, message in (
         ("trainer.epoch=3", "no key 'trainer.epoch' … did you mean 'trainer.epochs'?"),
         ("trainer.epochs=three", "trainer.epochs=three: should be a valid integer"),
-        ("trainer.epochs=3,4", "trainer.epochs=3,4: one value, not several"),
+        ("trainer.epochs=3,4", "trainer.epochs=3,4: has several values; give one"),
         ("trainer.epochs=1", "trainer.epochs=1: the run has 2 already; ask for at least 2"),
         ("device=tpu", "device=tpu: no such option … did you mean 'cpu'? There are auto, cpu"),
         ("logger=metric", "logger=metric: no such option … did you mean 'metrics'?"),
@@ -227,7 +227,7 @@ def test_resume_with_other_images_is_refused(command: Command) -> None:
     assert done.code == 1
     assert done.err == (
         f"error: here/checkpoints/last.pt: of a run on other images than those in {Path('images').absolute()} now "
-        "(others of the same number);\nbring those back, or start a new run\n"
+        "(others of the same number);\nrestore those, or start a new run\n"
     )
     Path("images/no/0.png").unlink()
     assert "now (8 images then, 7 images now);" in command("resume", "here", "trainer.epochs=2").err
@@ -253,8 +253,8 @@ def test_longer_run_of_a_schedule_that_depends_on_the_length_is_warned_of(traine
     trained(*TINY, "schedule=cosine", to="here")
     done = command("resume", "here", "trainer.epochs=3")
     assert (
-        "warning: schedule=cosine depends on the run's length: the epochs before were trained as of 2, from here on it "
-        "is as of 3\n"
+        "warning: schedule=cosine depends on the run's length: the epochs so far used the schedule for 2, the others "
+        "use that for 3\n"
     ) in done.out
 
 
@@ -263,7 +263,7 @@ def test_resume_on_another_machine_is_warned_of(trained: Trained, command: Comma
     content = json.loads((HERE / "summary.json").read_text())
     edit(device={**content["device"], "threads": 64}, versions={**content["versions"], "torch": "1.0"})
     done = command("resume", "here", "trainer.epochs=3")
-    assert "so neither are the figures (threads was 64, is 1; torch was 1.0, is 2" in done.out
+    assert "so results may differ (threads was 64, is 1; torch was 1.0, is 2" in done.out
 
 
 def test_resume_from_python(command: Command) -> None:

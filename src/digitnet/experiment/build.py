@@ -1,4 +1,4 @@
-"""Builders: a group of the configuration becomes plain arguments, and these an object."""
+"""Builders: each builds an object from a group of the configuration, passed on as plain arguments."""
 
 import os
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from digitnet.training.runtime import has_bfloat16
 
 
 def device(name: str, precision: str) -> torch.device:
-    """The torch device; raises ConfigError where this machine has none of that name, or it lacks the precision."""
+    """The torch device. Raises ConfigError if this machine does not have it, or it does not support the precision."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, present in available.items() if present)
@@ -43,12 +43,12 @@ _preloaded: dict[str, Dataset] = {}
 
 
 def preload_data(config: DataConfig) -> None:
-    """Load the data set for the processes that will be forked from this one, which share its memory."""
+    """Load the data set into this process; processes that are forked from it share the memory."""
     _preloaded[config.model_dump_json()] = data(config, download=False)
 
 
 def data(config: DataConfig, download: bool = True) -> Dataset:
-    """The data set, from the disk or, with `download`, from the network."""
+    """Load the data set; missing files are downloaded only with `download`. Raises DataError."""
     if (preloaded := _preloaded.get(config.model_dump_json())) is not None:
         return preloaded
     match config:
@@ -72,9 +72,9 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
 
 
 def with_resolved_paths(config: DataConfig, name: str) -> DataConfig:
-    """The same data from any working directory; for data=auto those that it found, whose name is `name`.
+    """The configuration of the same data with absolute paths and, for data=auto, of the data set `name` that it found.
 
-    So a resumed run trains on the data that it started with.
+    With it, a resumed run uses the data that the run started with.
     """
     if isinstance(config, schema.AutoDataConfig):
         kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
@@ -98,14 +98,14 @@ def model(config: ModelConfig, classes: int, generator: Generator | None = None)
 
 
 def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = False) -> Optimizer:
-    """The optimizer of the model's parameters; each group has its `initial_lr`, which the schedule multiplies.
+    """The optimizer of the model's parameters. Each parameter group has `initial_lr`, which the schedule multiplies.
 
-    With `capturable`, for CUDA, its step can be recorded: all numbers that change are tensors on the device, the
-    learning rate too.
+    With `capturable`, for CUDA, its step can be recorded: all numbers that change, including the learning rate, are
+    tensors on the device.
     """
     built = _optimizer(config, model, capturable)
     for group in built.param_groups:
-        group["initial_lr"] = config.lr  # exact, where a tensor on the device is rounded
+        group["initial_lr"] = config.lr  # a Python float: group["lr"] may be a float32 tensor
     return built
 
 
@@ -135,24 +135,26 @@ def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> O
 
 
 def channels_last(config: schema.Config, device: torch.device) -> bool:
-    """Whether images and weights are laid out in memory with their channels last: (B, H, W, C)."""
+    """Whether images and weights have the memory format torch.channels_last: (B, H, W, C)."""
     if config.trainer.channels_last is not None:
         return config.trainer.channels_last
-    if isinstance(config.model, schema.CustomModelConfig):  # may ask for another layout, with Tensor.view for instance
+    if isinstance(
+        config.model, schema.CustomModelConfig
+    ):  # its code may need the default layout, for Tensor.view for instance
         return False
     return device.type == "cpu" or (device.type == "cuda" and config.trainer.precision == "bf16")
 
 
 def cuda_graph(config: schema.Config, device: torch.device) -> bool:
-    """Whether to record a training step and replay it, without what the network does in Python."""
-    wanted = config.trainer.cuda_graph
+    """Whether to record a training step as a CUDA graph and replay it, without running the network's Python code."""
+    setting = config.trainer.cuda_graph
     return device.type == "cuda" and (
-        not isinstance(config.model, schema.CustomModelConfig) if wanted is None else wanted
+        not isinstance(config.model, schema.CustomModelConfig) if setting is None else setting
     )
 
 
 def schedule(config: ScheduleConfig, epochs: int) -> schedules.Schedule:
-    """The schedule of a run of that many epochs."""
+    """The schedule of a run of `epochs` epochs."""
     match config:
         case schema.StepScheduleConfig():
             return partial(schedules.step_decay, phases=[(phase.epochs, phase.factor) for phase in config.phases])
@@ -189,7 +191,7 @@ def augment(config: AugConfig, generator: Generator) -> Callable[[Tensor], Tenso
 
 
 def trackers(config: TrackerConfig) -> list[Observer]:
-    """What else is told of the run's figures, beside its folder and the terminal."""
+    """The trackers that observe the run, in addition to the writer of its folder and the terminal."""
     match config:
         case schema.NoTrackerConfig():
             return []

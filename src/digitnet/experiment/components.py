@@ -1,4 +1,4 @@
-"""All objects of a run, built from its configuration: data, network, optimizer, step."""
+"""Builds all objects of a run from its configuration: data, network, optimizer, training step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +25,11 @@ from digitnet.training.step import Step, steps_per_epoch, train_step
 
 @dataclass(frozen=True)
 class Components:
-    """What `build_components` builds.
+    """The objects of a run; see `build_components`.
 
-    `config` has resolved paths and says which data `data=auto` found. `step` is `train_step` with all but a batch, and
-    `recorded_step` the same as a CUDA graph, or None; these two, `evaluate` and `predict` have the run's precision.
+    `config` has absolute paths and, for data=auto, the data set that was found. `step` is `train_step` with all
+    arguments but the batch; `recorded_step` is the same as a CUDA graph, or None. These two, `evaluate` and `predict`
+    compute in the run's precision.
     """
 
     config: schema.Config
@@ -48,7 +49,7 @@ class Components:
 
     @property
     def validation_split(self) -> str:
-        """What the validation split is, in words."""
+        """`test set` or `5,000 held-out training images`."""
         data = self.data
         return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
 
@@ -83,12 +84,13 @@ class Components:
 
 
 def build_components(config: schema.Config, download: bool = True, group: ProcessGroup = SINGLE_PROCESS) -> Components:
-    """Configure PyTorch for this process and draw all objects from the seed; data are downloaded only if `download`.
+    """Configure PyTorch for this process, and build all objects of the run; data are downloaded only with `download`.
 
-    All processes of a `group` draw the same, but for dropout. Raises ConfigError, DataError.
+    All random numbers are from the run's seed; they are the same in all processes of a `group`, except dropout's.
+    Raises ConfigError, DataError.
     """
     device = _configure_process(config, group)
-    # Generators of their own for weights, for permutations and distortions, and (torch's global one) for dropout.
+    # Separate generators for weights, for permutations and distortions, and (torch's global one) for dropout.
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(config.seed)).tolist()
     torch.manual_seed(seeds[2] + group.rank)
     generator = Generator(device).manual_seed(seeds[1])
@@ -120,7 +122,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
 
 
 def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.device:
-    """Threads, memory and determinism of this process; returns the run's device. Raises ConfigError."""
+    """Set threads, memory and determinism of this process, and return the run's device. Raises ConfigError."""
     if (threads := config.trainer.threads) is not None:
         if threads * group.local_size > (cores := available_cores()):
             each = f" in each of {group.local_size} processes" if group.local_size > 1 else ""
@@ -134,12 +136,12 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
 
 
 def _with_synchronized_batch_norm(model: nn.Module, name: str, device: torch.device) -> nn.Module:
-    """The network with batch normalization over the whole batch. Raises ConfigError where PyTorch has none such."""
+    """The network with batch normalization over the batches of all processes. Raises ConfigError on a CPU."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return model
     if device.type == "cpu":
         raise ConfigError(
-            f"model={name}: its batch normalization would see only a part of each batch, as PyTorch has it for several "
-            "processes on GPUs alone; leave torchrun out"
+            f"model={name}: its batch normalization would see only a part of each batch, because PyTorch synchronizes "
+            "it on GPUs only; start without torchrun"
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What a run prints beside its figures: what it trains, and what one should know about it."""
+"""The messages of a run: its description, warnings, and where it resumes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +12,11 @@ from digitnet.text import plural
 from digitnet.training import runtime
 from digitnet.training.record import EpochRecord
 
-AT_CHANCE = 0.97  # of ln(classes), the loss of a guess; LeNet-5's plateau on MNIST is above 0.99 of it
+AT_CHANCE = 0.97  # times ln(classes), the loss of guessing; LeNet-5's plateau on MNIST is above 0.99 times that
 
 
 def introduction(components: Components, summary: RunSummary) -> list[str]:
-    """The lines before the epochs: the data first."""
+    """The lines before the epochs, about data, model and training."""
     config, data = components.config, components.data
     source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
     distorted = ""
@@ -36,21 +36,21 @@ def introduction(components: Components, summary: RunSummary) -> list[str]:
 
 
 def run_warnings(components: Components, summary: RunSummary) -> list[str]:
-    """What is allowed but probably not meant."""
+    """Warnings about settings that are valid but possibly a mistake, and about files that were skipped."""
     config, data = components.config, components.data
-    found = [warning for _, warning in config_warnings(config)]
+    warnings = [warning for _, warning in config_warnings(config)]
     if isinstance(skipped := data.notes.get("skipped"), list):
         names = "; ".join(skipped[:3])
-        found.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
+        warnings.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
     if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not runtime.has_bfloat16("cpu"):
-        found.append("trainer.precision=bf16: this processor has no such arithmetic; fp32 is faster on it")
+        warnings.append("trainer.precision=bf16: this CPU has no bfloat16 arithmetic; fp32 is faster on it")
     if config.trainer.cuda_graph and summary.device["type"] != "cuda":
-        found.append(f"trainer.cuda_graph=true: there is none on {summary.device['name']}")
-    return found
+        warnings.append(f"trainer.cuda_graph=true: has no effect on {summary.device['name']}")
+    return warnings
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] = ()) -> list[str]:
-    """`seed was 7, is 0`, for those of the keys, by default all of `now`, that both have."""
+    """`seed was 7, is 0` for each of `keys` (by default, of `now`) whose values differ and that both have."""
     return [
         f"{key} was {before[key]}, is {now[key]}"
         for key in keys or now
@@ -59,23 +59,23 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterabl
 
 
 def other_length(before: schema.Config, config: schema.Config) -> list[str]:
-    """A warning where a schedule depends on the run's length and a resumed run has another one."""
+    """A warning if the schedule depends on the run's length, and that has changed since the run started."""
     was, now = run_length(before), run_length(config)
     if was == now or config.schedule.name not in ("cosine", "onecycle"):
         return []
     return [
-        f"schedule={config.schedule.name} depends on the run's length: the epochs before were trained as of {was}, "
-        f"from here on it is as of {now}"
+        f"schedule={config.schedule.name} depends on the run's length: the epochs so far used the schedule for {was}, "
+        f"the others use that for {now}"
     ]
 
 
 def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A warning where a run is resumed elsewhere: its figures differ in the last digits, or more."""
+    """A warning if a run is resumed on another machine or with other versions: results may then differ."""
     keys = ("type", "name", "capability", "threads", "processes", "channels_last", "digitnet", "torch", "numpy")
     others = differences(before, now, keys)
     if not others:
         return []
-    return [f"not the same machine or versions as before, so neither are the figures ({'; '.join(others)})"]
+    return [f"not the same machine or versions as before, so results may differ ({'; '.join(others)})"]
 
 
 def starting_point(components: Components) -> str | None:
@@ -90,20 +90,20 @@ def starting_point(components: Components) -> str | None:
 
 
 def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int) -> list[str]:
-    """A warning, once, that the loss has stayed at chance for `trainer.plateau_epochs`."""
+    """A warning if the loss has stayed at chance for `trainer.plateau_epochs`; only once for each plateau."""
     count = config.trainer.plateau_epochs
     if count is None or len(records) < count:
         return []
     at_chance = [record.train_loss > AT_CHANCE * math.log(classes) for record in records[-count - 1 :]]
-    if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # warned of after the epoch before
+    if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # the previous epoch has warned
         return []
-    known = ""
+    hint = ""
     if config.model.name == "lenet5":
-        known = (
+        hint = (
             "LeNet-5 with sigmoids stays there for one to three epochs on MNIST, longer with few images or with "
             "model.init=glorot, and throughout with optimizer.momentum=0.8 at optimizer.lr=1; "
         )
     return [
-        f"for {plural(count, 'epoch')} the loss has been at chance, ln {classes} = {math.log(classes):.2f}. {known}"
+        f"for {plural(count, 'epoch')} the loss has been at chance, ln {classes} = {math.log(classes):.2f}. {hint}"
         "if it does not fall, try optimizer=adam or another optimizer.lr"
     ]

@@ -1,4 +1,4 @@
-"""Bring a run back to its last checkpoint and train on, to the last bit as if it had never stopped."""
+"""Restores a run from its last checkpoint and trains it to its end."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def resume_training(
 ) -> Result:
     """Resume in `folder`, which is locked, from its last checkpoint, or from the start if none was written.
 
-    Until training resumes, nothing in the folder is changed but which process works there.
+    Until training starts, the only change in the folder is `process` in summary.json.
     """
     group = current_group()
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
@@ -53,11 +53,14 @@ def resume_training(
 
 
 def _restore(components: Components, writer: RunWriter) -> list[str]:
-    """Bring the fresh state to where the checkpoint left it; returns what one should know about resuming there."""
+    """Restore the newly built state from the checkpoint; returns warnings about resuming.
+
+    Raises CheckpointError, and ConfigError if the run has more epochs already than the configuration.
+    """
     config, summary, path = components.config, writer.summary, writer.folder.checkpoint_file()
     if not path.exists():
         if summary.steps:
-            raise CheckpointError(f"{path}: is not there, and was of step {summary.steps:,};\n{writer.without_last()}")
+            raise CheckpointError(f"{path}: is missing, and was of step {summary.steps:,};\n{writer.without_last()}")
         load_initial_weights(components)
         return []
     _check_same_images(components, summary, path)
@@ -71,13 +74,15 @@ def _restore(components: Components, writer: RunWriter) -> list[str]:
         if others := messages.differences(unchangeable_values(before), unchangeable_values(config)):
             raise ValueError(f"it is of another run: {'; '.join(others)}")
         writer.records = restore_checkpoint(state, content, len(components.data.train))
-        if group.rank > 0:  # the checkpoint has the generator that rank 0 draws its dropout from
+        if group.rank > 0:  # the checkpoint has rank 0's generator, from which dropout is drawn
             torch.manual_seed((torch.initial_seed() ^ state.steps) + group.rank)
-    except Exception as error:  # whatever the content of a foreign file leads to
+    except Exception as error:  # a checkpoint that is not from digitnet can lead to any
         raise CheckpointError(f"{path}: does not fit the run ({one_line(error)})") from error
-    epochs, begun = run_length(config), state.epoch + (state.partial_epoch is not None)
-    if begun > epochs:
-        raise ConfigError(f"trainer.epochs={epochs}: the run has begun its epoch {begun}; ask for at least {begun}")
+    epochs, started_epochs = run_length(config), state.epoch + (state.partial_epoch is not None)
+    if started_epochs > epochs:
+        raise ConfigError(
+            f"trainer.epochs={epochs}: the run has begun its epoch {started_epochs}; ask for at least {started_epochs}"
+        )
     machines = {**summary.device, **summary.versions}, {**components.describe_device(), **versions()}
     return messages.other_length(before, config) + messages.other_machine(*machines)
 
@@ -87,8 +92,8 @@ def _check_same_images(components: Components, summary: RunSummary, path: Path) 
     now = components.describe_data()
     if messages.differences(summary.dataset, now, ("train", "test", "classes", "crc32")):
         counts = [f"{n['train'] + n['test']:,} images" for n in (summary.dataset, now)]
-        found = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
+        difference = f"{counts[0]} then, {counts[1]} now" if counts[0] != counts[1] else "others of the same number"
         raise CheckpointError(
-            f"{path}: of a run on other images than those in {components.data.source} now ({found});\n"
-            "bring those back, or start a new run"
+            f"{path}: of a run on other images than those in {components.data.source} now ({difference});\n"
+            "restore those, or start a new run"
         )

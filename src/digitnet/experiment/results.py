@@ -1,4 +1,4 @@
-"""What a finished run leaves beside its figures: predictions.csv and the pictures."""
+"""Writes predictions.csv and the pictures of a finished run."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from digitnet.training.record import EpochRecord
 
 
 def write_results(run_dir: Path, logits: Tensor, components: Components, records: Sequence[EpochRecord]) -> None:
-    """predictions.csv and the pictures, from the test set's logits (N, classes). Raises OSError."""
+    """Write predictions.csv and the pictures, from the test set's logits (N, classes) on the CPU. Raises OSError."""
     data, logger = components.data, components.config.logger
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
@@ -28,7 +28,7 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
         write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
     draw_distorted_samples(run_dir, components)
     if logger.pictures:
-        from digitnet.report import plots  # matplotlib takes half a second, which training need not wait for
+        from digitnet.report import plots  # imports matplotlib, half a second, which training does not need
 
         chance = 1 - 1 / len(data.classes)
         plots.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
@@ -37,9 +37,9 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
 
 
 def draw_distorted_samples(run_dir: Path, components: Components) -> None:
-    """distorted.png, one column a class, if it is asked for and not there yet. Raises OSError.
+    """Write distorted.png, with one column per class, if pictures are on and it does not exist yet. Raises OSError.
 
-    A generator of its own draws the distortions, so that the picture changes nothing else.
+    It has a separate generator, so that the picture does not change the training.
     """
     config, path = components.config, run_dir / "distorted.png"
     if components.augment is None or not config.logger.pictures or path.exists():

@@ -1,4 +1,4 @@
-"""Resume a run. What is wrong with the folder or the command is found without torch; then `restore` takes over."""
+"""Resumes a run: checks the folder and the command without importing torch, then calls `restore`."""
 
 import shlex
 from pathlib import Path
@@ -23,21 +23,21 @@ def resume(
     quiet: bool = False,
     patience: float = PATIENCE_SECONDS,
 ) -> "Result | None":
-    """Resume the run in `run_dir`; None if it is finished and nothing else is asked for.
+    """Resume the run in `run_dir`; returns None if it is finished and there are no `overrides`.
 
     >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
 
-    A network of the run's own (model=custom) is imported only if you `trust` its folder. A `quiet` run prints nothing;
-    for `patience` seconds it waits for another process to end its work there. Raises ConfigError, CheckpointError and,
-    as the run itself does, other DigitnetErrors; the text says what to do.
+    With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. It waits
+    up to `patience` seconds for another process to release the folder. Raises ConfigError, CheckpointError and, as the
+    run itself does, other DigitnetErrors; the text says what to do.
     """
-    folder = RunFolder.open(run_dir, trust)  # first: no lock is to be made where no run is
+    folder = RunFolder.open(run_dir, trust)  # first: no lock file is created in a folder that is not a run's
     with folder.locked(patience):
         summary = folder.read_summary_of_run()
         config = _config_to_resume(folder, summary, overrides)
         if summary.status == "finished" and run_length(config) == summary.epochs and not overrides:
             return None
-        from digitnet.experiment.restore import resume_training  # torch: seconds, which mistakes need not wait for
+        from digitnet.experiment.restore import resume_training  # imports torch: seconds, only after the checks
 
         command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
         download = trust or any(override.startswith("data.root=") for override in overrides)
@@ -45,17 +45,17 @@ def resume(
 
 
 def _config_to_resume(folder: RunFolder, summary: RunSummary, overrides: tuple[str, ...]) -> Config:
-    """The run's configuration with the changes. Raises ConfigError or CheckpointError where it cannot be resumed so."""
+    """The run's configuration with `overrides`. Raises ConfigError or CheckpointError if it cannot be resumed."""
     if not summary.config:
-        raise CheckpointError(f"{folder.summary_file}: of a version that could not resume; start the run anew")
+        raise CheckpointError(f"{folder.summary_file}: from a version that could not resume; start a new run")
     config = with_changes(summary.config, overrides, str(folder.path))
     folder.refuse_untrusted(config)
-    epochs, had = run_length(config), summary.epochs
+    epochs, finished = run_length(config), summary.epochs
     if summary.status == "diverged":
         raise ConfigError(
             f"{folder.path}: diverged, and would again; start a new run, with a lower optimizer.lr for instance,\n"
             f"from its best weights if you like: init_from={folder.checkpoint_file('best')}"
         )
-    if epochs < had:
-        raise ConfigError(f"trainer.epochs={epochs}: the run has {had} already; ask for at least {had}")
+    if epochs < finished:
+        raise ConfigError(f"trainer.epochs={epochs}: the run has {finished} already; ask for at least {finished}")
     return config

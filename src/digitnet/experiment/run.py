@@ -1,4 +1,4 @@
-"""One experiment from end to end, in a folder of its own: build, train, observe, evaluate."""
+"""Runs one experiment from start to end, in its own folder: build, train, observe, evaluate."""
 
 import contextlib
 import os
@@ -31,12 +31,16 @@ from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
 from digitnet.training.step import largest_batch
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # PyTorch's words, on the CPU and on GPUs
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+)  # parts of PyTorch's messages, on CPUs and GPUs
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves in memory; `test` is of the final weights."""
+    """The result of a run, in memory; `test` is the evaluation of the final weights on the test set."""
 
     records: list[EpochRecord]
     test: Evaluation
@@ -49,10 +53,10 @@ def run_experiment(
 ) -> Result:
     """Train, record, evaluate and draw one experiment in `folder`, which is claimed and holds no run yet.
 
-    `command` is recorded as what makes the run again; a `quiet` run prints to train.log alone. Under torchrun all
-    processes call this, and rank 0 writes. Raises a DigitnetError for errors that the user can fix, OSError where a
-    file cannot be written, KeyboardInterrupt when interrupted, by SIGTERM too; what was finished before stays on disk,
-    and summary.json says how the run ended.
+    `command` is recorded as the command that repeats the run; a `quiet` run prints only to train.log. Under torchrun
+    all processes call this, and rank 0 writes. Raises a DigitnetError for errors that the user can fix, OSError if a
+    file cannot be written, KeyboardInterrupt when interrupted, also by SIGTERM; metrics and checkpoints written before
+    stay on disk, and the status in summary.json is the way the run ended.
     """
     group = current_group()
     if group.rank == 0:
@@ -84,9 +88,9 @@ def run_experiment(
 
 @contextlib.contextmanager
 def observed(writer: RunWriter, stop: Stop) -> Iterator[list[Observer]]:
-    """In this block the run is running; how the block ends is how the run ended, which all observers are told.
+    """In this block the run's status is "running"; at its end all observers are told how it ended.
 
-    Yields the list of observers, to be extended; the writer is the last to be told.
+    Yields the list of observers, to be extended; the writer stays the last, so it is told last.
     """
     summary = writer.summary
     observers: list[Observer] = [writer]
@@ -152,7 +156,7 @@ def train_and_evaluate(
 def _train(
     components: Components, writer: RunWriter, observers: Sequence[Observer], terminal: Terminal, stop: Stop
 ) -> None:
-    """All epochs that are left. Raises KeyboardInterrupt, after a checkpoint, when a signal asked to stop."""
+    """Train all remaining epochs. Raises KeyboardInterrupt after a signal, when a checkpoint has been written."""
     config, state, data, recorded = components.config, components.state, components.data, components.recorded_step
     epochs, refusal = run_length(config), None
     steps = components.steps_per_epoch
@@ -184,7 +188,7 @@ def _train(
                 for warning in warnings:
                     terminal.warning(warning)
                 if components.group.rank == 0:
-                    draw_distorted_samples(writer.folder.path, components)  # now: the first step need not wait
+                    draw_distorted_samples(writer.folder.path, components)  # only now, not to delay the first step
             if state.epoch < epochs:  # `fit` paused
                 writer.write_checkpoint(state)
                 if stop.received is not None:
@@ -192,19 +196,19 @@ def _train(
 
 
 def _with_memory_advice(records: Iterator[EpochRecord], components: Components) -> Iterator[EpochRecord]:
-    """The records; where memory does not suffice, raises DigitnetError with what would fit."""
+    """Yield the records; raises DigitnetError if memory does not suffice, with a batch size that fits."""
     try:
         yield from records
         return
     except RuntimeError as error:
         if not (isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)):
             raise
-    # Here, where the exception and with it the activations of the step are gone.
+    # Outside of the `except` block, where the exception no longer keeps the step's activations in memory.
     model, trainer, train = components.state.model, components.config.trainer, components.data.train
     device = train.images.device.type
     if not model.training:
         raise DigitnetError(f"the validation needs more memory than {device} has left, whatever trainer.batch_size is")
-    if components.group.size > 1:  # a step takes all of them
+    if components.group.size > 1:  # all processes would have to take part in a step
         advice = "lower it"
     elif fitting := largest_batch(components.step, train, trainer.batch_size):
         advice = f"trainer.batch_size={fitting} fits"
@@ -228,7 +232,7 @@ def initialized(
 
 
 def _force_exit(writer: RunWriter, group: ProcessGroup) -> None:
-    """End a process that waits in compiled code, where no signal reaches it, for one that is gone."""
+    """Exit from a process that waits in compiled code, where Python handles no signals, for one that is gone."""
     error = DistributedError(f"another process of this run does not answer (rank {group.rank} waited for it)")
     message = writer.record_failure(error)
     if group.reports_error():
@@ -238,7 +242,7 @@ def _force_exit(writer: RunWriter, group: ProcessGroup) -> None:
 
 @contextlib.contextmanager
 def restored_threads() -> Iterator[None]:
-    """A run's number of threads holds for the run alone: the next job of a sweep has its own."""
+    """Restore torch's number of threads after this block: a run's setting must not affect the next run."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -247,7 +251,7 @@ def restored_threads() -> Iterator[None]:
 
 
 def load_initial_weights(components: Components) -> None:
-    """Start from the weights that `init_from` names, if it does. Raises CheckpointError."""
+    """Load the weights that `init_from` names, if it is set. Raises CheckpointError."""
     config = components.config
     if config.init_from is not None:
         source = Path(os.path.expanduser(config.init_from))

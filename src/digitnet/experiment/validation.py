@@ -1,4 +1,4 @@
-"""Check that configurations compose, fit the schema, and build; without training, and without torch if wanted."""
+"""Checks that configurations compose, fit the schema and build, without training and, optionally, without torch."""
 
 import contextlib
 import math
@@ -15,13 +15,13 @@ from digitnet.errors import ConfigError, Fault
 from digitnet.report.findings import Finding
 from digitnet.text import did_you_mean
 
-CLASSES = 10  # of every data set but a user's own folder, which would have to be read first
-CHECKED_EPOCHS = 1000  # of a schedule
+CLASSES = 10  # of every data set except data=folder, which would have to be read first
+CHECKED_EPOCHS = 1000  # of a schedule, at most
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found, each thing once, and in how many configurations it was looked for."""
+    """The findings, each once, and the number of compositions that were checked."""
 
     findings: list[Finding]
     checked: int
@@ -32,23 +32,25 @@ class Validation:
 
 
 def validate(tree: Tree, overrides: Sequence[str] = (), schema_only: bool = False) -> Validation:
-    """Check the composition that `overrides` ask for or, without any, every one that `tree` has a file for.
+    """Check the composition with `overrides` or, without any, a composition with each option in `tree`.
 
-    With `schema_only` nothing is built, so that torch is not imported and no network of the user's. Faults are
+    With `schema_only` nothing is built, so that neither torch nor the user's networks are imported. Faults are
     returned, not raised.
     """
     compositions = [(tree, tuple(overrides))] if overrides else list(all_compositions(tree))
-    found = [finding for one, words in compositions for finding in _check_composition(one, words, schema_only)]
+    findings = [
+        finding for its_tree, words in compositions for finding in _check_composition(its_tree, words, schema_only)
+    ]
     if not overrides:
-        found += _files_not_used(tree)
-    once: dict[tuple[str, Fault], Finding] = {}  # what is wrong with the root is wrong in every composition
-    for finding in found:
+        findings += _files_not_used(tree)
+    once: dict[tuple[str, Fault], Finding] = {}  # a fault of the root is in every composition
+    for finding in findings:
         once.setdefault((finding.severity, finding.fault), finding)
     return Validation(list(once.values()), len(compositions))
 
 
 def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
-    """The roots, and each option of each group that the first root does not choose anyway."""
+    """(tree, overrides) for each root, and for each option of a group that the root does not choose by default."""
     yield tree, ()
     try:
         chosen = {default.name for default in tree.read(tree.root).defaults()}
@@ -70,7 +72,7 @@ def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
 
 
 def _groups_not_in_root(tree: Tree) -> list[str]:
-    """Groups that a root of the user's may lack, since it was written for an earlier version."""
+    """Groups that the user's root may not have, because it was written for an earlier version."""
     with contextlib.suppress(ConfigError):
         content = composed_values((), tree)
         return [group for group in ADDED_SINCE if group not in content]
@@ -78,7 +80,7 @@ def _groups_not_in_root(tree: Tree) -> list[str]:
 
 
 def _is_root(name: str, tree: Tree) -> bool:
-    """Whether a file at the top of a config directory of the user's is for --config-name: it has a defaults list."""
+    """Whether a file at the top of a user's config directory is a root, for --config-name: it has a defaults list."""
     if not any((directory / f"{name}.yaml").is_file() for directory in tree.own):
         return False
     try:
@@ -93,7 +95,7 @@ def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool
         configs = _configs(tree, overrides)
     except ConfigError as error:
         return [Finding("error", fault, label) for fault in error.faults]
-    found: list[Finding] = []
+    all_findings: list[Finding] = []
     for its_overrides, config in configs:
         findings = [Finding("warning", Fault(message, key), label) for key, message in config_warnings(config)]
         if not schema_only:
@@ -104,35 +106,38 @@ def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool
                 findings += [Finding("error", replace(fault, key=fault.key or key), label) for fault in error.faults]
         if findings:
             places = locate_faults([finding.fault for finding in findings], its_overrides, tree)
-            found += [replace(finding, fault=fault) for finding, fault in zip(findings, places, strict=True)]
-    return found
+            all_findings += [replace(finding, fault=fault) for finding, fault in zip(findings, places, strict=True)]
+    return all_findings
 
 
 def _configs(tree: Tree, overrides: tuple[str, ...]) -> list[tuple[list[str], Config]]:
-    """The configurations with their overrides: of a sweep, as few as have every value once. Raises ConfigError.
+    """(overrides, configuration) of a composition or, for a sweep preset, of as few jobs as have every value.
 
-    None where a value is missing that only a user can give.
+    Empty if a value is missing that only the user can give. Raises ConfigError.
     """
     if not asks_for_sweep(overrides):
         config = compose_incomplete(overrides, tree)
         return [(list(overrides), config)] if config else []
     request = read_sweep(overrides, tree)
-    found = []
+    configs = []
     faults: dict[str, Fault] = {}
     combinations = request.covering()
     with composing(tree):
         for number, words in enumerate(combinations):
             try:
-                found.append((words, compose_job(words, request.hydra_overrides, number, tree).config))
+                configs.append((words, compose_job(words, request.hydra_overrides, number, tree).config))
             except ConfigError as error:
                 faults |= {str(fault): fault for fault in error.faults}
     if faults:
         raise ConfigError(faults.values())
-    return found
+    return configs
 
 
 def _build(config: Config) -> None:
-    """Build everything that a training step needs, without memory or arithmetic if possible. Raises ConfigError."""
+    """Build all that a training step needs, on the meta device (no memory, no arithmetic) if possible.
+
+    Raises ConfigError.
+    """
     import torch
 
     from digitnet.experiment import build
@@ -143,7 +148,7 @@ def _build(config: Config) -> None:
         with torch.device("meta"):
             model = build.model(config.model, CLASSES)
             check_output(model, images, CLASSES)
-    except ConfigError:  # a network of the user's may do what only real tensors can, as .item()
+    except ConfigError:  # a network of the user may need real tensors, for .item() for instance
         model = build.model(config.model, CLASSES)
         check_output(model, torch.zeros(2, 1, 28, 28), CLASSES)
     build.optimizer(config.optimizer, model)
@@ -157,7 +162,7 @@ def _build(config: Config) -> None:
 
 
 def _files_not_used(tree: Tree) -> Iterator[Finding]:
-    """Files of the user's that no command line can choose: errors if a name is nearly right, otherwise warnings."""
+    """The user's files that no command line can choose: errors if the name is probably misspelt, else warnings."""
     used = _used_files(tree)
     for directory in tree.own:
         for path in sorted(directory.rglob("*")):
@@ -174,7 +179,7 @@ def _files_not_used(tree: Tree) -> Iterator[Finding]:
 
 
 def _used_files(tree: Tree) -> set[str]:
-    """The files at the top that are roots, or in the defaults of one."""
+    """The files at the top that are roots, or in the defaults of a root."""
     roots = [name for name in tree.names if "/" not in name and (name == tree.root or _is_root(name, tree))]
     used = set(roots)
     for root in roots:

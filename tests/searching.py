@@ -22,7 +22,7 @@ DATA = ["data=digits", "data.enlarge_to=1437", "data.validation=300"]
 OPTIONS = [*DATA, "logger=metrics", "trainer.threads=1", "optimizer=adam"]
 UNTRUSTED = (
     "error: sweep: its network is mine:{}, which would be imported and run;\n"
-    "if you trust whom the folder is from, add --trust\n"
+    "if you trust the source of this folder, add --trust\n"
 )
 LR = "optimizer.lr=tag(log,interval(0.001,0.1))"
 NETWORKS = """

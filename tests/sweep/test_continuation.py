@@ -56,7 +56,7 @@ def test_sweep_with_networks_of_its_own_needs_trust(command: Command, sweep: Pat
     write(Path("mine.py"), "open('imported', 'w').close()\n")
     assert error_of(command) == (
         "error: sweep: its network is mine:Net, which would be imported and run;\n"
-        "if you trust whom the folder is from, add --trust\n"
+        "if you trust the source of this folder, add --trust\n"
     )
     assert not Path("imported").exists()
 
@@ -64,5 +64,5 @@ def test_sweep_with_networks_of_its_own_needs_trust(command: Command, sweep: Pat
 def test_links_in_a_sweeps_folder_are_refused(command: Command, sweep: Path) -> None:
     (sweep / "linked").symlink_to("/")
     assert error_of(command) == (
-        "error: sweep/linked: a link, which no run makes; replace it by the file that it points to\n"
+        "error: sweep/linked: a link, which no run creates; replace it by the file that it points to\n"
     )

@@ -31,10 +31,10 @@ from digitnet.sweep.plan import plan_sweep
             "aug.warmup_epochs=2: no image would be distorted, as the run has only 1 epoch; *",
         ),
         (["optimizer.lrr=1,2"], "no key 'optimizer.lrr' … did you mean 'optimizer.lr'?"),
-        (["seed=range(0)"], "seed=range(0): there is no value in it"),
+        (["seed=range(0)"], "seed=range(0): has no values"),
         (
             ["optimizer.lr=interval(0.1,1)"],
-            "optimizer.lr=interval(0.1,1): a sweep is over values; digitnet tune searches in between",
+            "optimizer.lr=interval(0.1,1): a sweep takes single values; digitnet tune searches intervals",
         ),
         (
             ["seed=0,1", "hydra.sweep.subdir=x"],

@@ -128,6 +128,6 @@ def test_damaged_journal_is_reported(command: Command, finished_search: None, co
         path.write_bytes(content)
     done = command("resume", "sweep", "--trials", "2")
     assert done.code == 1
-    message = f"error: {path}: not the journal of this search ({why});\nbring it back, or start a new search\n"
+    message = f"error: {path}: not the journal of this search ({why});\nrestore it, or start a new search\n"
     assert fnmatch(done.err, message)
     assert done.err.count("\n") == 2

@@ -20,14 +20,14 @@ from sweeping import SWEEP
     [
         ([], "digitnet tune: nothing to search; give several values, 'optimizer.lr=interval(0.01,1)'"),
         ([LR, "--trials", "0"], "--trials 0: at least 1"),
-        (["optimizer.lr=interval(1,0.1)"], "optimizer.lr=interval(1,0.1): an interval goes up"),
-        (["optimizer.lr=interval(0.1,inf)"], "optimizer.lr=interval(0.1,inf): an interval goes up"),
+        (["optimizer.lr=interval(1,0.1)"], "optimizer.lr=interval(1,0.1): an interval must go from low to high"),
+        (["optimizer.lr=interval(0.1,inf)"], "optimizer.lr=interval(0.1,inf): an interval must go from low to high"),
         (
             ["optimizer.lr=tag(log,interval(0,1))"],
-            "optimizer.lr=tag(log,interval(0,1)): an interval goes up, from above 0",
+            "optimizer.lr=tag(log,interval(0,1)): an interval must go from low to high, and start above 0",
         ),
         (["optimizer.lr=tag(lg,interval(1,2))"], "optimizer.lr=tag(lg,interval(1,2)): no tag 'lg'; there is log"),
-        (["seed=range(3,1)"], "seed=range(3,1): there is no value in it"),
+        (["seed=range(3,1)"], "seed=range(3,1): has no values"),
         # at one end, or one of the choices
         (["optimizer.lr=interval(-1,0.1)"], "optimizer.lr=-1: should be greater than 0"),
         (
@@ -36,13 +36,13 @@ from sweeping import SWEEP
         ),
         (
             ["trainer.batch_size=interval(16,64)"],
-            "trainer.batch_size=interval(16,64): is a whole number; trainer.batch_size=int(interval(16,64))",
+            "trainer.batch_size=interval(16,64): is a whole number; write trainer.batch_size=int(interval(16,64))",
         ),
         (["optimizer=sgd,sdg"], "optimizer=sdg: no such option … did you mean 'sgd'? There are *"),
         (["optimizer.lrr=1,2"], "no key 'optimizer.lrr' … did you mean 'optimizer.lr'?"),
         (
             [LR, "hydra/launcher=ray"],
-            "hydra.launcher.jobs: has no value; say how many trials run at a time",
+            "hydra.launcher.jobs: has no value; set it to the number of trials to run at a time",
         ),
     ],
 )
@@ -67,7 +67,7 @@ def test_resumed_search_needs_a_limit_of_jobs_at_a_time(command: Command) -> Non
     write_finished_search()
     done = command("resume", "sweep", "hydra/launcher=slurm")
     assert done.code == 2
-    assert done.err == "error: hydra.launcher.jobs: has no value; say how many trials run at a time\n"
+    assert done.err == "error: hydra.launcher.jobs: has no value; set it to the number of trials to run at a time\n"
 
 
 def test_boundary_jobs_have_both_bounds_and_every_choice() -> None:
@@ -96,5 +96,5 @@ def test_resumed_search_needs_its_copy_of_the_yaml_files(command: Command) -> No
     write_finished_search()
     shutil.rmtree("sweep/.conf")
     done = command("resume", "sweep", "--trials", "2")
-    gone = f"{SWEEP.absolute()}/.conf: its config.yaml is gone; bring the folder back, or start a new search"
+    gone = f"{SWEEP.absolute()}/.conf: has no config.yaml; restore the folder, or start a new search"
     assert (done.code, done.err) == (2, f"error: {gone}\n")

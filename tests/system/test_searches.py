@@ -130,7 +130,7 @@ def test_resumed_search_composes_from_its_copy_of_the_yaml_files(
         assert (done.code, done.err) == (
             2,
             "error: optimizer: has other values now than when the search began, from the same YAML;\n"
-            "set the environment variables as they were, or start a new search\n",
+            "set environment variables to their values at that time, or start a new search\n",
         )
     done = command(*resume)
     assert (done.code, done.err) == (0, "")
@@ -157,7 +157,7 @@ def test_preset_sets_the_search_space(command: Command) -> None:
     words = ["tune", *OPTIONS, "hydra.sweep.dir=sweep", "trainer.epochs=1", "sweep=mine", "--trials", "1"]
     write(Path("conf/sweep/mine.yaml"), preset % "range(3,1)")
     done = command(*words)
-    assert (done.code, done.err) == (2, "error: seed=range(3,1): there is no value in it\n")
+    assert (done.code, done.err) == (2, "error: seed=range(3,1): has no values\n")
     write(Path("conf/sweep/mine.yaml"), preset % "3")
     done = command(*words)
     assert (done.code, done.err) == (0, "")
@@ -171,7 +171,7 @@ def test_search_by_the_test_set_prints_a_warning(command: Command) -> None:
     done = command(*tune("Linear", "trainer.epochs=1", "data.validation=test", "--trials", "1"))
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[0] == (
-        "warning: data.validation=test: the search chooses by the test set, so the best test accuracy is too good; "
+        "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
         "hold out images: data.validation=10000"
     )
 

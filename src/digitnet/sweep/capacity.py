@@ -1,4 +1,4 @@
-"""How many jobs of a sweep run on this machine at a time, and the number of threads of each job."""
+"""The number of jobs of a sweep that run on this machine at a time, and the number of threads of each job."""
 
 from digitnet.config.schema import Config, LauncherConfig, LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.errors import ConfigError
@@ -15,7 +15,7 @@ def jobs_at_once(launcher: LocalLauncherConfig, on_gpus: bool) -> int:
 
 
 def with_threads(config: Config, launcher: LauncherConfig) -> Config:
-    """The configuration with `trainer.threads` set, so that a job resumed elsewhere has the same figures.
+    """The configuration with `trainer.threads` set, so that a job has the same results if it is resumed elsewhere.
 
     A number that is set already is kept. Raises ConfigError if it exceeds the job's share of the cores.
     """

@@ -21,9 +21,9 @@ CHANGEABLE_OVERRIDE = re.compile(r"hydra(/launcher=|\.launcher\.)")  # what `dig
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str] = (), trust: bool = False, trials: int | None = None) -> None:
-    """Run the jobs of the sweep in `folder` that are not finished; a search runs until it has as many `trials`.
+    """Run the jobs of the sweep in `folder` that are not finished; a search runs until it has `trials` trials.
 
-    `overrides` may set the launcher, nothing else. Jobs with networks of their own run only if you `trust` the folder.
+    `overrides` may only set the launcher and its keys. Jobs with model=custom run only if you `trust` the folder.
     Raises ConfigError, CheckpointError, and as `scheduling` does.
     """
     if rejected := [override for override in overrides if not CHANGEABLE_OVERRIDE.match(override)]:
@@ -38,7 +38,7 @@ def resume_sweep(folder: Path, overrides: Sequence[str] = (), trust: bool = Fals
         if overrides:
             sweep.launcher = plan_sweep(overrides, Tree.at()).sweep.launcher
         if sweep.search is None and trials is not None:
-            raise ConfigError(f"--trials: {folder} is no search; its jobs are as many as when it started")
+            raise ConfigError(f"--trials: {folder} is not a search; the number of its jobs cannot be changed")
         if Path(sweep.cwd).is_dir():  # relative paths start from there
             os.chdir(sweep.cwd)
         unfinished = [name for name in sweep.jobs if is_unfinished(sweep.summary(name))]
@@ -49,17 +49,17 @@ def resume_sweep(folder: Path, overrides: Sequence[str] = (), trust: bool = Fals
                 scheduler.run(unfinished)
         else:
             plan = plan_resumed_search(sweep, trials)
-            check_trusted([*jobs, *boundary_jobs(plan)], folder, trust)  # the trials to come are like the latter
+            check_trusted([*jobs, *boundary_jobs(plan)], folder, trust)  # further trials have the same model as these
             run_search(plan, trust)
 
 
 def is_unfinished(summary: RunSummary | None) -> bool:
-    """Whether a job with this summary has anything left to do: one that diverged would diverge again."""
+    """Whether a job with this summary is to be resumed; not if it diverged, because it would diverge again."""
     return summary is None or summary.status not in ("finished", "diverged")
 
 
 def check_trusted(jobs: Iterable[Job], folder: Path, trust: bool) -> None:
-    """Raises ConfigError if one of the jobs would import a network of its own, and the folder is not trusted."""
+    """Raises ConfigError if a job has model=custom, whose network would be imported, and the folder is not trusted."""
     for job in jobs:
         model = job.config.get("model", {})
         if model.get("name") == "custom" and not trust:

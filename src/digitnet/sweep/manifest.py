@@ -30,8 +30,8 @@ class Job:
 class Search:
     """What `digitnet tune` searches: `trials` jobs with the overrides `fixed` and a value from `space` for each key.
 
-    `of_hydra` are the overrides of Hydra's own keys. `directories` and `root` are those of the `Tree` that the search
-    started with, for the commands of its trials.
+    `of_hydra` are the overrides of Hydra's own keys. `prune` stops trials that fall behind. `directories` and `root`
+    are those of the `Tree` that the search started with, for the commands of its trials.
     """
 
     space: dict[str, Dimension]
@@ -87,9 +87,7 @@ def read_manifest(folder: Path) -> Sweep:
         raise ConfigError(f"{folder}: no {SWEEP_FILE} there; give the folder of a sweep") from None
     except (ValidationError, ValueError, TypeError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise CheckpointError(
-            f"{path}: not a sweep's ({what}); bring it back, or resume the runs one by one"
-        ) from error
+        raise CheckpointError(f"{path}: not a sweep's ({what}); restore it, or resume the runs one by one") from error
     for name in sweep.jobs:
         if Path(name).name != name or name.startswith("."):  # it would lead elsewhere
             raise CheckpointError(f"{path}: '{name}' is not the name of a job")

@@ -10,7 +10,7 @@ from digitnet.training.distributed import refuse_under_torchrun
 
 
 def run_sweep(overrides: Sequence[str], tree: Tree) -> None:
-    """Run a job for every combination of the values in `overrides`, or those that a sweeper of Hydra's chooses.
+    """Run a job for every combination of the values in `overrides`, or the jobs that another sweeper of Hydra proposes.
 
     Raises ConfigError before the first job if anything is wrong with the configuration, DigitnetError at the end if a
     job failed, KeyboardInterrupt when interrupted.

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: composed and checked before the first one starts, named, and written down."""
+"""Plans the jobs of a sweep: composes and checks them before the first one starts, names them, writes sweep.json."""
 
 import contextlib
 import re
@@ -18,25 +18,26 @@ from digitnet.sweep.capacity import with_threads
 from digitnet.sweep.manifest import Job, Sweep
 from digitnet.text import short_path
 
-LONGEST_NAME = 100  # characters of a job's name, which is that of a folder
-FROZEN = ".conf"  # in the folder of a search: the YAML files as they were, for its trials are composed one by one
+LONGEST_NAME = 100  # characters of a job's name, which is also its folder's
+FROZEN = ".conf"  # in the folder of a search: a copy of the YAML files, from which its trials are composed one by one
 
 
 @dataclass
 class SweepPlan:
-    """A sweep whose launcher and whose first configuration passed the checks."""
+    """A sweep whose launcher passed the checks, and the request that its jobs are composed from."""
 
     sweep: Sweep
     request: SweepRequest
-    frozen: Tree | None = None  # a copy of the request's tree, which jobs are composed from
+    frozen: Tree | None = None  # a copy of the request's tree; if set, jobs are composed from it
     _composed: dict[str, Composition] = field(default_factory=dict)
 
     def jobs(self, combinations: Sequence[Sequence[str]], first: int | None = None) -> list[Job]:
-        """Compose and check them, the `first` of which has that number in its name; raises ConfigError with all faults.
+        """Compose and check a job for each of `combinations`. Raises ConfigError with all faults.
 
-        From here on, changes of YAML files and environment variables no longer change their configurations.
+        With `first`, their names begin with numbers, from `first`. Later changes of YAML files and environment
+        variables do not change their configurations.
         """
-        found: list[Job] = []
+        jobs: list[Job] = []
         faults: dict[str, Fault] = {}
         names = _names(combinations, self.request.overrides, first)
         tree = self.frozen or self.request.tree
@@ -50,16 +51,17 @@ class SweepPlan:
                     continue
                 self._composed[name] = replace(composition, run_dir=self.sweep.folder / name)
                 command = command_line(overrides, self.request.tree)
-                found.append(Job(name, list(overrides), command, config.model_dump(mode="json")))
+                jobs.append(Job(name, list(overrides), command, config.model_dump(mode="json")))
         if faults:
             raise ConfigError(faults.values())
-        return found
+        return jobs
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Hold the lock of the sweep's folder in this block, and remove the folder if no job was written down.
+        """Create and lock the sweep's folder in this block; remove it at the end if nothing was written to it.
 
-        Raises DigitnetError if another process works there, or the folder cannot be made.
+        Raises ConfigError if the folder has a run or a sweep already, DigitnetError if another process works in it, or
+        if it cannot be created.
         """
         folder = self.sweep.folder
         try:
@@ -76,7 +78,7 @@ class SweepPlan:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def freeze(self) -> None:
-        """Keep the YAML files as they are now in the sweep's folder, for jobs to come. Raises DigitnetError."""
+        """Copy the YAML files into the sweep's folder, to compose later jobs from. Raises DigitnetError."""
         tree = self.request.tree
         try:
             for name in tree.names:
@@ -102,21 +104,24 @@ class SweepPlan:
 
 
 def frozen(folder: Path, root: str) -> Tree:
-    """What `SweepPlan.freeze` left in a sweep's folder. Raises ConfigError if it is gone."""
+    """The copy of the YAML files that `SweepPlan.freeze` made. Raises ConfigError if it is missing."""
     tree = Tree([folder / FROZEN, *Tree.packaged().directories], root)
     if not (folder / FROZEN / f"{root}.yaml").is_file():
-        raise ConfigError(f"{folder / FROZEN}: its {root}.yaml is gone; bring the folder back, or start a new search")
+        raise ConfigError(f"{folder / FROZEN}: has no {root}.yaml; restore the folder, or start a new search")
     return tree
 
 
 def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
-    """Read what is common to the jobs that `overrides` ask for; composes none yet. Raises ConfigError."""
+    """Plan a sweep by what its jobs have in common; the jobs are composed later. Raises ConfigError."""
     request = read_sweep(overrides, tree)
     return SweepPlan(Sweep(request.folder, request.command, str(Path.cwd()), request.launcher, {}), request)
 
 
 def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: int | None) -> list[str]:
-    """`lr=0.1,seed=0`: what differs, or what was not `typed` so; with a number before it where that is not enough."""
+    """Names such as `lr=0.1,seed=0`, of the keys that differ; with `first`, of those that were not `typed` like this.
+
+    They begin with a number if there is `first`, or if a name is empty, too long, or not unique.
+    """
     pairs = [dict(override.partition("=")[::2] for override in overrides) for overrides in combinations]
     keys = list(dict.fromkeys(key for values in pairs for key in values))
     if first is None:
@@ -136,9 +141,9 @@ def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: i
 
 
 def optimize(plan: SweepPlan, run_jobs: Callable[[list[Job]], list[float | None]]) -> None:
-    """Let a sweeper of Hydra's choose the jobs, batch by batch, by the values that `run_jobs` returns; None: it failed.
+    """Run the jobs that a sweeper of Hydra proposes, in batches; `run_jobs` returns their values, None if one failed.
 
-    Raises ConfigError if the sweeper is not installed or refuses.
+    Raises ConfigError if the sweeper is not installed or raises an error.
     """
 
     def launch(combinations: Sequence[Sequence[str]], first: int) -> list[tuple[list[str], float | Exception]]:

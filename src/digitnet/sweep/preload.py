@@ -1,4 +1,4 @@
-"""Imported by the process that local jobs are forked from: loads torch and the sweep's data once for all jobs."""
+"""Imported in the process that local jobs are forked from, to load torch and the sweep's data once for all jobs."""
 
 import os
 import warnings
@@ -17,7 +17,7 @@ def _preload(folder: Path) -> None:
 
     del run  # imported for its imports
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked process would wait for ever for OpenMP's threads, which a fork does not copy
+    torch.set_num_threads(1)  # a fork copies no OpenMP threads: a forked process would wait for them for ever
     for job in read_manifest(folder).jobs.values():
         config = parse_config(job.config)
         try:
@@ -32,5 +32,5 @@ if folder := os.environ.get(SWEEP_VARIABLE):
         # The threads of numpy's OpenBLAS are safe to fork: OpenBLAS handles forks itself.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         _preload(Path(folder))
-    except Exception:  # without it, jobs only start more slowly
+    except Exception:  # without it, jobs start more slowly
         pass

@@ -25,23 +25,24 @@ POLL_SECONDS = 0.25
 class Scheduler:
     """Runs jobs of a sweep.
 
-    `failures` has why jobs failed that could not write it into their summaries; `pruned` are jobs that need not finish.
+    `failures` has the reasons of failed jobs that are not in their summaries; `pruned` has jobs that were stopped on
+    purpose, which is not a failure.
     """
 
     def __init__(self, sweep: Sweep, launcher: Launcher, view: SweepView, stop: Stop) -> None:
         self.sweep, self.launcher, self.view, self.stop = sweep, launcher, view, stop
         self.failures: dict[str, str] = {}
         self.pruned: set[str] = set()
-        self._summaries: dict[str, tuple[int, RunSummary | None]] = {}  # with the times of the files' last changes
-        self._ended: Counter[str] = Counter()  # by status
-        self._seconds: list[float] = []  # of each job that finished
+        self._summaries: dict[str, tuple[int, RunSummary | None]] = {}  # with the files' modification times
+        self._ended: Counter[str] = Counter()  # jobs by status
+        self._seconds: list[float] = []  # of each finished job
 
     def run(self, names: list[str], next_jobs: Callable[[list[str]], list[str]] = lambda _: []) -> list[float | None]:
-        """Run these jobs until all have ended or, after a signal, those that had started.
+        """Run the jobs `names` until all have ended; after a signal, until those that had started have ended.
 
-        `next_jobs` is called several times a second with the jobs that have not ended, and returns more to run. Returns
-        the last validation accuracy (a fraction) of each of `names`, None for one that did not finish. Raises
-        DigitnetError if nothing can run, KeyboardInterrupt if a signal came before.
+        `next_jobs` is called several times a second with the jobs that have not ended, and returns more jobs to run.
+        Returns the last validation accuracy (a fraction) of each of `names`, None if it did not finish. Raises
+        DigitnetError if no job can run, KeyboardInterrupt if a signal has been received before the call.
         """
         self.stop.raise_if_received()
         unfinished: list[str] = []
@@ -73,13 +74,13 @@ class Scheduler:
         return self._summaries[name][1]
 
     def _job_ended(self, name: str, failure: str | None) -> None:
-        """Count the job that ended, and print its result; `failure` is the launcher's reason, if it has one."""
+        """Count a job that has ended, and print its result; `failure` is the launcher's reason if it failed."""
         summary = self.summary(name)
         status = summary.status if summary is not None else "failed"
         was_stopped = self.stop.received is not None or name in self.pruned
         if failure is not None and status not in ("finished", "diverged", "interrupted" if was_stopped else ""):
             self.failures[name] = failure
-            if summary is not None and status == "running":  # its process was killed before it could write that
+            if summary is not None and status == "running":  # its process was killed, and could not write it
                 _mark_failed(self.sweep.run_folder(name), summary, failure)
         if summary is None and self.stop.received is not None:  # it had not started
             return
@@ -123,7 +124,7 @@ class Scheduler:
 
 
 def _mark_failed(folder: RunFolder, summary: RunSummary, failure: str) -> None:
-    """Write into the job's summary why it failed, unless another process works in its folder by now."""
+    """Write the failure into the job's summary, unless another process works in its folder."""
     with contextlib.suppress(DigitnetError, OSError), folder.locked():
         summary.status, summary.error = "failed", failure
         folder.write_summary(summary)
@@ -131,10 +132,10 @@ def _mark_failed(folder: RunFolder, summary: RunSummary, failure: str) -> None:
 
 @contextlib.contextmanager
 def scheduling(sweep: Sweep, trust: bool) -> Iterator[Scheduler]:
-    """A scheduler for jobs of the sweep within this block; at its end the table of all jobs is printed.
+    """Yield a scheduler for jobs of the sweep; at the end of the block, print the table of all jobs.
 
-    The caller has locked the sweep's folder. Raises DigitnetError at the end if a job failed, KeyboardInterrupt if a
-    signal came.
+    The caller must hold the lock of the sweep's folder. At the end of the block, raises DigitnetError if a job failed,
+    KeyboardInterrupt if a signal came.
     """
     view = SweepView()
     with handling_signals() as stop:

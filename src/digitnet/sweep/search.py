@@ -1,4 +1,4 @@
-"""A search for the best values with Optuna: it proposes trials, which are jobs of a sweep, and prunes weak ones."""
+"""Searches for the best values with Optuna, which proposes trials (jobs of a sweep) and prunes weak ones."""
 
 import contextlib
 import math
@@ -17,13 +17,13 @@ from digitnet.sweep.scheduler import Scheduler
 from digitnet.text import one_line
 
 JOURNAL_FILE = "optuna.log"  # in the sweep's folder: Optuna's storage, which optuna-dashboard reads too
-STARTUP_TRIALS = 5  # these have random values, and are never pruned
+STARTUP_TRIALS = 5  # the first trials, which have random values and are never pruned
 PROPOSALS_PER_TRIAL = 10  # at most: a proposal may repeat a trial, or not compose
-WARMUP_EPOCHS = 3  # LeNet-5 starts with a plateau, on which accuracies say nothing
+WARMUP_EPOCHS = 3  # LeNet-5 starts with a plateau, during which accuracies do not predict the result
 
 
 class Trials:
-    """Connects a `Scheduler` with an Optuna study: proposes jobs, reports their epochs, prunes them, tells results.
+    """Connects a `Scheduler` to an Optuna study: proposes jobs, reports their epochs and results, and prunes them.
 
     A trial's number is the number in its job's name. The trial of a job that failed stays RUNNING in the study, so that
     a resumed search runs it again. `make_job(number, overrides)` composes the job of a trial and writes it to
@@ -43,7 +43,7 @@ class Trials:
 
     @property
     def end_reason(self) -> str | None:
-        """Why no more trials are proposed; None if more are to come."""
+        """Why no more trials are proposed; None if more are."""
         tried, proposed = len(self._sweep.jobs), len(self._study.get_trials(deepcopy=False))
         if tried + len(self._rejected) >= math.prod(dimension.size for dimension in self._search.space.values()):
             return "all combinations were tried"
@@ -101,7 +101,7 @@ class Trials:
             )
 
     def _propose(self, trial: Any) -> None:
-        """Ask Optuna for values, and make a job with them."""
+        """Ask Optuna for values, and make a job with them; reject values that were tried or do not compose."""
         values = {key: _suggest_value(trial, key, dimension) for key, dimension in self._search.space.items()}
         overrides = [*self._search.fixed, *(f"{key}={value}" for key, value in values.items())]
         if overrides in [*self._rejected, *(job.overrides for job in self._sweep.jobs.values())]:
@@ -124,7 +124,7 @@ class Trials:
                 self._reported[name] = record.epoch
 
     def _is_weak(self, name: str, trial: Any, summary: RunSummary) -> bool:
-        """Whether a running job falls behind, and has more epochs to do."""
+        """Whether to prune a job: it is running, has more epochs to do, and falls behind."""
         if not self._search.prune or summary.status != "running" or not self._sweep.run_folder(name).is_locked():
             return False  # unlocked: it was running when the search was stopped, and has not been resumed yet
         epochs = run_length(parse_config(summary.config))
@@ -153,14 +153,14 @@ class Trials:
 def best_trial(sweep: Sweep) -> tuple[Job, float] | None:
     """The finished job with the highest validation accuracy, and that accuracy; None if none has finished.
 
-    Of equal ones that with the lowest validation loss, as in the table of the sweep.
+    Of equal ones, the job with the lowest validation loss, as in the sweep's table.
     """
-    found: dict[tuple[float, float], Job] = {}
+    finished: dict[tuple[float, float], Job] = {}
     for job in sweep.jobs.values():
         summary = sweep.summary(job.name)
         if summary is not None and summary.status == "finished" and summary.final is not None:
-            found.setdefault((summary.final["val_acc"], -summary.final["val_loss"]), job)
-    return (found[max(found)], max(found)[0]) if found else None
+            finished.setdefault((summary.final["val_acc"], -summary.final["val_loss"]), job)
+    return (finished[max(finished)], max(finished)[0]) if finished else None
 
 
 def check_optuna_installed() -> None:
@@ -173,7 +173,7 @@ def check_optuna_installed() -> None:
 
 
 def open_study(sweep: Sweep) -> Any:
-    """Optuna's study in the sweep's folder, created if there is none. Raises DigitnetError if its file is damaged."""
+    """Open Optuna's study in the sweep's folder, or create it. Raises DigitnetError if its file is damaged."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -191,7 +191,7 @@ def open_study(sweep: Sweep) -> Any:
         raise
     except Exception as error:  # a damaged file can lead to any
         raise DigitnetError(
-            f"{path}: not the journal of this search ({one_line(error)});\nbring it back, or start a new search"
+            f"{path}: not the journal of this search ({one_line(error)});\nrestore it, or start a new search"
         ) from error
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
     return study
@@ -212,14 +212,14 @@ def _suggest_value(trial: Any, key: str, dimension: Dimension) -> str:
 
 
 def _truncate_partial_line(path: Path) -> None:
-    """Remove a last line without its end, which a full disk leaves: Optuna would append the next one to it."""
+    """Remove an incomplete last line, which a full disk leaves: Optuna would append the next line to it."""
     if path.exists():
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
 class _NoLock:
-    """Optuna's own lock would stay behind when the search is killed, and the sweep's folder is locked anyway."""
+    """Replaces Optuna's lock, which would remain if the search is killed; the sweep's folder is locked anyway."""
 
     def acquire(self) -> bool:
         return True

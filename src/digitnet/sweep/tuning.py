@@ -21,10 +21,10 @@ from digitnet.text import short_path
 
 
 def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool = True) -> None:
-    """Search among the values that `overrides` give, in at most `trials` jobs, and print the best.
+    """Search the values given in `overrides` with at most `trials` jobs, and print the best.
 
-    `prune` stops trials that fall behind. Raises ConfigError before the first trial if anything is wrong with the
-    configuration, and otherwise as `scheduling` does.
+    With `prune`, trials that fall behind are stopped. Raises ConfigError before the first trial if anything is wrong
+    with the configuration, and otherwise as `scheduling` does.
     """
     check_optuna_installed()
     plan = plan_search(overrides, tree, trials, prune)
@@ -35,7 +35,7 @@ def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool 
         raise _needs_whole_numbers(error, plan.sweep.search.space) or error from error
     if any(job.config["data"]["validation"] == "test" for job in jobs):
         SweepView().line(
-            "warning: data.validation=test: the search chooses by the test set, so the best test accuracy is too good; "
+            "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
             "hold out images: data.validation=10000",
             "yellow",
         )
@@ -44,7 +44,7 @@ def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool 
 
 
 def plan_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool) -> SweepPlan:
-    """A new search, before any of its jobs is composed. Raises ConfigError."""
+    """Plan a new search; its jobs are composed later. Raises ConfigError."""
     if trials < 1:
         raise ConfigError(f"--trials {trials}: at least 1")
     plan = plan_sweep(overrides, tree)
@@ -59,9 +59,9 @@ def plan_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool) 
 
 
 def plan_resumed_search(sweep: Sweep, trials: int | None) -> SweepPlan:
-    """The plan of a search that was stopped, or that is to have more `trials`.
+    """Plan the rest of a search that was stopped, or that is to have more `trials`.
 
-    Raises ConfigError if its configurations would now be others than when it started.
+    Raises ConfigError if its configurations would differ now from those when it started.
     """
     check_optuna_installed()
     search = sweep.search
@@ -82,13 +82,16 @@ def plan_resumed_search(sweep: Sweep, trials: int | None) -> SweepPlan:
         if changed := [key for key, value in composed.config.items() if before.get(key) != value]:
             raise ConfigError(
                 f"{changed[0]}: has other values now than when the search began, from the same YAML;\n"
-                "set the environment variables as they were, or start a new search"
+                "set environment variables to their values at that time, or start a new search"
             )
     return plan
 
 
 def boundary_jobs(plan: SweepPlan) -> list[Job]:
-    """Jobs that together have both bounds of every interval and every choice. Raises ConfigError if one is invalid."""
+    """Jobs that together have both bounds of every interval, and every choice, to check that the values are valid.
+
+    Raises ConfigError if any is invalid.
+    """
     search = plan.sweep.search
     assert search is not None
     values = [[f"{key}={bound}" for bound in dimension.bounds] for key, dimension in search.space.items()]
@@ -96,7 +99,7 @@ def boundary_jobs(plan: SweepPlan) -> list[Job]:
 
 
 def run_search(plan: SweepPlan, trust: bool) -> None:
-    """Run the trials that are left, and print the best of all. The caller has locked the sweep's folder.
+    """Run the remaining trials, and print the best of all. The caller must hold the lock of the sweep's folder.
 
     Raises as `scheduling` does, and DigitnetError if no trial has finished.
     """
@@ -130,19 +133,19 @@ def run_search(plan: SweepPlan, trust: bool) -> None:
 
 
 def trials_at_once(sweep: Sweep) -> int:
-    """How many trials run at a time. Raises ConfigError if the launcher has no limit."""
+    """The number of trials that run at a time. Raises ConfigError if the launcher has no limit."""
     launcher = sweep.launcher
     if isinstance(launcher, LocalLauncherConfig):
         return jobs_at_once(launcher, on_gpus=True)
     if launcher.jobs is None:
-        raise ConfigError("hydra.launcher.jobs: has no value; say how many trials run at a time")
+        raise ConfigError("hydra.launcher.jobs: has no value; set it to the number of trials to run at a time")
     return launcher.jobs
 
 
 def _needs_whole_numbers(error: ConfigError, space: dict[str, Dimension]) -> ConfigError | None:
-    """What to say if an interval of a key that is an integer has fractions in it; None if that is not the fault."""
+    """The error to raise if the fault is an interval of floats for an integer key; None if it is another fault."""
     for key, dimension in space.items():
         if f"{key}={dimension.low}: should be a valid integer" in str(error):
             interval = f"interval({dimension.low:g},{dimension.high:g})"
-            return ConfigError(f"{key}={interval}: is a whole number; {key}=int({interval})")
+            return ConfigError(f"{key}={interval}: is a whole number; write {key}=int({interval})")
     return None

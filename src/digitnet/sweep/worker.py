@@ -1,4 +1,4 @@
-"""One job of a sweep, in the process that runs it, on whatever machine that is."""
+"""Runs one job of a sweep, in a process on any machine."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,14 @@ from digitnet.errors import as_digitnet_error
 from digitnet.runs.folder import RunFolder
 from digitnet.sweep.manifest import read_manifest
 
-PATIENCE_SECONDS = 30.0  # the job's previous process may still be writing its checkpoint, if its sweep was just killed
+PATIENCE_SECONDS = 30.0  # if its sweep was just killed, the job's previous process may still be writing a checkpoint
 
 
 def run_job(folder: Path, name: str, trust: bool) -> str | None:
     """Start or resume the job `name` of the sweep in `folder`; returns why it failed, or None.
 
     With `trust`, it may download data and import the network that its configuration names. Raises KeyboardInterrupt
-    when interrupted; the job then has a checkpoint.
+    when interrupted, after writing a checkpoint.
     """
     try:
         sweep = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: a module for each launcher, all of them made by `make_launcher`."""
+"""Launchers run the jobs of a sweep. There is a module for each; `make_launcher` makes them."""
 
 from digitnet.config.schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.sweep.capacity import jobs_at_once
@@ -7,7 +7,7 @@ from digitnet.sweep.manifest import Sweep
 
 
 def make_launcher(sweep: Sweep, trust: bool) -> Launcher:
-    """The launcher of the sweep's configuration; a new launcher is added here.
+    """Make the launcher that the sweep's configuration chooses; a new launcher must be added here.
 
     With `trust`, jobs may download data and import networks. Raises DigitnetError if the launcher is not available.
     """

@@ -1,4 +1,4 @@
-"""What a launcher is, and what launchers share that keep a queue of their own."""
+"""The interface of launchers, and a base class for those that queue jobs themselves."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -7,30 +7,30 @@ from typing import Protocol
 
 
 class Launcher(Protocol):
-    """Runs jobs, each by `worker.run_job` in a process of its own; however one of them ends, the others continue."""
+    """Runs jobs, each with `worker.run_job` in its own process; if one fails or is killed, the others continue."""
 
     def submit(self, names: list[str]) -> None:
-        """Queue these jobs, which are in sweep.json already. Raises DigitnetError if none can run at all."""
+        """Queue these jobs, which are in sweep.json already. Raises DigitnetError if no job can run."""
 
     def poll(self, seconds: float) -> dict[str, str | None]:
         """Wait until a job has ended, at most `seconds`.
 
-        Returns the jobs that have ended since the last call, each with the reason of its failure, or None where the
-        job's summary.json has all there is to say.
+        Returns the jobs that have ended since the last call, each with the reason of its failure, or None if it is in
+        the job's summary.json or the job did not fail.
         """
 
     def stop(self, names: list[str] | None = None) -> list[str]:
         """Ask these jobs, by default all, to write a checkpoint and end.
 
-        Returns those that had not started; they are no longer queued.
+        Returns those that had not started; they are removed from the queue.
         """
 
     def close(self) -> None:
-        """Kill the jobs that still run, where the launcher does not outlive the sweep."""
+        """Kill the jobs that still run, unless they run on a cluster that continues without the sweep's process."""
 
 
 class QueueingLauncher(ABC):
-    """A launcher that queues jobs itself, and starts one whenever there is room."""
+    """A launcher that queues jobs itself, and starts one whenever it has room."""
 
     def __init__(self) -> None:
         self._queue: deque[str] = deque()

@@ -1,6 +1,6 @@
-"""Jobs on this machine: each in a process of its own, forked from a process that has loaded torch and the data.
+"""Runs jobs on this machine, each in its own process, forked from a process that has loaded torch and the data.
 
-Not a pool of workers: those of joblib and concurrent.futures end all their jobs when one worker is killed.
+It is not a process pool: those of joblib and concurrent.futures end all jobs if one worker is killed.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ class LocalLauncher(QueueingLauncher):
         self._folder, self._trust, self._gpu_share = folder, trust, options.gpus
         self._free_slots = list(range(slots))
         self._running: dict[str, tuple[Any, Connection, int]] = {}  # process, pipe, slot
-        # Forked from this process, a job could inherit locks that other threads of it hold; macOS' libraries forbid it.
+        # Not forked from this process: a job could inherit locks held by its threads. On macOS no fork is safe.
         method = "forkserver" if sys.platform == "linux" else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
@@ -69,7 +69,7 @@ class LocalLauncher(QueueingLauncher):
             process.kill()
 
     def gpu_of(self, slot: int) -> int:
-        """The index of the GPU of the job in that slot: GPUs are filled one after the other, by the jobs' shares."""
+        """The index of the GPU for the job in `slot`: GPUs are filled one after the other, by the jobs' shares."""
         return int(slot * self._gpu_share)
 
     def _has_room(self) -> bool:
@@ -93,8 +93,8 @@ class LocalLauncher(QueueingLauncher):
 
 
 def _run_in_process(folder: Path, name: str, trust: bool, gpu: int, pipe: Connection) -> None:
-    """Run the job in its own process, with its output in its folder: the terminal shows the sweep."""
-    os.setpgid(0, 0)  # Ctrl-C goes to the sweep, which tells its jobs
+    """Run the job in this process, with its output in its folder, because the terminal shows the sweep."""
+    os.setpgid(0, 0)  # Ctrl-C goes only to the sweep's process, which interrupts its jobs
     _terminate_with_parent()
     path = folder / name / "output.txt"
     with path.open("ab") as output:
@@ -115,7 +115,7 @@ def _run_in_process(folder: Path, name: str, trust: bool, gpu: int, pipe: Connec
 
 
 def _terminate_with_parent() -> None:
-    """End the job when its sweep is killed: nobody would watch it, and it would lock its folder against a resume."""
+    """End the job if its sweep is killed; otherwise the job would keep its folder locked, and could not be resumed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

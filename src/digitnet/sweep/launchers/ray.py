@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, as tasks that ask for CPUs and shares of GPUs."""
+"""Runs jobs on a Ray cluster, as tasks that request CPUs and GPUs."""
 
 import signal
 import socket
@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5.0
 
 
 class RayLauncher(QueueingLauncher):
-    """A `Launcher` for a Ray cluster. Where a worker dies, Ray starts the task again, which resumes the job."""
+    """A `Launcher` for a Ray cluster. If a worker dies, Ray starts the task again, which resumes the job."""
 
     def __init__(self, folder: Path, options: RayLauncherConfig, trust: bool) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class RayLauncher(QueueingLauncher):
         self._ray: Any = ray
         self._arguments = str(folder), trust
         self._limit = options.jobs
-        self._running: dict[str, Any] = {}  # Ray's references
+        self._running: dict[str, Any] = {}  # Ray's object references of the tasks
         _connect(ray, options.address)
         self._task: Any = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus)(_run_in_task)
 
@@ -44,7 +44,7 @@ class RayLauncher(QueueingLauncher):
                 ended[name] = self._ray.get(reference)
             except self._ray.exceptions.TaskCancelledError:
                 ended[name] = None  # the job's summary says that it was interrupted
-            except Exception as error:  # Ray's own: the worker or its node died more often than Ray tries again
+            except Exception as error:  # Ray's: the worker or its node died more often than Ray retries
                 ended[name] = one_line(error)
         self._start_queued()
         return ended
@@ -71,7 +71,7 @@ def _run_in_task(folder: str, trust: bool, name: str) -> str | None:
 
 
 def _connect(ray: Any, address: str) -> None:
-    """Raises DigitnetError if no cluster answers."""
+    """Connect to the cluster. Raises ConfigError if `address` is malformed, DigitnetError if no cluster answers."""
     setting = f"hydra.launcher.address={address}"
     advice = "start one with `ray start --head`, or set hydra.launcher.address=HOST:PORT"
     if address != "auto":
@@ -79,7 +79,7 @@ def _connect(ray: Any, address: str) -> None:
         if not (colon and host and port.isdigit()):
             raise ConfigError(f"{setting}: is not HOST:PORT, nor auto")
         try:
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray itself would retry for minutes
         except (OSError, OverflowError) as error:
             raise DigitnetError(f"{setting}: no Ray cluster answers there ({error});\n{advice}") from error
     terminate = signal.getsignal(signal.SIGTERM)

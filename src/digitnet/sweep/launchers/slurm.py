@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, submitted as a job array with submitit."""
+"""Runs jobs on a Slurm cluster, submitted as a job array with submitit."""
 
 import json
 import re
@@ -20,7 +20,7 @@ NO_LIMIT = 10_000  # jobs of an array at a time
 class SlurmLauncher:
     """A `Launcher` for a Slurm cluster, whose controller queues the jobs.
 
-    Slurm's ids of the jobs are kept in the sweep's folder: a resumed sweep waits for those that Slurm still has.
+    The jobs' Slurm ids are stored in the sweep's folder: a resumed sweep waits for the jobs that Slurm still has.
     """
 
     def __init__(self, folder: Path, options: SlurmLauncherConfig, trust: bool) -> None:
@@ -58,9 +58,9 @@ class SlurmLauncher:
 
     def submit(self, names: list[str]) -> None:
         """See `Launcher`."""
-        known = self._read_ids()
-        states = _query_states(list(known.values()))
-        self._pending |= {name: known[name] for name in names if known.get(name) in states}
+        ids = self._read_ids()
+        states = _query_states(list(ids.values()))
+        self._pending |= {name: ids[name] for name in names if ids.get(name) in states}
         new = [name for name in names if name not in self._pending]
         if not new:
             return
@@ -70,9 +70,10 @@ class SlurmLauncher:
         except Exception as error:
             raise DigitnetError(f"hydra/launcher=slurm: {_last_line(error)}") from error
         self._pending |= {name: str(job.job_id) for name, job in zip(new, jobs, strict=True)}
-        write_atomically(self._ids_file, json.dumps(known | self._pending, indent=1).encode())
+        write_atomically(self._ids_file, json.dumps(ids | self._pending, indent=1).encode())
 
     def _read_ids(self) -> dict[str, str]:
+        """The stored Slurm ids by the names of the jobs; empty if there are none, or the file is damaged."""
         try:
             content = json.loads(self._ids_file.read_bytes())
         except (OSError, ValueError):
@@ -90,13 +91,13 @@ class SlurmLauncher:
         return {name: self._failure_of(name, self._pending.pop(name)) for name in ended}
 
     def _failure_of(self, name: str, job_id: str) -> str | None:
-        """Why a job that has ended failed, by its own report or else by Slurm's; None if it did not."""
+        """Why a job that has ended failed, from its own report or else from Slurm; None if it did not fail."""
         try:
             return _failure_file(self._folder, name).read_text()
         except FileNotFoundError:
             shown = subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, text=True).stdout
-        found = re.search(r"JobState=(\w+)", shown)
-        state = found[1] if found else "no longer in Slurm's records"
+        match = re.search(r"JobState=(\w+)", shown)
+        state = match[1] if match else "no longer in Slurm's records"
         return (
             None
             if state == "COMPLETED"
@@ -115,11 +116,11 @@ class SlurmLauncher:
         return dropped
 
     def close(self) -> None:
-        """Kill nothing: Slurm continues with the jobs that it has, and `digitnet resume` waits for them."""
+        """Kill no jobs: Slurm runs those that it has, and `digitnet resume` waits for them."""
 
 
 class SlurmTask:
-    """What Slurm runs. submitit calls `checkpoint` when the time limit is near, and queues what it returns."""
+    """The function that Slurm runs. submitit calls `checkpoint` before the time limit, and queues what it returns."""
 
     def __call__(self, folder: str, name: str, trust: bool) -> None:
         path = _failure_file(Path(folder), name)
@@ -128,19 +129,19 @@ class SlurmTask:
             path.write_text(failure)
 
     def checkpoint(self, *arguments: Any) -> Any:
-        """The same call again, which resumes the job from its checkpoint."""
+        """The same call again, which will resume the job from its checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
 def _failure_file(folder: Path, name: str) -> Path:
-    """Where a job writes why it failed."""
+    """The file into which a job writes why it failed."""
     return folder / ".slurm" / f"{name}.txt"
 
 
 def _query_states(job_ids: list[str]) -> dict[str, str]:
-    """Slurm's state (PENDING, RUNNING, ...) of each of these jobs that has not ended. Raises DigitnetError."""
+    """Slurm's state (PENDING, RUNNING, ...) of each of these jobs that have not ended. Raises DigitnetError."""
     if not job_ids:
         return {}
     done = subprocess.run(["squeue", "--noheader", "--array", "--me", "--format=%i %T"], capture_output=True, text=True)
@@ -152,5 +153,5 @@ def _query_states(job_ids: list[str]) -> dict[str, str]:
 
 
 def _last_line(error: Exception) -> str:
-    """The message of sbatch, without the whole command that submitit prints before it."""
+    """The last line, sbatch's message, without the command that submitit prints before it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

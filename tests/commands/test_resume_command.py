@@ -21,12 +21,15 @@ def test_trials_of_a_run_or_a_sweep_are_refused(command: Command) -> None:
     write_finished_search()
     (folder,) = (path.parent.name for path in SWEEP.glob("*/summary.json"))
     done = command("resume", f"sweep/{folder}", "--trials", "2")
-    assert (done.code, done.err) == (2, f"error: --trials: sweep/{folder} is no search; of a run: trainer.epochs=N\n")
+    assert (done.code, done.err) == (
+        2,
+        f"error: --trials: sweep/{folder} is not a search; for a run, use trainer.epochs=N\n",
+    )
     sweep = read_manifest(SWEEP)
     sweep.search = None
     sweep.write()
     done = command("resume", "sweep", "--trials", "2")
     assert (done.code, done.err) == (
         2,
-        "error: --trials: sweep is no search; its jobs are as many as when it started\n",
+        "error: --trials: sweep is not a search; the number of its jobs cannot be changed\n",
     )

@@ -37,7 +37,7 @@ def test_all_faults_are_reported_with_file_and_line(command: Command) -> None:
         "[model=broken]",
         "conf/optimizer/x.yaml:3: no key 'optimizer.momentun' … did you mean 'optimizer.momentum'? [optimizer=x]",
         "conf/optimizer/x.yaml:2: optimizer.lr=fast: should be a valid number [optimizer=x]",
-        "conf/model/net.yml: is not looked at: the ending is .yaml",
+        "conf/model/net.yml: is ignored: the suffix must be .yaml",
         "conf/optimiser/x.yaml: no group 'optimiser' … did you mean 'optimizer'?",
     ]
     assert done.code == 2

@@ -1,7 +1,7 @@
-"""The subcommands: `digitnet NAME …` is `commands/NAME_command.py`.
+"""The subcommands: `digitnet NAME …` is in `commands/NAME_command.py`.
 
-Each has a docstring, whose first line `digitnet --help` shows, `add_arguments(parser)`, and `main(options)`, which
-raises a DigitnetError, or an OSError, where something is wrong. Importing one imports no torch.
+Each module has a docstring, which is its help text (`digitnet --help` shows the first line), `add_arguments(parser)`,
+and `main(options)`, which raises a DigitnetError or an OSError if it fails. Importing one does not import torch.
 """
 
 import argparse
@@ -17,7 +17,7 @@ NAMES = ("compare", "completion", "help", "resume", "schema", "tune", "validate"
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes become a ConfigError, not a usage message and an exit."""
+    """Raises ConfigError for a wrong command line; argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: --"):
@@ -26,39 +26,39 @@ class Parser(argparse.ArgumentParser):
 
 
 def flag_parser() -> Parser:
-    """What `digitnet` itself takes; the overrides go to Hydra."""
+    """The parser of `digitnet` without a subcommand; Hydra parses the overrides."""
     parser = Parser(prog="digitnet", add_help=False, usage=argparse.SUPPRESS)
     add = parser.add_argument
-    add("-h", "--help", action="store_true", help="this")
-    add("--version", action="store_true", help="the version")
+    add("-h", "--help", action="store_true", help="show this help")
+    add("--version", action="store_true", help="show the version")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
-        "-m", "--multirun", action="store_true", help="a sweep: every combination of values with commas between them"
+        "-m", "--multirun", action="store_true", help="run a sweep: every combination of comma-separated values"
     )
     add(
         "--config-dir",
         metavar="FOLDER",
-        help="options of your own, before those in ./conf and the packaged ones",
+        help="your own options, which take precedence over those in ./conf and the packaged ones",
     )
-    add("--config-name", metavar="NAME", default="config", help="another file than config.yaml as the root")
+    add("--config-name", metavar="NAME", default="config", help="use another root file than config.yaml")
     instead.add_argument(
-        "--cfg", choices=("job", "hydra", "all"), help="show the configuration (job: digitnet's), run nothing"
+        "--cfg", choices=("job", "hydra", "all"), help="show the configuration (job: digitnet's) and run nothing"
     )
-    add("--resolve", action="store_true", help="with --cfg: interpolations resolved")
-    add("--package", metavar="KEY", help="with --cfg: only what is below the key")
+    add("--resolve", action="store_true", help="with --cfg: resolve interpolations")
+    add("--package", metavar="KEY", help="with --cfg: show only keys below KEY")
     instead.add_argument(
         "--info",
         nargs="?",
         const="all",
         choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-        help="show where the configuration comes from, run nothing",
+        help="show where the configuration comes from and run nothing",
     )
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     return parser
 
 
 def flag_summaries() -> dict[str, str]:
-    """`-m, --multirun`, `--cfg job|hydra|all`, … and what each does."""
+    """Each flag with its help: {"-m, --multirun": …, "--cfg job|hydra|all": …}."""
     return {
         ", ".join(action.option_strings) + _value_of(action): str(action.help)
         for action in flag_parser()._actions
@@ -67,7 +67,7 @@ def flag_summaries() -> dict[str, str]:
 
 
 def _value_of(action: argparse.Action) -> str:
-    """What follows a flag."""
+    """The value that follows a flag, for help: ` FOLDER`, ` job|hydra|all` or ""."""
     if action.choices and action.nargs is None:
         return f" {'|'.join(action.choices)}"
     return f" {action.metavar}" if action.metavar else ""
@@ -78,7 +78,7 @@ def command_module(name: str) -> ModuleType:
 
 
 def command_summary(name: str) -> str:
-    """What the command does, in a line."""
+    """The first line of the command's docstring."""
     return (command_module(name).__doc__ or "").partition("\n")[0]
 
 

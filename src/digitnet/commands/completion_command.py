@@ -1,8 +1,8 @@
 """Complete commands, groups, options and keys with the tab key, in bash, zsh and fish.
 
-digitnet completion install          for your shell ($SHELL): writes its script, and a line in ~/.bashrc or ~/.zshrc
-digitnet completion install zsh      for another
-digitnet completion bash             print the script only
+digitnet completion install          for your shell ($SHELL): writes a script, and a line in ~/.bashrc or ~/.zshrc
+digitnet completion install zsh      for another shell
+digitnet completion bash             only print the script
 """
 
 import argparse
@@ -21,11 +21,11 @@ from digitnet.errors import ConfigError
 from digitnet.report.shell_completion import SCRIPTS, install_completion
 
 PATH_FLAGS = ("--config-dir",)
-QUERY = "query"  # not in the help: for the scripts
+QUERY = "query"  # called by the scripts; not in the help
 
 
 class Visible(tuple[str, ...]):
-    """Choices that are shown; what the scripts ask with is one too."""
+    """Choices for argparse that also accept QUERY, without listing it."""
 
     def __contains__(self, word: object) -> bool:
         return word == QUERY or super().__contains__(word)
@@ -38,15 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Install or print. Raises OSError where a file cannot be written."""
+    """Install completion, or print a script or candidates. Raises ConfigError, or OSError if a file is not written."""
     if options.what == QUERY:
         print("\n".join(candidates(options.shell or "")))
         return
     if options.what != "install":
         if options.shell:
-            raise ConfigError(
-                f"'{options.shell}': nothing stands behind {options.what}; see digitnet completion --help"
-            )
+            raise ConfigError(f"'{options.shell}': {options.what} takes no argument; see digitnet completion --help")
         print(SCRIPTS[options.what], end="")
         return
     shell = options.shell or Path(os.environ.get("SHELL", "")).name
@@ -56,7 +54,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def candidates(line: str) -> list[str]:
-    """The words that the last one of `line`, which ends at the cursor, can become."""
+    """The words that complete the last word of `line`, which ends at the cursor."""
     words = line.split()[1:]
     current = "" if line[-1:].isspace() or not words else words.pop()
     return sorted({word for word in _candidates(words, current) if word.startswith(current)})

@@ -1,10 +1,10 @@
-"""Show what can be chosen: groups and their options, presets, keys, commands and flags.
+"""Show the groups and their options, presets, keys, commands and flags.
 
-digitnet help                  all of it, as digitnet --help
+digitnet help                  all of them, as digitnet --help
 digitnet help optimizer        the keys of each option of a group, with values, meaning and choices
-digitnet help optimizer=adam   of one option
+digitnet help optimizer=adam   the keys of one option
 digitnet help trainer          the keys of the run itself; also checkpoint, seed, init_from
-digitnet help validate         of a command
+digitnet help validate         the help of a command
 """
 
 import argparse
@@ -20,11 +20,11 @@ from digitnet.text import did_you_mean
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", help="a group, GROUP=OPTION, a key or a command")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="show the options of this config directory too")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="also show the options of this config directory")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print it, as wide as the terminal. Raises ConfigError if there is no such topic."""
+    """Print the help, as wide as the terminal, at most 120 columns. Raises ConfigError for an unknown topic."""
     width = min(shutil.get_terminal_size().columns, 120)
     tree = Tree.at(options.config_dir)
     if options.topic in commands.NAMES:

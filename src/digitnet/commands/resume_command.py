@@ -2,11 +2,11 @@
 
 digitnet resume RUN_DIR                      from its last checkpoint, with its own configuration
 digitnet resume RUN_DIR trainer.epochs=30    for more epochs than it had
-digitnet resume SWEEP_DIR                    the unfinished jobs, with their configurations as the sweep started
+digitnet resume SWEEP_DIR                    the unfinished jobs, with their original configurations
 digitnet resume SWEEP_DIR hydra/launcher=ray on another launcher
-digitnet resume SWEEP_DIR --trials 50        a search (digitnet tune), until it has as many trials
+digitnet resume SWEEP_DIR --trials 50        a search (digitnet tune), until it has 50 trials
 
-On a CPU, figures and weights are to the last bit those of a run that was never interrupted. Only these keys can be
+On a CPU, metrics and weights are bit-identical to those of a run that was never interrupted. Only these keys can be
 changed:
 KEYS
 """
@@ -29,11 +29,11 @@ __doc__ = (__doc__ or "").replace(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run, or of the sweep")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings to change")
-    parser.add_argument("--trials", type=int, metavar="N", help="for a search: how many trials to have in all")
+    parser.add_argument("--trials", type=int, metavar="N", help="for a search: the total number of trials")
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="you trust whom the folder is from: import the network that it names (model=custom), download its data",
+        help="trust a folder from somebody else: import the network that it names (model=custom), download its data",
     )
 
 
@@ -45,8 +45,8 @@ def main(options: argparse.Namespace) -> None:
         resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials)
         return
     if options.trials is not None:
-        raise ConfigError(f"--trials: {options.run_dir} is no search; of a run: trainer.epochs=N")
-    from digitnet.experiment.resume import resume  # Hydra's half a second, which --help need not wait for
+        raise ConfigError(f"--trials: {options.run_dir} is not a search; for a run, use trainer.epochs=N")
+    from digitnet.experiment.resume import resume  # imports Hydra, half a second, which --help does not need
 
     if resume(options.run_dir, *options.overrides, trust=options.trust) is None and current_group().rank == 0:
         print(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")

@@ -1,6 +1,6 @@
 """Write JSON Schemas of the configuration, with which editors complete and check YAML.
 
-One file a group, and config.json for the root. An editor with the YAML language server (VS Code, Neovim, Emacs,
+One file per group, and config.json for the root. An editor with the YAML language server (VS Code, Neovim, Emacs,
 JetBrains' IDEs) finds the schema of a file by a line in it:
 
   # yaml-language-server: $schema=../../schemas/optimizer.json
@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where to; it is made if it is missing")
+    parser.add_argument("folder", type=Path, help="the folder to write to; it is created if it is missing")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the files. Raises OSError where one cannot be written."""
+    """Write the files. Raises OSError if one cannot be written."""
     from digitnet.config.json_schema import write_json_schemas
 
     print(f"wrote {write_json_schemas(options.folder)} schemas to {options.folder}")

@@ -1,15 +1,15 @@
 """Check that every configuration composes, fits the schema and builds; or only the one given.
 
 Checks the root, every option of every group, every experiment and every value of every sweep, of digitnet's own and of
-your config directory (./conf, --config-dir): YAML, defaults, keys, types, ranges, and what must fit together. Then it
-builds each network without memory or arithmetic (on torch's meta device), passes the shape of a batch through it, and
-builds its optimizer and its schedule; networks of your own are imported for that. Whether this machine has
-the device and its precision is left to the run. Exit code 0, or 2 if anything is wrong: everything is reported, with
-file and line.
+your config directory (./conf, --config-dir): YAML, defaults, keys, types, ranges, and conflicts between keys. Then it
+builds each network on torch's meta device, without memory or arithmetic, runs a forward pass of a batch's shape, and
+builds the optimizer and the schedule; your own networks are imported for that. It does not check whether this machine
+has the device and supports the precision. All faults are reported, with file and line; the exit code is then 2,
+otherwise 0.
 
   digitnet validate                              everything
   digitnet validate model=lenet5 aug=distort     one composition
-  digitnet validate --schema-only                without torch, in less time; imports no network of yours
+  digitnet validate --schema-only                faster, without torch; does not import your networks
   digitnet validate --format github              in a GitHub workflow: annotations on the lines of a pull request
 """
 
@@ -26,16 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="OVERRIDE", help="GROUP=OPTION or KEY=VALUE: check one composition"
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="(default: text)")
-    parser.add_argument("--schema-only", action="store_true", help="build nothing, import no torch")
-    parser.add_argument(
-        "--config-dir", metavar="FOLDER", help="as for training: options of your own, before those in ./conf"
-    )
-    parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="another file than config.yaml as the root")
+    parser.add_argument("--schema-only", action="store_true", help="build nothing, do not import torch")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="as for training: your own options")
+    parser.add_argument("--config-name", metavar="NAME", default=ROOT, help="use another root file than config.yaml")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print what is wrong; raises ConfigError if anything is."""
-    from digitnet.experiment.validation import validate  # Hydra's half a second, which --help does not wait for
+    """Print all findings; raises ConfigError if any is an error."""
+    from digitnet.experiment.validation import validate  # imports Hydra, half a second, which --help does not need
 
     done = validate(Tree.at(options.config_dir, options.config_name), options.overrides, options.schema_only)
     for line in FORMATS[options.format](done.findings, done.checked):

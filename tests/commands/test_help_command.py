@@ -103,4 +103,5 @@ def test_help_on_a_section_or_a_key_shows_what_the_root_says(command: Command) -
 
 def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
+    assert command("help", "xyz").err.startswith("error: no help on 'xyz'; there is help on compare, completion, ")
     assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'?")

@@ -33,6 +33,14 @@ def test_option_has_its_own_keys() -> None:
         list(describe("optimizer=adamm", Tree.packaged()))
 
 
+def test_preset_shows_what_its_presets_set() -> None:
+    rows = option_rows("experiment", "lenet5_distort", Tree.packaged())
+    assert {"model=lenet5", "aug=distort", "optimizer=rmsprop", "data.validation=test"} <= set(rows)
+    assert "aug=none" not in rows
+    write(Path("conf/experiment/circle.yaml"), "# @package _global_\ndefaults: [circle, missing]\nseed: 1\n")
+    assert list(option_rows("experiment", "circle", Tree.at())) == ["seed=1"]
+
+
 def test_defaults_are_what_the_root_chooses() -> None:
     assert {"model/lenet5", "tracker/none"} <= default_options(Tree.packaged())
     assert "seed=0" in root_rows(Tree.packaged())

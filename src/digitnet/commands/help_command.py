@@ -35,6 +35,7 @@ def main(options: argparse.Namespace) -> None:
     elif options.topic.partition("=")[0] in CONFIG_TOPICS:
         lines = about(options.topic, tree, width)
     else:
-        near = did_you_mean(options.topic, [*commands.NAMES, *CONFIG_TOPICS])
+        topics = [*commands.NAMES, *CONFIG_TOPICS]
+        near = did_you_mean(options.topic, topics) or f"; there is help on {', '.join(topics)}"
         raise ConfigError(f"no help on '{options.topic}'{near}")
     print("\n".join(line.rstrip() for line in lines))

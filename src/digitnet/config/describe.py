@@ -50,16 +50,25 @@ def describe(topic: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
 
 def option_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
     """{"optimizer.lr=1": its comment and choices} for each key of an option. Raises ConfigError."""
-    source = tree.read(f"{group}/{option}")
-    rows = {f"{default.group}={default.option}": "" for default in source.defaults() if default.overrides}
     if group in PRESETS:
-        rows |= {f"{key.removeprefix('hydra.sweeper.params.')}={value}": "" for key, value in source.values()}
-    elif group == LAUNCHER:
+        return {f"{key}={value}": "" for key, value in _preset_values(group, option, tree).items()}
+    if group == LAUNCHER:
+        source = tree.read(f"{group}/{option}")
         keys = {key: value for key, value in source.values() if key != "name"}
-        rows |= {f"hydra.launcher.{key}={value}": source.comments.get(key, "") for key, value in keys.items()}
-    else:
-        rows |= _composed_rows(group, option, tree)
-    return rows
+        return {f"hydra.launcher.{key}={value}": source.comments.get(key, "") for key, value in keys.items()}
+    return _composed_rows(group, option, tree)
+
+
+def _preset_values(group: str, option: str, tree: Tree, including: tuple[str, ...] = ()) -> dict[str, str]:
+    """{"model": "lenet5", "data.validation": "test"}: what a preset sets, with the presets of its defaults list."""
+    source = tree.read(f"{group}/{option}")
+    values: dict[str, str] = {}
+    for default in source.defaults():
+        if default.overrides:
+            values[default.group] = default.option
+        elif default.group == group and default.option not in (*including, option) and tree.find(default.name):
+            values |= _preset_values(group, default.option, tree, (*including, option))
+    return values | {key.removeprefix("hydra.sweeper.params."): value for key, value in source.values()}
 
 
 def _composed_rows(group: str, option: str, tree: Tree) -> dict[str, str]:

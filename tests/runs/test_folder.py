@@ -128,6 +128,8 @@ def test_pipe_in_place_of_a_summary_is_not_waited_for() -> None:
     os.mkfifo("run/summary.json")
     with pytest.raises(OSError, match="not a file"):
         RunFolder(Path("run")).read_summary()
+    with pytest.raises(OSError, match="not a file"):
+        RunFolder.open("run")
 
 
 def test_network_of_a_foreign_folder_needs_trust() -> None:

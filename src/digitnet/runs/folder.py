@@ -141,7 +141,7 @@ class RunFolder:
                 )
             raise ConfigError(f"{self.path}: not a folder; give that of a run")
         try:
-            return read_summary(self.summary_file)
+            return self.read_summary()
         except FileNotFoundError:
             raise ConfigError(f"{self.path}: no summary.json there; {self._what_to_give()}") from None
         except ValueError as error:

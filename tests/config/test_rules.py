@@ -48,10 +48,10 @@ def test_trainer_epochs_overrides_the_schedules_length(schedule: str) -> None:
 @pytest.mark.parametrize(
     ("epochs", "warning"),
     [
-        (1, "trainer.epochs=1 ends in phase 1 of the schedule's 5 (20 epochs)"),
-        (5, "trainer.epochs=5 ends in phase 2 of the schedule's 5 (20 epochs)"),
-        (6, "trainer.epochs=6 ends in phase 3 of the schedule's 5 (20 epochs)"),
-        (12, "trainer.epochs=12 ends in phase 4 of the schedule's 5 (20 epochs)"),
+        (1, "trainer.epochs=1 ends training in phase 1 of 5 of the schedule, which has 20 epochs"),
+        (5, "trainer.epochs=5 ends training in phase 2 of 5 of the schedule, which has 20 epochs"),
+        (6, "trainer.epochs=6 ends training in phase 3 of 5 of the schedule, which has 20 epochs"),
+        (12, "trainer.epochs=12 ends training in phase 4 of 5 of the schedule, which has 20 epochs"),
         (13, None),  # in the last
         (20, None),
         (21, "trainer.epochs=21 keeps the last phase's factor, 0.08, after the schedule's 20 epochs"),

@@ -54,7 +54,7 @@ def test_run_writes_every_file_and_they_agree(interpreter: Command) -> None:
     )
     assert lines[-1] == f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360); {run_dir}"
     assert (run_dir / "train.log").read_text() == done.out  # no terminal: plain lines, no colours
-    assert lines[3] == "warning: trainer.epochs=2 ends in phase 1 of the schedule's 5 (20 epochs)"
+    assert lines[3] == "warning: trainer.epochs=2 ends training in phase 1 of 5 of the schedule, which has 20 epochs"
     assert [line.split()[0] for line in lines[4:7]] == ["epoch", "1/2", "2/2"]
 
 

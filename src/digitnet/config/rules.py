@@ -72,7 +72,8 @@ def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
         if reached < len(ends):
             yield (
                 "trainer.epochs",
-                f"trainer.epochs={epochs} ends in phase {reached} of the schedule's {len(ends)} ({ends[-1]} epochs)",
+                f"trainer.epochs={epochs} ends training in phase {reached} of {len(ends)} of the schedule, which has "
+                f"{ends[-1]} epochs",
             )
         elif epochs > ends[-1]:
             factor = config.schedule.phases[-1].factor

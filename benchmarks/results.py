@@ -66,13 +66,13 @@ ROWS = [
     Row("distort", "LeNet-5 with distortions", "model=lenet5 aug=distort", 5),
     Row("allconv", "all-convolutional (part III, never trained there)", "experiment=allconv", 3, threads=2),
     Row(
-        *("allconv_relu", "the same with the notebook's last ReLU"),
+        *("allconv_relu", "all-convolutional with the notebook's last ReLU, three epochs"),
         *("experiment=allconv model.final_relu=true trainer.epochs=3", 5),
         threads=2,
     ),
     Row("allconv_short", "all-convolutional, two epochs", "experiment=allconv trainer.epochs=2", 3, threads=2),
     Row(
-        *("allconv_bf16", "the same in bfloat16"),
+        *("allconv_bf16", "all-convolutional, two epochs in bfloat16"),
         *("experiment=allconv trainer.epochs=2 trainer.precision=bf16", 3),
         threads=2,
     ),

@@ -1,6 +1,7 @@
 """What tests share: the real command line in subprocesses and in this process, and small data sets."""
 
 import functools
+import gc
 import gzip
 import hashlib
 import json
@@ -26,6 +27,8 @@ import forking
 from digitnet import cli
 from digitnet.data import idx, load_digits
 from digitnet.runs.formats import read_metrics
+
+gc.freeze()  # torch's hundred thousands of objects: looking for garbage among them takes a tenth of the time
 
 CHECKOUT = Path(__file__).parents[1]
 TINY = ["data=digits", "data.enlarge_to=1437", "trainer.epochs=2", "logger=metrics"]
@@ -191,8 +194,8 @@ def write(path: Path, content: str | bytes) -> None:
 def write_idx(path: Path, values: Tensor) -> str:
     """Write a gzipped IDX file; returns its MD5 sum."""
     header = bytes([0, 0, 8, values.dim()]) + struct.pack(f">{values.dim()}I", *values.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(header + values.to(torch.uint8).numpy().tobytes(), mtime=0))
+    content = header + values.to(torch.uint8).numpy().tobytes()
+    write(path, gzip.compress(content, compresslevel=1, mtime=0))
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 TESTS = Path(__file__).parent
+FORKS = sys.platform == "linux"  # elsewhere, libraries forbid it: new interpreters do the same, in seconds
 
 
 class Process:
@@ -113,7 +114,7 @@ class Process:
 _server: "tuple[subprocess.Popen[bytes], socket.socket] | None" = None
 
 
-def _start() -> socket.socket:
+def _start_server() -> socket.socket:
     global _server
     if _server is None:
         ours, theirs = socket.socketpair()
@@ -141,17 +142,31 @@ def stop() -> None:
 
 def digitnet(*arguments: str, stdout: int | None = None, stderr: int | None = None) -> "Process":
     """The command line in a process of its own."""
-    return Process(_start(), {"module": "digitnet", "arguments": arguments}, stdout, stderr)
+    return _start_process({"module": "digitnet", "arguments": arguments}, stdout, stderr)
 
 
 def module(name: str, *arguments: str) -> "Process":
     """Another module's command line in a process of its own; its warnings are no errors."""
-    return Process(_start(), {"module": name, "arguments": arguments}, None, None)
+    return _start_process({"module": name, "arguments": arguments})
 
 
 def call(function: str, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> "Process":
     """`MODULE:FUNCTION` of tests/ with these arguments, in a process of its own."""
-    return Process(_start(), {"function": function, "arguments": arguments}, stdout, stderr)
+    return _start_process({"function": function, "arguments": arguments}, stdout, stderr)
+
+
+def _start_process(request: dict[str, Any], stdout: int | None = None, stderr: int | None = None) -> Any:
+    if FORKS:
+        return Process(_start_server(), request, stdout, stderr)
+    command = [sys.executable, *(["-W", "error"] if request.get("module") == "digitnet" else [])]
+    if "function" in request:
+        name, _, function = request["function"].partition(":")
+        code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from {name} import {function} as call"
+        command += ["-c", f"{code}; call(*sys.argv[1:])"]
+    else:
+        command += ["-m", request["module"]]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, *request["arguments"]], stdout=stdout or pipe, stderr=stderr or pipe, text=True)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
 from digitnet.training.record import EpochRecord
 
+pytestmark = pytest.mark.slow
+
 
 class Tracker:
     """Notes what it is told."""

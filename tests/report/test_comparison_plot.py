@@ -13,6 +13,8 @@ from digitnet.report.comparison_plot import draw_comparison
 from digitnet.report.curves import Curve, CurveSet
 from pictures import count_pixels, pixels
 
+pytestmark = pytest.mark.slow
+
 
 def compared(monkeypatch: pytest.MonkeyPatch, curves: list[Curve], swept: str | None = "optimizer.lr") -> Figure:
     """The figure that `draw_comparison` saves, laid out."""

@@ -10,6 +10,8 @@ from digitnet.report import plots
 from digitnet.training.record import EpochRecord
 from pictures import count_pixels, pixels
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("wrong", "height"), [(0, 160), (3, 160), (25, 360), (150, 1060)])
 def test_misclassified_shows_truth_in_blue_and_prediction_in_red(tmp_path: Path, wrong: int, height: int) -> None:

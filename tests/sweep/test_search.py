@@ -16,6 +16,8 @@ from digitnet.sweep.search import Trials
 from searching import idle_search, write_finished_search, write_progress
 from sweeping import SWEEP
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def finished_search() -> None:

@@ -14,6 +14,8 @@ from digitnet.sweep.tuning import boundary_jobs, plan_resumed_search, plan_searc
 from searching import LR, OPTIONS, write_finished_search
 from sweeping import SWEEP
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "answer"),

@@ -83,6 +83,11 @@ class Components:
         }
 
 
+def run_device(config: schema.Config) -> torch.device:
+    """The device that the run trains on. Raises ConfigError if this machine does not have it."""
+    return build.device(config.device.name, config.trainer.precision)
+
+
 def build_components(config: schema.Config, download: bool = True, group: ProcessGroup = SINGLE_PROCESS) -> Components:
     """Configure PyTorch for this process, and build all objects of the run; data are downloaded only with `download`.
 
@@ -128,7 +133,7 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
             each = f" in each of {group.local_size} processes" if group.local_size > 1 else ""
             raise ConfigError(f"trainer.threads={threads}{each}: this machine has {plural(cores, 'core')}")
         torch.set_num_threads(threads)
-    device = build.device(config.device.name, config.trainer.precision)
+    device = run_device(config)
     runtime.make_deterministic(device)
     if config.trainer.reuse_memory:
         runtime.reuse_memory()

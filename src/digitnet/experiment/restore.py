@@ -8,14 +8,13 @@ from digitnet.config import schema
 from digitnet.config.rules import parse_config, run_length, unchangeable_values
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.experiment import messages
-from digitnet.experiment.components import Components, build_components
+from digitnet.experiment.components import Components, build_components, run_device
 from digitnet.experiment.run import (
     Result,
     initialized,
     load_initial_weights,
     observed,
     restored_threads,
-    run_device,
     train_and_evaluate,
 )
 from digitnet.lock import this_process
@@ -25,7 +24,7 @@ from digitnet.runs.formats import RunSummary
 from digitnet.runs.writer import RunWriter
 from digitnet.signals import handling_signals
 from digitnet.text import one_line
-from digitnet.training.checkpoint import load_checkpoint, restore_checkpoint
+from digitnet.training.checkpoint import restore_checkpoint
 from digitnet.training.distributed import current_group
 
 
@@ -65,7 +64,7 @@ def _restore(components: Components, writer: RunWriter) -> list[str]:
         return []
     _check_same_images(components, summary, path)
     try:
-        content = load_checkpoint(path)
+        content = writer.folder.load_checkpoint()
     except CheckpointError as error:
         raise CheckpointError(f"{error};\n{writer.without_last()}") from error
     state, group = components.state, components.group

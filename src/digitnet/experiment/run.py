@@ -14,7 +14,7 @@ from digitnet.config import schema
 from digitnet.config.rules import run_length
 from digitnet.errors import CheckpointError, DigitnetError, DistributedError
 from digitnet.experiment import build, messages
-from digitnet.experiment.components import Components, build_components
+from digitnet.experiment.components import Components, build_components, run_device
 from digitnet.experiment.results import draw_distorted_samples, write_results
 from digitnet.lock import this_process
 from digitnet.metrics import Evaluation
@@ -217,11 +217,6 @@ def _with_memory_advice(records: Iterator[EpochRecord], components: Components) 
     raise DigitnetError(
         f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; {advice}"
     )
-
-
-def run_device(config: schema.Config) -> torch.device:
-    """The device that the run trains on. Raises ConfigError if this machine does not have it."""
-    return build.device(config.device.name, config.trainer.precision)
 
 
 def initialized(

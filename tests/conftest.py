@@ -27,6 +27,7 @@ import forking
 from digitnet import cli
 from digitnet.data import idx, load_digits
 from digitnet.runs.formats import read_metrics
+from digitnet.sweep.launchers import processes
 
 gc.freeze()  # torch's hundred thousands of objects: looking for garbage among them takes a tenth of the time
 
@@ -55,7 +56,9 @@ def _signals() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _forks() -> Iterator[None]:
+    start_server, processes.start_server = processes.start_server, forking.start_server
     yield
+    processes.start_server = start_server
     forking.stop()
 
 
@@ -204,13 +207,13 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of an MNIST of 1,437 training and 360 test images, real digits, whose checksums digitnet trusts."""
     digits = load_digits(enlarge_to=1437)
     raw = tmp_path / "data" / "MNIST" / "raw"
-    source = replace(
-        idx.ARCHIVE_SETS["mnist"],
-        train_images=write_idx(raw / "train-images-idx3-ubyte.gz", digits.train.images[:, 0]),
-        train_labels=write_idx(raw / "train-labels-idx1-ubyte.gz", digits.train.labels),
-        test_images=write_idx(raw / "t10k-images-idx3-ubyte.gz", digits.test.images[:, 0]),
-        test_labels=write_idx(raw / "t10k-labels-idx1-ubyte.gz", digits.test.labels),
-    )
+    splits = {"train": digits.train, "t10k": digits.test}
+    archives = [
+        write_idx(raw / f"{part}-{kind}-ubyte.gz", values)
+        for part, split in splits.items()
+        for kind, values in (("images-idx3", split.images[:, 0]), ("labels-idx1", split.labels))
+    ]
+    source = replace(idx.ARCHIVE_SETS["mnist"], archives=tuple(archives), contents=None)
     monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", source)
     return tmp_path / "data"
 

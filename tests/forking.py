@@ -12,7 +12,6 @@ import importlib
 import io
 import json
 import os
-import re
 import runpy
 import select
 import signal
@@ -20,12 +19,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
-from collections.abc import Iterator
-from multiprocessing import util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from digitnet.sweep.launchers import job_process, processes
 
 TESTS = Path(__file__).parent
 FORKS = sys.platform == "linux"  # elsewhere, libraries forbid it: new interpreters do the same, in seconds
@@ -228,36 +229,65 @@ def _prepare(request: dict[str, Any]) -> None:
         file = io.TextIOWrapper(raw, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
         setattr(sys, name, file)
         setattr(sys, f"__{name}__", file)
-    util.spawnv_passfds = _start_forkserver
+    processes.start_server = _fork_server  # type: ignore[assignment]
 
 
-_spawn = util.spawnv_passfds
+def start_server(command: Sequence[str], connection: socket.socket) -> Any:
+    """In place of `processes.start_server` in the tests' own process: the jobs' fork server need not import torch."""
+    if not FORKS:
+        return _start_interpreter(command, connection)
+    return call("forking:serve_jobs", *command[-2:], stdout=connection.fileno(), stderr=2)
 
 
-def _start_forkserver(path: bytes, words: list[str], numbers: list[int]) -> int:
-    """Start multiprocessing's process that forks the jobs of a sweep, which otherwise would import torch once a sweep.
+_start_interpreter = processes.start_server
 
-    It is a fork too, and given what only a new interpreter would have: no open files, no handlers of signals.
-    """
-    if "forkserver" not in words[-1]:
-        return _spawn(path, words, numbers)
+
+def serve_jobs(folder: str, trust: str) -> None:
+    """What the jobs' fork server does; the socket to its sweep is standard output."""
+    gc.freeze()
+    connection = socket.socket(fileno=os.dup(1))
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY)):
+        nothing = os.open(os.devnull, flags)
+        os.dup2(nothing, number)
+        os.close(nothing)
+    os.setsid()
+    job_process.serve(connection, Path(folder), trust == "1")
+
+
+class _ForkedServer:
+    """The jobs' fork server, forked from the process of a command line, which has imported torch already."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended = False
+
+    def kill(self) -> None:
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> None:
+        deadline = time.monotonic() + (timeout or 3600)
+        while not self._ended and not os.waitpid(self.pid, os.WNOHANG)[0]:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("server", timeout or 3600)
+            time.sleep(0.01)
+        self._ended = True
+
+
+def _fork_server(command: Sequence[str], connection: socket.socket) -> _ForkedServer:
+    """It is given only what a new interpreter would have: no open files, no handlers of signals."""
     with _silent():
         child = os.fork()
-    if child == 0:
-        gc.freeze()
+    if child:
+        return _ForkedServer(child)
+    try:
         signal.set_wakeup_fd(-1)
         _reset_signals()
-        first = 3
-        for number in [*sorted(numbers), os.sysconf("SC_OPEN_MAX")]:  # the lock of the sweep's folder, for instance
-            os.closerange(first, number)
-            first = number + 1
-        for name in re.findall(r"'(digitnet[\w.]+)'", words[-1]):  # to be imported before jobs are forked, anew
-            sys.modules.pop(name, None)
-        try:
-            exec(words[-1], {"__name__": "forkserver"})
-        finally:
-            os._exit(0)
-    return child
+        os.dup2(connection.fileno(), 1)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the lock of the sweep's folder, for instance
+        serve_jobs(*command[-2:])
+    finally:
+        os._exit(1)
 
 
 def _reset_signals() -> None:

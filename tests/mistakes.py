@@ -8,6 +8,7 @@ import pytest
 from conftest import Command, write
 from digitnet.experiment import run
 
+FOREIGN = "./conf is read for digitnet's options; if it is another program's, use another working directory"
 GLOBAL = "# @package _global_\n"
 Mistake = tuple[dict[str, str | bytes], str, str]  # files, command line, answer, in which * stands for any text
 

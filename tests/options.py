@@ -10,5 +10,6 @@ NEEDED = {
         "model.target=torch.nn:Conv2d",
         "model.kwargs={in_channels: 1, out_channels: 10, kernel_size: 28}",
     ],
+    "data=csv": ["data.root=images.csv"],
     "data=folder": ["data.root=images"],
 }

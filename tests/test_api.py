@@ -1,15 +1,20 @@
 """`from digitnet import run`: the same experiment as from the command line, with its records and its network."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+import digitnet
 from conftest import TINY, Command, write
-from digitnet import run
+from digitnet import api, data, run
+from digitnet.config.compose import compose_run
+from digitnet.config.files import Tree
 from digitnet.errors import ConfigError
 from digitnet.runs.formats import read_metrics
+from digitnet.training import runtime
 
 FILES = [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"]
 
@@ -30,6 +35,11 @@ def test_a_run_from_python_is_the_run_of_the_command_line(command: Command) -> N
         ours = (result.run_dir / name).read_text()
         assert ours == Path("typed", name).read_text(), name
     assert (result.run_dir / FILES[1]).read_text().startswith("hydra:\n")
+
+
+def test_completion_in_a_notebook_shows_what_there_is() -> None:
+    assert {"run", "resume"} <= set(dir(digitnet))
+    assert {"load_folder", "load_csv", "load_digits", "load_idx"} <= set(dir(data))
 
 
 def test_folders_with_spaces_and_quotes() -> None:
@@ -58,3 +68,46 @@ def test_nothing_else_is_in_the_package() -> None:
 
     with pytest.raises(AttributeError, match="module 'digitnet' has no attribute 'runn'"):
         digitnet.runn  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\b", "a\\", "${seed}", "\\${seed}", "a\\'b", "\\\\'", "${now:%Y}\\", "it's", '"', "#", "a=b,c"]
+)
+def test_folder_of_any_name(name: str) -> None:
+    """Backslashes, quotes and `${` mean something to OmegaConf and Hydra."""
+    composition = compose_run([f"hydra.run.dir={api._quoted(name)}"], Tree.at())
+    assert composition.run_dir == Path(name)
+
+
+def test_a_run_changes_no_settings_of_its_process() -> None:
+    """As in a notebook, where other cells go on."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    threads = torch.get_num_threads()
+    run(*TINY, "trainer.epochs=1", "trainer.threads=1", "device=cpu")
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_settings_for_gpus_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(runtime.CUBLAS, raising=False)
+
+    def settings() -> list[object]:
+        backend, memory = torch.backends.cudnn, torch.utils.deterministic
+        return [
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            backend.allow_tf32,
+            backend.benchmark,
+            memory.fill_uninitialized_memory,  # type: ignore[attr-defined]
+            os.environ.get(runtime.CUBLAS),
+        ]
+
+    before = settings()
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    changed = settings()
+    with runtime.restored_settings():
+        runtime.make_deterministic(torch.device("cuda"))
+        assert settings() == [True, True, False, False, False, ":4096:8"]
+    assert settings() == changed != before

@@ -16,7 +16,7 @@ from conftest import CHECKOUT
 
 # From the ground up: a file imports only from rooms below its own, or from files of its own room.
 ROOMS = [
-    ("errors", "text", "atomic", "lock", "signals", "hardware", "version"),
+    ("errors", "text", "atomic", "lock", "signals", "streams", "hardware", "version"),
     ("data", "models", "augment", "schedules", "metrics"),
     ("config",),
     ("training",),

@@ -1,5 +1,7 @@
 """conf/: every file describes itself, composes with every other, and holds the notebook's settings."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,14 +9,11 @@ import yaml
 
 from digitnet.config import rules
 from digitnet.config.compose import load_config
-from digitnet.errors import ConfigError
+from digitnet.data import load_csv, load_folder
 from digitnet.experiment import build
 from options import CONF, NEEDED, OPTIONS
 
 pytestmark = pytest.mark.slow
-
-# One epoch, and distortions from the third on.
-NEVER_DISTORTED = [("fast99", "aug=distort"), ("lenet5_distort", "schedule=onecycle1")]
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
@@ -71,14 +70,18 @@ def test_config_dir_adds_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
 @pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith("experiment")])
 def test_every_option_can_be_chosen_with_every_preset(preset: str, option: str) -> None:
-    overrides = [f"experiment={preset}", option, *NEEDED.get(option, [])]
-    if (preset, option) in NEVER_DISTORTED:
-        with pytest.raises(
-            ConfigError, match=r"aug\.warmup_epochs=2: no image would be distorted, as the run has only 1"
-        ):
-            load_config(overrides)
-        overrides.append("aug.warmup_epochs=0")
-    load_config(overrides)
+    load_config([f"experiment={preset}", option, *NEEDED.get(option, [])])
+
+
+@pytest.mark.parametrize(("option", "function"), [("folder", load_folder), ("csv", load_csv)])
+def test_functions_have_the_defaults_of_their_options(option: str, function: Callable[..., object]) -> None:
+    content = yaml.safe_load((CONF / "data" / f"{option}.yaml").read_text())
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    assert defaults == {name: value for name, value in content.items() if name not in ("name", "root")}
 
 
 def test_packaged_yaml_is_plain_yaml() -> None:

@@ -13,6 +13,7 @@ def test_evaluation_of_logits_counts_correct_and_wrong() -> None:
     found = Evaluation.of(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1]))
     assert (found.correct, found.n, found.errors) == (2, 3, 1)
     assert found.accuracy == 2 / 3
+    assert repr(found) == "Evaluation(loss=0.5584, correct=2, n=3, accuracy=0.6667)"
 
 
 def test_evaluate_with_uneven_chunks_equals_one_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:

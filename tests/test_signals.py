@@ -101,3 +101,32 @@ def test_signal_after_a_failure_is_ignored() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert (ended, outer.received) == (DistributedError, None)
+
+
+def test_only_errors_of_the_signal_become_an_interruption() -> None:
+    def fail_after_signal(error: Exception, *, chained: bool) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt as interrupt:
+            if chained:
+                raise error from interrupt
+        raise error
+
+    for error, chained, expected in (
+        (ValueError("anything"), True, KeyboardInterrupt),
+        (ImportError("initialization failed"), False, KeyboardInterrupt),
+        (OSError(28, "No space left on device"), False, OSError),
+    ):
+        with pytest.raises(expected), handling_signals() as stop, stop.converting_errors():
+            fail_after_signal(error, chained=chained)
+
+
+def test_interrupt_that_is_lost_is_raised_at_the_end() -> None:
+    """As it is within a `__del__`, or in code with a bare `except:`."""
+    with (
+        pytest.raises(KeyboardInterrupt, match="SIGHUP"),
+        handling_signals() as stop,
+        stop.converting_errors(),
+        contextlib.suppress(BaseException),
+    ):
+        os.kill(os.getpid(), signal.SIGHUP)

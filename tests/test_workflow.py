@@ -36,8 +36,6 @@ def test_hooks_stop_a_wrong_commit(command: Command) -> None:
         assert re.match(hook["files"], "conf/aug/mine.yaml")
         assert not re.match(hook["files"], "README.md")
         calls.add(hook["entry"].removeprefix("./dev run ").removeprefix("digitnet "))
-    for call in calls:
-        assert command(*call.split()).code == 0
     write(Path("conf/aug/mine.yaml"), "defaults: [distort]\nshift: 2\n")
     for call in calls:
         assert command(*call.split()).code == 2

@@ -1,5 +1,6 @@
 """digitnet from Python and from notebooks."""
 
+import re
 from pathlib import Path
 
 from digitnet.config.compose import compose_run
@@ -22,10 +23,14 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     run_dir_override = [f"hydra.run.dir={_quoted(run_dir)}"] if run_dir is not None else []
     composition = compose_run([*overrides, *run_dir_override], Tree.at(config_dir))
     with RunFolder.claim(composition.run_dir, composition.hydra_files()) as folder:
-        return run_experiment(composition.config, folder, composition.command)
+        return run_experiment(composition.config, folder, composition.command, warnings=composition.warnings)
 
 
 def _quoted(path: str | Path) -> str:
-    """`path` in single quotes, escaped as Hydra's override grammar requires."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+    r"""`path` in single quotes, escaped as OmegaConf and Hydra require.
+
+    OmegaConf reads `\${` as `${` and, before it, two backslashes as one; Hydra does so before a quote and at the end.
+    """
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"

@@ -1,21 +1,24 @@
-"""Atomic writes: a file is replaced as a whole or not at all."""
+"""Files that are written whole or not at all, and files of others that are opened without following links."""
 
 import contextlib
 import errno
 import os
+import secrets
+import stat
 from pathlib import Path
 
 SCRATCH_PREFIX = ".unfinished-"  # of a file that is being written, or was when its process was killed
+LARGEST_TEXT = 2**28  # bytes: no summary, table or list of jobs is larger
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` as a whole or not at all: no reader sees half a file under this name, even after a crash.
 
-    Raises OSError, which names `path`.
+    Writers of the same path do not disturb each other: the last one wins. Raises OSError, which names `path`.
     """
-    scratch = path.with_name(f"{SCRATCH_PREFIX}{path.name}")
+    scratch = path.with_name(f"{SCRATCH_PREFIX}{secrets.token_hex(8)}")
     try:
-        with scratch.open("wb") as file:
+        with open(scratch, "xb", opener=open_regular) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -27,6 +30,35 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def open_regular(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a regular file, for the `opener` of `open`: no link is followed, and no pipe or device waited for.
+
+    In a folder from somebody else, a link could redirect writes to any file of the user. Raises OSError.
+    """
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # the second on FreeBSD
+            raise OSError(error.errno, "is a link", str(path)) from error
+        if error.errno == errno.ENXIO:  # a pipe without a reader
+            raise OSError(error.errno, "not a file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return number
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file of at most LARGEST_TEXT. Raises OSError, also for a link, a pipe or a device."""
+    with open(path, "rb", opener=open_regular) as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise OSError(errno.EFBIG, "too large to be one of digitnet's", str(path))
+    return content
 
 
 def _sync_folder(folder: Path) -> None:

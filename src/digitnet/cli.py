@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from digitnet import commands
 from digitnet.errors import ConfigError, DigitnetError, as_digitnet_error
 from digitnet.signals import Stop, handling_signals
+from digitnet.streams import NAMES, drop_output, prepare_streams
 from digitnet.training.distributed import current_group, refuse_under_torchrun
 from digitnet.version import __version__
 
@@ -19,24 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: the command line or the configuration is wrong; 1: the run failed; 130: interrupted.
     """
     with handling_signals() as stop:
+        prepare_streams()
         return _main(sys.argv[1:] if arguments is None else list(arguments), stop)
 
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    if current_group().size > 1:  # otherwise every process would print PyTorch's C++ warnings
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
+        if current_group().size > 1:  # otherwise every process would print PyTorch's C++ warnings
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         with stop.converting_errors():
+            _check_working_directory()
             _dispatch(arguments)
         sys.stdout.flush()  # inside `try`: BrokenPipeError is handled below
         return 0
     except SystemExit as request:  # argparse raises it after --help, Hydra after --cfg
         return request.code if isinstance(request.code, int) else 1
-    except BrokenPipeError:  # `digitnet --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.filename == NAMES[1]:
+            drop_output()
+            if isinstance(error, BrokenPipeError):  # `digitnet --help | head`
+                return 0
         if traceback:
             raise
         stop.ignore_signals()
@@ -46,6 +51,14 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
         stop.ignore_signals()
         _show_error(DigitnetError(str(interrupt) or "interrupted"))
         return 130
+
+
+def _check_working_directory() -> None:
+    """Raise DigitnetError if it was removed, which all kinds of functions would report in all kinds of ways."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise DigitnetError(f"the working directory: {error.strerror}; change to one that exists") from error
 
 
 def _dispatch(arguments: Sequence[str]) -> None:
@@ -92,12 +105,16 @@ def _train(options: argparse.Namespace) -> None:
     with RunFolder.claim(composition.run_dir, composition.hydra_files()) as folder:
         from digitnet.experiment.run import run_experiment  # imports torch: seconds, only after the config is checked
 
-        run_experiment(composition.config, folder, composition.command)
+        run_experiment(composition.config, folder, composition.command, warnings=composition.warnings)
 
 
 def _show_error(error: Exception) -> None:
     """Print the error to stderr; under torchrun only one of the processes does."""
     from digitnet.report.terminal import show_error
 
-    if current_group().reports_error():
+    try:
+        reports = current_group().reports_error()
+    except ConfigError:  # no process's variables
+        reports = True
+    if reports:
         show_error(str(as_digitnet_error(error)))

@@ -27,6 +27,9 @@ def locked(
     from filelock import FileLock, Timeout  # takes 20 ms to import, which --help does not need
 
     path = run_dir / ".lock"
+    with contextlib.suppress(FileNotFoundError):
+        if not _is_regular(path):  # it would be opened, and cut to no length
+            raise OSError(errno.EINVAL, "not a file", str(path))
     lock = FileLock(path)
     try:
         lock.acquire(timeout=patience)
@@ -50,7 +53,7 @@ def is_locked(run_dir: Path) -> bool:
 
     path = run_dir / ".lock"
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):  # no run creates a link, and it could point anywhere
+        if not _is_regular(path):
             return False
         with FileLock(path, timeout=0):
             return False
@@ -58,6 +61,11 @@ def is_locked(run_dir: Path) -> bool:
         return False
     except (Timeout, OSError):
         return True
+
+
+def _is_regular(path: Path) -> bool:
+    """False for a link: no run creates one, and it could point anywhere. Raises OSError, also if there is no file."""
+    return stat.S_ISREG(path.lstat().st_mode)
 
 
 def this_process() -> dict[str, Any]:

@@ -17,6 +17,9 @@ class Evaluation:
     correct: int
     n: int
 
+    def __repr__(self) -> str:
+        return f"Evaluation(loss={self.loss:.4f}, correct={self.correct}, n={self.n}, accuracy={self.accuracy:.4f})"
+
     @property
     def accuracy(self) -> float:
         """`correct` as a fraction of `n`."""

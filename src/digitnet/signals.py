@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from digitnet.errors import DistributedError
-
+# Those that ask a process to end; Windows has no SIGHUP.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 AGAIN_SECONDS = 1.0  # a second signal within this time counts as the first: `timeout` and wrappers send it twice
 
 
@@ -41,18 +41,18 @@ class Stop:
 
     @contextlib.contextmanager
     def converting_errors(self) -> Iterator[None]:
-        """Convert an error that leaves this block after a signal to KeyboardInterrupt.
+        """Convert an error that leaves this block, and that a signal has caused, to KeyboardInterrupt.
 
-        Inside the import of compiled code, for instance, the KeyboardInterrupt of a signal becomes an ImportError.
+        The KeyboardInterrupt of a signal becomes another error on its way out of some code, of an import for instance,
+        or it is lost there: then it is raised at the end of the block.
         """
         try:
             yield
-        except DistributedError:  # torchrun sends the signal because of it
-            raise
         except Exception as error:
-            if self.received is None:
+            if self.received is None or not _is_of_interrupt(error):
                 raise
             raise KeyboardInterrupt(f"interrupted by {self.received}") from error
+        self.raise_if_received()
 
     @contextlib.contextmanager
     def exit_deadline(self, seconds: float, force_exit: Callable[[], None]) -> Iterator[None]:
@@ -94,6 +94,16 @@ class Stop:
             raise KeyboardInterrupt(f"interrupted by {self.received}")
 
 
+def _is_of_interrupt(error: BaseException) -> bool:
+    """Whether a KeyboardInterrupt became the error: its cause or context is one, or it is of an import's kind."""
+    causes: BaseException | None = error
+    while causes is not None:
+        if isinstance(causes, KeyboardInterrupt | ImportError | SystemError):
+            return True
+        causes = causes.__cause__ or causes.__context__
+    return False
+
+
 @contextlib.contextmanager
 def handling_signals() -> Iterator[Stop]:
     """In this block a `Stop` handles the signals, except those that the process ignores, as under nohup.
@@ -102,7 +112,7 @@ def handling_signals() -> Iterator[Stop]:
     raised again at the end of the block, after the checkpoint is written, for the original handler.
     """
     stop = Stop()
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = list(STOP_SIGNALS)
     if hasattr(signal, "SIGUSR2") and callable(signal.getsignal(signal.SIGUSR2)):
         numbers.append(signal.SIGUSR2)
     if threading.current_thread() is not threading.main_thread():

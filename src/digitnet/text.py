@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+LONGEST_LINE = 1000  # letters of a message
+
 
 def plural(count: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
@@ -20,15 +22,28 @@ def duration(seconds: float) -> str:
 
 def one_line(error: BaseException) -> str:
     """`ValueError: first line of its text`, for exceptions of other libraries: a message has at most four lines."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 def printable(text: str) -> str:
-    """`text` with control characters and lone surrogates escaped: file names may contain both."""
+    """`text` with control characters, invisible ones and lone surrogates escaped: any of them may be in file names."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def shown(text: str) -> str:
+    """`printable(text)`, with lines of more than LONGEST_LINE letters cut in their middle: for messages."""
+    lines = printable(text).split("\n")
+    half = LONGEST_LINE // 2
+    return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}" for line in lines)
+
+
+def show(text: str) -> None:
+    """Print `text` as it can be shown: whatever the commands print without a table goes through here."""
+    print(shown(text))
 
 
 def short_path(path: Path) -> Path:
@@ -41,8 +56,9 @@ def short_path(path: Path) -> Path:
 def did_you_mean(name: str, existing: Iterable[str]) -> str:
     """` … did you mean 'lenet5'?`, to append to a message about an unknown `name`; "" if no existing name is similar.
 
-    Of dotted names only the last part is compared: the first is the same for all names of a group.
+    Of dotted names only the last part is compared: the first is the same for all names of a group. Capitals count as
+    small letters.
     """
-    leaves = {full.rpartition(".")[2]: full for full in sorted(set(existing))}
-    near = difflib.get_close_matches(name.rpartition(".")[2], list(leaves), n=2)
+    leaves = {full.rpartition(".")[2].lower(): full for full in sorted(set(existing))}
+    near = difflib.get_close_matches(name.rpartition(".")[2].lower(), list(leaves), n=2)
     return f" … did you mean {' or '.join(repr(leaves[leaf]) for leaf in near)}?" if near else ""

@@ -182,7 +182,10 @@ def test_full_disk_is_reported(command: Command) -> None:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+        assert (done.returncode, done.stderr) == (
+            1,
+            "error: standard output: No space left on device\n",
+        )
     Path("p.png").mkdir()
     done = command("compare", "runs", "--plot", "p.png")
     assert (done.code, done.err) == (1, "error: p.png: Is a directory\n")

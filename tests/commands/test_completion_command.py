@@ -6,6 +6,7 @@ import pytest
 
 from conftest import Command, write
 from digitnet.commands.completion_command import candidates
+from digitnet.config.candidates import inserted_by_bash
 from digitnet.report.shell_completion import SCRIPTS
 
 
@@ -47,8 +48,25 @@ from digitnet.report.shell_completion import SCRIPTS
         ("digitnet resume here tr", ["tracker=", "trainer."]),
         ("digitnet resume here trainer.e", ["trainer.epochs="]),
         ("digitnet resume here optimizer.l", []),  # cannot be changed
+        (
+            "digitnet help sched",
+            [
+                "schedule",
+                "schedule.epochs",
+                "schedule.final_factor",
+                "schedule.phases",
+                "schedule.start_factor",
+                "schedule.warmup_fraction",
+            ],
+        ),
+        ("digitnet help lenet5_d", ["lenet5_distort"]),
+        ("digitnet help optimizer=sl", ["optimizer=slow"]),
+        ("digitnet compare outputs --group-by momen", ["momentum"]),
+        ("digitnet compare outputs --group-by data,see", ["data,seed"]),
+        ("digitnet compare outputs --group-by optimizer.al", ["optimizer.alpha"]),
+        ("digitnet compare outputs --plot co", ["conf/"]),
         ("digitnet modle=", []),
-        ("digitnet 'broken mod", ["model.", "model="]),
+        ("digitnet 'broken mod", []),
         ("digitnet", []),
     ],
 )
@@ -85,3 +103,24 @@ def test_unknown_shells_are_refused(command: Command, monkeypatch: pytest.Monkey
     )
     assert command("completion", "tcsh").err.startswith("error: argument install|bash|zsh|fish: invalid choice: 'tcsh'")
     assert command("completion", "bash", "zsh").err.startswith("error: 'zsh': bash takes no argument")
+
+
+@pytest.mark.parametrize(
+    ("line", "breaks", "words"),
+    [
+        ("digitnet data.root=my", "=:", [r"my\ runs/", r"my\*/"]),
+        ("digitnet data.root=my", "", [r"data.root=my\ runs/", r"data.root=my\*/"]),
+        (r"digitnet data.root=my\ r", "=:", [r"my\ runs/"]),
+        ('digitnet data.root="my r', "=:", ["my runs/"]),
+        ("digitnet compare 'my ", "=:", ["my runs/"]),
+        (r"digitnet compare my\ runs/ my", "=:", [r"my\ runs/", r"my\*/"]),
+        ("digitnet model=le", "=:", ["lenet5"]),
+    ],
+)
+def test_candidates_for_bash_are_quoted(
+    monkeypatch: pytest.MonkeyPatch, line: str, breaks: str, words: list[str]
+) -> None:
+    for name in ("my runs", "my*"):
+        Path(name).mkdir()
+    monkeypatch.setenv("COMP_WORDBREAKS", f" \t{breaks}")
+    assert inserted_by_bash(candidates(line), line) == sorted(words, key=lambda word: word.replace("\\", ""))

@@ -80,7 +80,7 @@ def test_help_on_a_group_shows_keys_values_meaning_and_choices(command: Command)
     assert "aug=none: Undistorted images.\n" in out
     assert re.search(r"^  aug\.shift=0\.1 +fraction of the width and of the height$", out, flags=re.MULTILINE)
     out = command("help", "optimizer=sgd").out
-    assert re.search(r"^  optimizer\.nesterov=false +one of false, true$", out, flags=re.MULTILINE)
+    assert re.search(r"^  optimizer\.nesterov=false .*one of false, true$", out, flags=re.MULTILINE | re.DOTALL)
     assert "adam" not in out
     out = command("help", "schedule=step12").out
     assert "schedule.phases=[{epochs: 6, factor: 1}" in out
@@ -101,7 +101,15 @@ def test_help_on_a_section_or_a_key_shows_what_the_root_says(command: Command) -
     assert command("help", "tracker").out == "tracker=none: No tracker, only the run's own files.\n\n"
 
 
+def test_help_knows_every_word_that_it_shows(command: Command) -> None:
+    assert "  optimizer.lr=1  the step size, before the schedule\n" in command("help", "lr").out
+    assert command("help", "adam").out == command("help", "optimizer=adam").out
+    assert command("help", "trainer.batch_size").out == "  trainer.batch_size=32  images per step\n"
+
+
 def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
+    assert command("help", "Adam").err == "error: no help on 'Adam' … did you mean 'adam' or 'adamw'?\n"
+    assert command("help", "momentun").err == "error: no help on 'momentun' … did you mean 'optimizer.momentum'?\n"
     assert command("help", "xyz").err.startswith("error: no help on 'xyz'; there is help on compare, completion, ")
     assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'?")

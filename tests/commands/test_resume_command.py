@@ -10,7 +10,7 @@ from sweeping import SWEEP
 
 def test_folder_without_a_run_is_refused(command: Command) -> None:
     done = command("resume", "outputs")
-    assert (done.code, done.err) == (2, "error: outputs: not a folder; give that of a run\n")
+    assert (done.code, done.err) == (2, "error: outputs: not a folder; give that of a run or of a sweep\n")
     Path("outputs").mkdir()
     done = command("resume", "outputs")
     answer = "error: outputs: no summary.json there; give the folder of a run or of a sweep\n"

@@ -15,7 +15,7 @@ def test_trials_must_be_a_number(command: Command) -> None:
 
 
 def test_tune_refuses_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29511")):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
         cli._dispatch(["tune", LR])

@@ -16,6 +16,7 @@ def test_packaged_configurations_have_no_fault(command: Command) -> None:
     done = command("validate")
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith(CLEAN)
+    assert int(done.out.split()[0]) > 20
 
 
 def test_all_faults_are_reported_with_file_and_line(command: Command) -> None:
@@ -56,7 +57,7 @@ def test_warnings_do_not_fail(command: Command) -> None:
     done = command("validate", "--schema-only", "trainer.epochs=30")
     assert done.code == 0
     assert done.out == (
-        "warning: trainer.epochs=30 keeps the last phase's factor, 0.08, after the schedule's 20 epochs "
+        "warning: trainer.epochs=30: the schedule's last factor, 0.08, stays after epoch 20 "
         "[trainer.epochs=30]\n1 configuration, no fault\n"
     )
 

@@ -1,7 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import write
 from digitnet.config.changes import with_changes
 from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError
@@ -53,3 +55,23 @@ def test_other_changes_are_refused(content: dict[str, Any], override: str, messa
 def test_stored_config_that_is_none_is_reported(content: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^run/summary\.json: optimizer\.lr=fast: should be a valid number"):
         with_changes(content | {"optimizer": content["optimizer"] | {"lr": "fast"}}, [], "run")
+
+
+def test_own_options_can_be_chosen(content: dict[str, Any], tmp_path: Path) -> None:
+    write(Path("conf/logger/mine.yaml"), "defaults: [full]\npictures: ${oc.decode:${oc.env:PICTURES,false}}\n")
+    write(tmp_path / "more/logger/other.yaml", "defaults: [metrics]\npredictions: true\n")
+    assert not with_changes(content, ["logger=mine"], "run").logger.pictures
+    assert with_changes(content, ["logger=mine"], "run").logger.predictions
+    assert with_changes(content, ["logger=other"], "run", tmp_path / "more").logger.predictions
+    with pytest.raises(ConfigError, match="logger=other: no such option"):
+        with_changes(content, ["logger=other"], "run")
+
+
+def test_fault_in_an_own_option_has_its_line(content: dict[str, Any]) -> None:
+    write(Path("conf/logger/mine.yaml"), "defaults: [full]\npictures: 7\n")
+    with pytest.raises(ConfigError) as caught:
+        with_changes(content, ["logger=mine", "trainer.epochs=0"], "run")
+    assert str(caught.value) == (
+        "trainer.epochs=0: should be greater than or equal to 1\n"
+        "logger.pictures=7: should be true or false (conf/logger/mine.yaml:2)"
+    )

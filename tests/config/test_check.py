@@ -113,12 +113,12 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "# @package optimiser\ndefaults: [sgd]\n"},
         "optimizer=x",
-        "no key 'optimiser' … did you mean 'optimizer'? (conf/optimizer/x.yaml:1)\noptimizer: has no value; *",
+        "its keys would be in optimiser, not in optimizer; leave out '# @package optimiser' (conf/optimizer/x.yaml:1)",
     ),
     (
         {"config.yaml": "defaults: [_self_]\nseed: 1\n"},
         "seed=2",
-        "model: has no value; choose an option, *\nand 7 more",
+        "model: has no value; choose an option, *\nand 8 more",
     ),
 ]
 

@@ -31,6 +31,14 @@ MISTAKES: list[Mistake] = [
         "seed: Unsupported interpolation type nope (conf/experiment/x.yaml:2)",
     ),
     (
+        {"experiment/x.yaml": GLOBAL + "seed: ${oc.env:USUAL,12}\n"},
+        "experiment=x",
+        "seed='12': should be a valid integer; a variable is text: write \"${oc.decode:${oc.env:USUAL,12}}\", with the "
+        "quotes (conf/experiment/x.yaml:2)",
+    ),
+    ({}, "data=mnist data.root=123", 'data.root=123: should be text; in quotes: "123", in a shell \'data.root="123"\''),
+    ({}, "hydra.sweep.dir=x", "hydra.sweep.dir=x: is of a sweep; for a single run, write hydra.run.dir=x"),
+    (
         {"experiment/x.yaml": GLOBAL + "seed: ${oc.env:DIGITNET_NOPE}\n"},
         "experiment=x",
         "seed: Environment variable 'DIGITNET_NOPE' not found (conf/experiment/x.yaml:2)",

@@ -5,6 +5,7 @@ import pytest
 from conftest import write
 from digitnet.config.describe import CONFIG_TOPICS, default_options, describe, option_rows, root_rows
 from digitnet.config.files import Tree
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS
 from digitnet.errors import ConfigError
 
 
@@ -13,6 +14,30 @@ def test_every_topic_is_described(topic: str) -> None:
     described = list(describe(topic, Tree.packaged()))
     assert described
     assert all(heading or rows for heading, rows in described)
+
+
+@pytest.mark.parametrize("group", [group for group in (*GROUPS, LAUNCHER) if group not in PRESETS])
+def test_every_key_of_every_option_is_explained(group: str) -> None:
+    tree = Tree.packaged()
+    for option in tree.options(group):
+        assert [row for row, text in option_rows(group, option, tree).items() if not text] == []
+
+
+def test_key_is_described_for_each_option_that_has_it() -> None:
+    found = list(describe("optimizer.momentum", Tree.packaged()))
+    assert [list(rows) for _, rows in found] == [["optimizer.momentum=0"], ["optimizer.momentum=0"]]
+    assert [heading.partition(":")[0] for heading, _ in found] == ["optimizer=rmsprop", "optimizer=sgd"]
+    assert [list(rows) for _, rows in describe("batch_size", Tree.packaged())] == [["trainer.batch_size=32"]]
+    assert [list(rows) for _, rows in describe("trainer.epochs", Tree.packaged())] == [["trainer.epochs=null"]]
+    assert list(describe("model.lr", Tree.packaged())) == []
+
+
+def test_name_of_an_option_is_enough() -> None:
+    headings = [heading.partition(":")[0] for heading, _ in describe("allconv", Tree.packaged())]
+    assert headings == ["model=allconv", "experiment=allconv"]
+    ((heading, rows),) = describe("step12", Tree.packaged())
+    assert heading == "schedule=step12: Twelve epochs in three phases."
+    assert "{epochs: 6, factor: 1}" in next(iter(rows))
 
 
 def test_section_and_plain_keys_are_those_of_the_root() -> None:

@@ -1,11 +1,13 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from conftest import CHECKOUT, Command, write
-from digitnet.config.compose import load_config
+from digitnet.config.compose import compose_run, load_config
 from digitnet.config.files import Tree, asks_for_sweep, no_group, no_option
 from digitnet.errors import ConfigError
+from digitnet.sweep.plan import plan_sweep
 
 
 def test_own_directories_add_options_and_replace_packaged_ones(tmp_path: Path) -> None:
@@ -51,3 +53,33 @@ def test_messages_about_names_offer_the_nearest() -> None:
 def test_a_preset_of_a_sweep_asks_for_one() -> None:
     assert asks_for_sweep(["seed=1", "+sweep=lr"])
     assert not asks_for_sweep(["seed=1", "model=sweep"])
+
+
+def test_only_regular_files_with_plain_names_are_options(command: Command) -> None:
+    write(Path("conf/optimizer/slow.yaml"), "# Slow.\ndefaults: [sgd]\n")
+    os.mkfifo("conf/optimizer/pipe.yaml")
+    Path("conf/optimizer/.#slow.yaml").symlink_to("nobody@nowhere.1")  # as Emacs leaves it
+    Path("conf/optimizer/zeros.yaml").symlink_to("/dev/zero")
+    Path("conf/optimizer/folder.yaml").mkdir()
+    write(Path("conf/optimizer/.ipynb_checkpoints/slow-checkpoint.yaml"), "nonsense\n")
+    assert Tree.at().options("optimizer") == ["adam", "adamw", "rmsprop", "sgd", "slow"]
+    assert command("--help").code == 0
+    assert command("validate", "--schema-only").code == 0
+    done = command("optimizer=pipe")
+    assert done.err == ("error: optimizer=pipe: no such option; there are adam, adamw, rmsprop, sgd, slow\n")
+
+
+def test_root_may_be_given_with_its_suffix() -> None:
+    assert Tree.at(root="config.yaml").root == "config"
+
+
+def test_home_is_expanded(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Shells expand `~` at the beginning of a word only."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "conf/optimizer/slow.yaml", "defaults: [sgd]\nlr: 0.001\n")
+    composition = compose_run(["hydra.run.dir=~/runs/a", "optimizer=slow"], Tree.at("~/conf"))
+    assert composition.run_dir == tmp_path / "runs" / "a"
+    assert composition.config.optimizer.lr == 0.001
+    assert compose_run(['hydra.run.dir="~/b"'], Tree.at()).run_dir == tmp_path / "b"
+    assert plan_sweep(["seed=0,1", "hydra.sweep.dir=~/s"], Tree.at()).sweep.folder == tmp_path / "s"
+    assert compose_run(["data=mnist", "data.root=~/mnist"], Tree.at()).config.data.model_dump()["root"] == "~/mnist"

@@ -3,8 +3,12 @@
 import pytest
 
 from conftest import CHECKOUT, Command
-from mistakes import GLOBAL, Mistake, assert_answered
+from digitnet.config import guard
+from digitnet.errors import ConfigError
+from mistakes import FOREIGN, GLOBAL, Mistake, assert_answered
 
+# Eleven keys, each of which refers ten times to the next: "{}" stands for what is before the next one's name.
+LEVELS = "".join(f"    a{n}: {10 * ('${{}a' + str(n + 1) + '}')}\n" for n in range(11)) + "    a11: x\n"
 HARMLESS = "a config cannot make digitnet import or call anything; leave it out"
 
 MISTAKES: list[Mistake] = [
@@ -51,9 +55,24 @@ MISTAKES: list[Mistake] = [
     ),
     ({}, "hydra.searchpath=[pkg://trap]", "hydra.searchpath: digitnet looks in ./conf and in --config-dir FOLDER only"),
     (
+        {"experiment/x.yaml": GLOBAL + "model:\n  kwargs:\n" + LEVELS.replace("{}", "model.kwargs.")},
+        "experiment=x",
+        "model.kwargs.a0: its interpolations take more than 10,000 lookups; write the value itself"
+        " (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {
+            "config.yaml": "defaults: []\n"
+            + LEVELS.replace("    a", "a").replace("{}", "")
+            + "hydra:\n  searchpath: ${a0}\n"
+        },
+        "seed=1",
+        "hydra.searchpath: its interpolations take more than 10,000 lookups; write the value itself",
+    ),
+    (
         {"config.yaml": "defaults: []\nhydra: ${h}\nh:\n  searchpath: [pkg://trap]\n"},
         "seed=1",
-        "'hydra' is a group of keys; write keys of hydra below 'hydra:', indented (conf/config.yaml:2)",
+        f"'hydra' is a group of keys; write keys of hydra below 'hydra:', indented (conf/config.yaml:2)\n{FOREIGN}",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "hydra:\n  sweeper:\n    params: {_target_: trap.spring, x: y}\n"},
@@ -122,3 +141,27 @@ def test_a_config_cannot_make_hydra_import_or_call_anything(
     command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
 ) -> None:
     assert_answered(command, monkeypatch, files, typed, answer)
+
+
+@pytest.mark.parametrize("reference", ["k.", ".", "k[", "oc.select:k.", "oc.select:", "hydra:k."])
+def test_interpolations_of_many_levels_are_refused(reference: str) -> None:
+    """Ten levels of ten would take longer than anybody waits; a chain of a hundred takes a hundred lookups."""
+    before, after = ("k[", "]") if reference == "k[" else (reference, "")
+    top = {"oc.select:": "", "hydra:k.": "hydra.k."}.get(reference, "k.")
+
+    def levels(count: int, times: int) -> dict[str, object]:
+        content: dict[str, object] = {f"a{n}": times * f"${{{before}a{n + 1}{after}}}" for n in range(count)}
+        for part in reversed(top.split(".")[:-1]):
+            content = {part: content}
+        return content
+
+    guard.check_interpolations(levels(100, 1))
+    guard.check_interpolations(levels(3, 10))
+    with pytest.raises(ConfigError, match=f"{top}a0: its interpolations take more than 10,000 lookups"):
+        guard.check_interpolations(levels(10, 10))
+
+
+def test_interpolations_that_lead_back_are_left_to_the_resolver() -> None:
+    guard.check_interpolations({"a": "${b}", "b": "${a}", "c": "${c}"})
+    with pytest.raises(ConfigError, match="in a chain that is too long"):
+        guard.check_interpolations({f"a{n}": f"${{a{n + 1}}}" for n in range(5000)})

@@ -11,6 +11,7 @@ from typing import Any
 import hydra
 import pytest
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -57,6 +58,40 @@ def test_an_application_goes_on_after_a_composition_within_it() -> None:
             assert GlobalHydra.instance().hydra not in (None, running)
         assert GlobalHydra.instance().hydra is running
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_each_file_is_read_once_and_compositions_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [[], ["model=allconv", "optimizer=adam"], ["experiment=fast99"], ["aug=distort", "hydra/launcher=slurm"]]
+    apart = []
+    for overrides in words:
+        with hydra_adapter.composing(PACKAGED):
+            apart.append(OmegaConf.to_yaml(hydra_adapter.compose_config("config", overrides)))
+    read: list[str] = []
+    load = ConfigRepository.load_config
+
+    def counting(self: ConfigRepository, config_path: str) -> Any:
+        read.append(config_path)
+        return load(self, config_path)
+
+    monkeypatch.setattr(ConfigRepository, "load_config", counting)
+    with hydra_adapter.composing(PACKAGED):
+        for _ in range(2):
+            for overrides, expected in zip(words, apart, strict=True):
+                with hydra_adapter.composing(PACKAGED):
+                    composed = hydra_adapter.compose_config("config", overrides)
+                assert OmegaConf.to_yaml(composed) == expected
+                OmegaConf.set_struct(composed, False)
+                composed.optimizer.lr, composed.hydra.job.name = 7, "seven"
+    assert len(read) == len(set(read)) > 20
+
+
+def test_other_directories_within_a_composition_are_searched() -> None:
+    write(Path("conf/model/mine.yaml"), "defaults: [lenet5]\n")
+    with hydra_adapter.composing(PACKAGED):
+        with hydra_adapter.composing(Tree.at()):
+            assert hydra_adapter.compose_config("config", ["model=mine"]).model.name == "lenet5"
+        with pytest.raises(MissingConfigException):
+            hydra_adapter.compose_config("config", ["model=mine"])
 
 
 def test_clear_ends_the_running_application() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from digitnet.config.compose import load_config
-from digitnet.config.keys import choices, group_keys
+from digitnet.config.keys import all_keys, choices, group_keys, groups_with_key
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,14 @@ from digitnet.config.keys import choices, group_keys
 )
 def test_choices_of_a_key(key: str, values: list[str]) -> None:
     assert choices(key) == values
+
+
+def test_keys_are_found_by_their_last_part() -> None:
+    assert groups_with_key("epochs") == ["schedule", "trainer"]
+    assert groups_with_key("lr") == ["optimizer"]
+    assert groups_with_key("nope") == []
+    assert {"seed", "init_from", "trainer.epochs", "optimizer.betas", "aug.shift"} <= set(all_keys())
+    assert not [key for key in all_keys() if key.endswith(".name") or key in ("model", "trainer")]
 
 
 def test_group_keys_are_those_of_each_option() -> None:

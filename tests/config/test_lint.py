@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import Command
-from mistakes import GLOBAL, Mistake, assert_answered
+from mistakes import FOREIGN, GLOBAL, Mistake, assert_answered
 
 MISTAKES: list[Mistake] = [
     (
@@ -74,6 +74,12 @@ MISTAKES: list[Mistake] = [
         "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
     ),
     (
+        {"experiment/x.yaml": "\ufeff" + GLOBAL + "seed: 1\n"},
+        "experiment=x",
+        "Hydra does not read a first line behind a byte order mark; save the file as UTF-8 without it "
+        "(conf/experiment/x.yaml:1)",
+    ),
+    (
         {"optimiser/x.yaml": "defaults: [sgd]\n"},
         "optimiser=x",
         "no group 'optimiser' … did you mean 'optimizer'? (conf/optimiser/x.yaml)",
@@ -120,6 +126,53 @@ MISTAKES: list[Mistake] = [
         {"optimizer/mine/x.yaml": "defaults: [/optimizer/sgd]\n"},
         "optimizer=mine/x",
         "the file is too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer: adam\n  - override /optimizer: sgd\n"},
+        "experiment=x",
+        "defaults: 'override /optimizer: sgd' has no effect after 'adam' in conf/experiment/x.yaml:3; leave one out, "
+        "or choose on the command line: optimizer=sgd (conf/experiment/x.yaml:4)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer: adam\n",
+            "sweep/y.yaml": GLOBAL + "defaults:\n  - override /optimizer: rmsprop\n",
+        },
+        "experiment=x sweep=y",
+        "defaults: 'override /optimizer: rmsprop' has no effect after 'adam' in conf/experiment/x.yaml:3; "
+        "leave one out, or choose on the command line: optimizer=rmsprop (conf/sweep/y.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /hydra/launcher: local\n"},
+        "-m experiment=lenet5,x",
+        "defaults: 'override /hydra/launcher: local' has no effect after 'serial' in *;"
+        " leave one out, or choose on the command line: hydra/launcher=local (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"optimizer/x.yaml": "# @package _global_\ndefaults: [sgd]\n"},
+        "help optimizer",
+        "its keys would be in _global_, not in optimizer; leave out '# @package _global_' (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"hydra/launcher/x.yaml": "# @package a.b\nname: local\n"},
+        "-m seed=0,1 hydra/launcher=x",
+        "its keys would be in a.b, not in hydra.launcher; leave out '# @package a.b' (conf/hydra/launcher/x.yaml:1)",
+    ),
+    (
+        {"optimizer/x.yaml": "# @author Ann Other\ndefaults: [sgd]\n"},
+        "optimizer=x",
+        "'# @author Ann Other': Hydra reads a first line with '# @' as '# @KEY VALUE'; leave out the '@'"
+        " (conf/optimizer/x.yaml:1)",
+    ),
+    (
+        {"db/mysql.yaml": "a: 1\n", "config.yaml": "defaults:\n  - db: mysql\n"},
+        "seed=1",
+        f"no group 'db'; there are * (conf/db/mysql.yaml)\n{FOREIGN}",
+    ),
+    (
+        {"config.yaml": "defaults: [_self_]\nname: app\nport: 8080\n"},
+        "seed=1",
+        f"no key 'seed' … did you mean 'sweep'?\n{FOREIGN}",
     ),
     (
         {"config.yaml": "database: x\n"},

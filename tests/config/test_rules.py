@@ -11,12 +11,6 @@ from mistakes import GLOBAL, Mistake, assert_answered
 
 MISTAKES: list[Mistake] = [
     (
-        {"experiment/x.yaml": GLOBAL + "defaults: [override /aug: distort]\ntrainer:\n  epochs: 2\n"},
-        "experiment=x",
-        "aug.warmup_epochs=2: no image would be distorted, as the run has only 2 epochs; lower it or raise "
-        "trainer.epochs (conf/experiment/x.yaml:4)",
-    ),
-    (
         {"experiment/x.yaml": GLOBAL + "optimizer:\n  nesterov: true\n"},
         "experiment=x",
         "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9 (conf/experiment/x.yaml:3)",
@@ -46,21 +40,33 @@ def test_trainer_epochs_overrides_the_schedules_length(schedule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "warning"),
+    ("epochs", "note"),
     [
-        (1, "trainer.epochs=1 ends training in phase 1 of 5 of the schedule, which has 20 epochs"),
-        (5, "trainer.epochs=5 ends training in phase 2 of 5 of the schedule, which has 20 epochs"),
-        (6, "trainer.epochs=6 ends training in phase 3 of 5 of the schedule, which has 20 epochs"),
-        (12, "trainer.epochs=12 ends training in phase 4 of 5 of the schedule, which has 20 epochs"),
+        (1, "trainer.epochs=1 is less than the schedule's 20: it ends in phase 1 of 5"),
+        (5, "trainer.epochs=5 is less than the schedule's 20: it ends in phase 2 of 5"),
+        (6, "trainer.epochs=6 is less than the schedule's 20: it ends in phase 3 of 5"),
+        (12, "trainer.epochs=12 is less than the schedule's 20: it ends in phase 4 of 5"),
         (13, None),  # in the last
         (20, None),
-        (21, "trainer.epochs=21 keeps the last phase's factor, 0.08, after the schedule's 20 epochs"),
+        (21, "trainer.epochs=21: the schedule's last factor, 0.08, stays after epoch 20"),
     ],
 )
-def test_epochs_that_do_not_fit_the_phases_are_warned_of(epochs: int, warning: str | None) -> None:
-    found = [message for _, message in rules.config_warnings(load_config([f"trainer.epochs={epochs}"]))]
-    assert found == ([warning] if warning else [])
-    assert not list(rules.config_warnings(load_config([])))
+def test_epochs_that_do_not_fit_the_phases_are_noted(epochs: int, note: str | None) -> None:
+    found = [message for _, message in rules.config_notes(load_config([f"trainer.epochs={epochs}"]))]
+    assert found == ([note] if note else [])
+    assert not list(rules.config_notes(load_config([])))
+    assert note is None or len(f"note: {note}") < 80  # one line of a terminal
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (2, 1), (3, 2), (20, 2)])
+def test_warmup_leaves_an_epoch_with_distortions(epochs: int, warmup: int) -> None:
+    config = load_config(["aug=distort", "schedule=constant", f"trainer.epochs={epochs}"])
+    assert rules.warmup_epochs(config) == warmup
+    notes = dict(rules.config_notes(config))
+    only = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    expected = f"aug.warmup_epochs=2 is cut to {warmup}: the run has {only}" if warmup < 2 else None
+    assert notes.get("aug.warmup_epochs") == expected
+    assert rules.warmup_epochs(load_config([])) == 0
 
 
 def test_stored_config_of_an_earlier_version_is_parsed() -> None:
@@ -88,4 +94,4 @@ def test_changeable_and_unchangeable_keys_are_all_keys() -> None:
 def test_text_about_changeable_keys_names_them_all() -> None:
     text = rules.changeable_keys_text()
     assert text.startswith("trainer.epochs, trainer.threads, ")
-    assert "checkpoint.*, logger, tracker, data.root, data.bad_files, device" in text
+    assert "checkpoint.*, logger, tracker, data.root, data.bad_files, data.links, device" in text

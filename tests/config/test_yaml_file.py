@@ -28,6 +28,25 @@ MISTAKES: list[Mistake] = [
         "the file is not UTF-8 text (conf/experiment/x.yaml)",
     ),
     (
+        {"optimizer/x.yaml": "defaults: [sgd]\nlr: 1\n---\nlr: 2\n"},
+        "optimizer=x",
+        "the file is not YAML: a second document; leave out the '---' between them (conf/optimizer/x.yaml:3)",
+    ),
+    (
+        {"optimizer/x.yaml": b"#" * 1_000_001},
+        "optimizer=x",
+        "the file has more than 1,000,000 bytes: no configuration (conf/optimizer/x.yaml)",
+    ),
+    (
+        {
+            "experiment/x.yaml": GLOBAL
+            + "a0: &a0 [1, 1]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join(10 * [f'*a{n - 1}'])}]\n" for n in range(1, 10))
+        },
+        "experiment=x",
+        "the file has 3,456,790,123 values when its aliases are written out; at most 10,000 (conf/experiment/x.yaml:1)",
+    ),
+    (
         {"optimizer/x.yaml": "- 1\n- 2\n"},
         "optimizer=x",
         "the file has no keys; it should have lines KEY: VALUE, this is a list (conf/optimizer/x.yaml:1)",

@@ -1,9 +1,13 @@
 """MNIST and its relatives: what is read, what is refused, and downloads from a local server."""
 
+import contextlib
 import functools
 import gzip
 import http.server
+import os
 import shutil
+import signal
+import socketserver
 import struct
 import threading
 import tracemalloc
@@ -13,11 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 
-from conftest import write_idx
+from conftest import Command, write, write_idx
+from digitnet.data import download as data_download
 from digitnet.data import idx, load_digits, load_idx
 from digitnet.errors import DataError, DataMissingError
 
@@ -25,13 +31,9 @@ from digitnet.errors import DataError, DataMissingError
 @pytest.mark.parametrize("name", idx.ARCHIVE_SETS)
 def test_checksums_match_torchvision(name: str) -> None:
     source = idx.ARCHIVE_SETS[name]
-    known = dict(getattr(torchvision.datasets, source.torchvision_class).resources)
-    assert known == {
-        "train-images-idx3-ubyte.gz": source.train_images,
-        "train-labels-idx1-ubyte.gz": source.train_labels,
-        "t10k-images-idx3-ubyte.gz": source.test_images,
-        "t10k-labels-idx1-ubyte.gz": source.test_labels,
-    }
+    theirs = getattr(torchvision.datasets, source.folder)
+    assert theirs.resources == [(f"{file}.gz", md5) for file, md5 in zip(idx.FILES, source.archives, strict=True)]
+    assert tuple(theirs.mirrors) == source.mirrors
     assert len(source.classes) == 10
 
 
@@ -106,23 +108,139 @@ def test_damaged_archive_is_named_with_the_reason(small_mnist: Path, damage: str
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
     assert str(caught.value).startswith(f"{path}: damaged: {reason}")
-    assert str(caught.value).endswith(";\ndelete it and run again")
+    assert str(caught.value).endswith(";\nmove it elsewhere and run again, to download it")
 
 
-def test_valid_archive_of_another_data_set_is_refused_by_checksum(small_mnist: Path) -> None:
+def with_contents(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Make the checksums of what is packed in small_mnist's archives known, as MNIST's are."""
+    contents = [gzip.decompress((root / "MNIST" / "raw" / f"{file}.gz").read_bytes()) for file in idx.FILES]
+    known = replace(idx.ARCHIVE_SETS["mnist"], contents=tuple(map(idx._md5, contents)))
+    monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", known)
+
+
+def test_another_data_set_is_refused_by_checksum(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_contents(monkeypatch, small_mnist)
     path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(LABELS)
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged \(its MD5 sum is .*\);\ndelete it"):
+    with pytest.raises(DataError, match=r"ubyte\.gz: damaged: its content's MD5 sum is .*, should be .*;\nmove it"):
+        load_idx("mnist", str(small_mnist))
+    other = replace(idx.ARCHIVE_SETS["mnist"], contents=None)
+    monkeypatch.setitem(idx.ARCHIVE_SETS, "other", other)
+    (small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    write_idx(path, load_digits(enlarge_to=1437).test.labels)  # at another compression level it would have another sum
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())))
+    with pytest.raises(DataError, match=r"ubyte\.gz: damaged: it is t10k-labels-idx1-ubyte of MNIST;\nmove it"):
+        load_idx("other", str(small_mnist))
+
+
+def test_different_numbers_of_images_and_labels_are_refused(small_mnist: Path) -> None:
+    write_idx(small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz", torch.zeros(9))
+    with pytest.raises(DataError, match=r"raw: 360 images and 9 labels in t10k-\*;\nthey are of different data sets"):
         load_idx("mnist", str(small_mnist))
 
 
-def test_different_numbers_of_images_and_labels_are_refused(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = small_mnist / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
-    monkeypatch.setitem(
-        idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], test_labels=write_idx(path, torch.zeros(9)))
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", "."])
+@pytest.mark.parametrize("name", ["{}", "{}.gz", "dotted", "dotted.gz"])
+@pytest.mark.parametrize("known", [True, False])
+def test_files_that_were_unpacked_or_packed_again_are_read(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, name: str, known: bool
+) -> None:
+    if known:
+        with_contents(monkeypatch, small_mnist)
+    whole, root = load_idx("mnist", str(small_mnist)), tmp_path / "theirs"
+    for file in idx.FILES:
+        content = gzip.decompress((small_mnist / "MNIST" / "raw" / f"{file}.gz").read_bytes())
+        target = name.replace("dotted", file.replace("-idx", ".idx")).format(file)
+        write(root / place / target, gzip.compress(content, 9) if name.endswith(".gz") else content)
+    found = load_idx("mnist", str(root), download=False)
+    assert torch.equal(found.train.images, whole.train.images)
+    assert torch.equal(found.test.labels, whole.test.labels)
+    warnings = found.notes.get("warnings", [])
+    how = "packed again" if name.endswith(".gz") else "unpacked"
+    assert [text.partition(": ")[2] for text in warnings] == (  # type: ignore[attr-defined]
+        [] if known else [f"{how}, and not compared with the original"] * 4
     )
-    with pytest.raises(DataError, match=r"raw: 360 images and 9 labels in t10k-\*; delete them and run again"):
+
+
+def test_damaged_unpacked_file_is_named(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_contents(monkeypatch, small_mnist)
+    packed_file = small_mnist / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
+    content, path = gzip.decompress(packed_file.read_bytes()), packed_file.with_suffix("")
+    packed_file.unlink()
+    for damaged, reason in (
+        (content[:-1], "it holds 1,436 bytes, its header says"),
+        (content + b"x", "it holds 1,438 or more bytes"),
+        (content[:-1] + b"\x00", "its content's MD5 sum is"),
+        (content[:5], "it is cut off in its header"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as caught:
+            load_idx("mnist", str(small_mnist))
+        assert str(caught.value).startswith(f"{path}: damaged: {reason}")
+        assert str(caught.value).endswith(";\nmove it elsewhere and run again, to download it")
+
+
+@pytest.mark.parametrize("packed_too", [True, False])
+def test_files_with_each_others_names_are_recognized(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch, packed_too: bool
+) -> None:
+    """The test set's images have the same shape as the training set's."""
+    raw = small_mnist / "MNIST" / "raw"
+    if packed_too:  # as in the case of KMNIST, of which only the archives' sums are known
+        sums = tuple(idx._md5((raw / f"{file}.gz").read_bytes()) for file in idx.FILES)
+        monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], archives=sums))
+    else:
+        with_contents(monkeypatch, small_mnist)
+    for kind in ("images-idx3", "labels-idx1"):
+        (raw / f"train-{kind}-ubyte.gz").rename(raw / "other")
+        (raw / f"t10k-{kind}-ubyte.gz").rename(raw / f"train-{kind}-ubyte.gz")
+        (raw / "other").rename(raw / f"t10k-{kind}-ubyte.gz")
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: damaged: it is t10k-images-idx3-ubyte of MN"):
         load_idx("mnist", str(small_mnist))
+
+
+def test_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "mnist.npz", b"PK")
+    with pytest.raises(DataError) as caught:
+        load_idx("mnist", str(tmp_path / "mnist.npz"))
+    assert str(caught.value) == f"data.root={tmp_path}/mnist.npz: a file; give the folder that it is in"
+
+
+def save_as_keras(path: Path, root: Path, **changes: np.ndarray | None) -> None:
+    found = load_idx("mnist", str(root))
+    arrays = {
+        "x_train": found.train.images[:, 0].numpy(),
+        "y_train": found.train.labels.numpy(),
+        "x_test": found.test.images[:, 0].numpy(),
+        "y_test": found.test.labels.numpy(),
+    }
+    np.savez(path, **{name: array for name, array in (arrays | changes).items() if array is not None})
+
+
+def test_mnist_is_read_from_keras_file(small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with_contents(monkeypatch, small_mnist)
+    whole = load_idx("mnist", str(small_mnist))
+    path = tmp_path / "keras" / "mnist.npz"
+    path.parent.mkdir()
+    save_as_keras(path, small_mnist)
+    found = load_idx("mnist", str(path.parent), download=False)
+    assert torch.equal(found.train.images, whole.train.images)
+    assert torch.equal(found.test.labels, whole.test.labels)
+    assert (found.source, found.test.labels.dtype) == (str(path), torch.int64)
+    labels = whole.test.labels.numpy()
+    for changes, reason in (
+        ({"x_test": None}, "it has no array x_test"),
+        ({"y_test": labels[::-1]}, "its content's MD5 sum is"),
+        ({"y_test": labels.astype(object)}, "Object arrays cannot be loaded"),
+    ):
+        save_as_keras(path, small_mnist, **changes)
+        with pytest.raises(DataError) as caught:
+            load_idx("mnist", str(path.parent))
+        assert str(caught.value).startswith(f"{path}: damaged: {reason}")
+        assert str(caught.value).endswith(";\nmove it elsewhere and run again, to download the archives")
+    path.write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match=r"mnist\.npz: damaged: File is not a zip file;\nmove it"):
+        load_idx("mnist", str(path.parent))
 
 
 def test_unreadable_archive_is_not_reported_as_missing(small_mnist: Path) -> None:
@@ -140,8 +258,21 @@ def test_missing_archives_without_network_are_reported(tmp_path: Path) -> None:
     text = str(caught.value)
     assert text.startswith("data=mnist: ")
     assert f"put the four archives into {tmp_path}/nothing/MNIST/raw, or set data.root=" in text
+    assert f"(now {tmp_path}/nothing)" in text
     assert text.endswith("data=digits")
     assert text.count("\n") < 4
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_missing_file_among_others_is_looked_for_where_they_are(small_mnist: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    (small_mnist / "MNIST" / "raw").rename(flat)
+    (flat / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataMissingError) as caught:
+        load_idx("mnist", str(flat), download=False)
+    text = str(caught.value)
+    assert text.startswith(f"data=mnist: {flat}/t10k-labels-idx1-ubyte.gz is missing")
+    assert f"put the four archives into {flat}, or set data.root=FOLDER to where they are (now {flat})" in text
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -151,30 +282,98 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path: Path, small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the four archives, served as torchvision's second mirror; the first refuses connections."""
+    """A folder with the four archives, served as the second mirror; the first refuses connections."""
     served = tmp_path / "served"
     shutil.move(small_mnist / "MNIST" / "raw", served)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
+    monkeypatch.setattr(server, "handle_error", lambda *_: None)  # an interrupted client is gone
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    mirrors = ["http://127.0.0.1:9/", f"http://127.0.0.1:{server.server_port}/"]
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", mirrors)
+    mirrors = ("http://127.0.0.1:9/", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], mirrors=mirrors))
     yield served
     server.shutdown()
     server.server_close()
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.mark.usefixtures("mirror")
 def test_missing_archives_are_downloaded(small_mnist: Path) -> None:
     assert len(load_idx("mnist", str(small_mnist)).train) == 1437
-    names = sorted(path.name for path in (small_mnist / "MNIST" / "raw").iterdir())
-    assert names == [".lock", *sorted(name for name, _ in torchvision.datasets.MNIST.resources)]  # and no scratch files
+    assert names_in(small_mnist / "MNIST" / "raw") == sorted(f"{file}.gz" for file in idx.FILES)  # and nothing else
 
 
 def test_damaged_download_is_not_kept(small_mnist: Path, mirror: Path) -> None:
     (mirror / "t10k-images-idx3-ubyte.gz").write_bytes(b"half an archive")
     with pytest.raises(DataMissingError, match=r"t10k-images-idx3-ubyte\.gz is missing and cannot be downloaded"):
         load_idx("mnist", str(small_mnist))
-    assert not (small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").exists()
+    assert names_in(small_mnist / "MNIST" / "raw") == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
+
+
+ANSWERS = {
+    "cut off": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc", "IncompleteRead|was cut off after 3 of 1,000"),
+    "cut off chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc", "IncompleteRead"),
+    "no status": (b"nonsense\r\n\r\n", "BadStatusLine: nonsense"),
+    "many headers": (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n", "HTTPException: got more than 100 headers"),
+    "another file": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "has another file of this name"),
+    "missing": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP Error 404: Not Found"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_mirror_that_fails_is_followed_by_the_next(
+    small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    content, reason = ANSWERS[answer]
+    with answering(content) as url:
+        good = idx.ARCHIVE_SETS["mnist"].mirrors
+        monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], mirrors=(url, *good)))
+        assert len(load_idx("mnist", str(small_mnist)).test) == 360
+        shutil.rmtree(small_mnist)
+        monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], mirrors=(url,)))
+        with pytest.raises(DataMissingError, match=rf"cannot be downloaded \(.*({reason})"):
+            load_idx("mnist", str(small_mnist))
+        assert not small_mnist.exists()
+
+
+@contextlib.contextmanager
+def answering(content: bytes, times: int = 1) -> Iterator[str]:
+    """A server that answers each request with `content`, `times` times, and closes the connection."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(10_000)
+            with contextlib.suppress(OSError):
+                for _ in range(times):
+                    self.wfile.write(content)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def test_mirror_that_sends_without_end_is_given_up(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(small_mnist)
+    monkeypatch.setattr(data_download, "LARGEST", 100_000)
+    start = b"HTTP/1.1 200 OK\r\n\r\n"
+    with answering(start + bytes(100_000), times=10**6) as url:
+        monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], mirrors=(url,)))
+        with pytest.raises(DataMissingError, match=r"has more than 100,000 bytes"):
+            load_idx("mnist", str(small_mnist))
+
+
+def test_data_auto_takes_the_digits_when_a_download_fails(
+    command: Command, small_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(small_mnist)
+    with answering(ANSWERS["no status"][0]) as url:
+        monkeypatch.setitem(idx.ARCHIVE_SETS, "mnist", replace(idx.ARCHIVE_SETS["mnist"], mirrors=(url,)))
+        done = command("data.root=" + str(small_mnist), "trainer.epochs=1", "data.enlarge_to=1437", "logger=metrics")
+    assert done.code == 0
+    assert done.out.startswith("data: digits (embedded; MNIST is not in ")
 
 
 def test_silent_server_times_out(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,18 +381,30 @@ def test_silent_server_times_out(small_mnist: Path, mirror: Path, monkeypatch: p
         threading.Event().wait(20)
 
     monkeypatch.setattr(Quiet, "do_GET", silent)
-    monkeypatch.setattr(idx, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(data_download, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(DataMissingError, match="timed out"):
         load_idx("mnist", str(small_mnist))
 
 
-def test_download_after_a_killed_one_starts_again(small_mnist: Path, mirror: Path) -> None:
-    raw = small_mnist / "MNIST" / "raw"
-    (raw / ".unfinished").mkdir(parents=True)
-    half = (mirror / "t10k-images-idx3-ubyte.gz").read_bytes()[:1000]
-    (raw / ".unfinished" / "t10k-images-idx3-ubyte.gz").write_bytes(half)
-    assert len(load_idx("mnist", str(small_mnist)).test) == 360
-    assert not (raw / ".unfinished").exists()
+def test_interrupted_download_leaves_nothing_and_says_how_to_go_on(
+    command: Command, small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = Quiet.do_GET
+
+    def interrupt(self: Quiet) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        get(self)
+
+    monkeypatch.setattr(Quiet, "do_GET", interrupt)
+    options = ["data=mnist", f"data.root={small_mnist}", "trainer.epochs=1", "logger=metrics", "hydra.run.dir=run"]
+    done = command(*options)
+    assert (done.code, done.err) == (
+        130,
+        f"error: interrupted; no checkpoint was written;\nto resume: digitnet resume run data.root={small_mnist}\n",
+    )
+    assert not (small_mnist / "MNIST" / "raw").exists()
+    monkeypatch.setattr(Quiet, "do_GET", get)
+    assert command("resume", "run", f"data.root={small_mnist}").code == 0
 
 
 def test_parallel_loads_download_once(small_mnist: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,9 +420,7 @@ def test_parallel_loads_download_once(small_mnist: Path, mirror: Path, monkeypat
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda _: len(load_idx("mnist", str(small_mnist)).train), range(3)))
     assert found == [1437] * 3
-    assert Counter(asked) == {
-        f"/{path.name}": 2 for path in mirror.iterdir()
-    }  # torchvision looks for redirections first
+    assert Counter(asked) == {f"/{path.name}": 1 for path in mirror.iterdir()}
 
 
 @pytest.mark.mnist
@@ -228,7 +437,7 @@ def test_kmnist_and_fashion_mnist_have_their_own_folders(small_mnist: Path, monk
         shutil.copytree(small_mnist / "MNIST", small_mnist / folder)
         trusted = replace(
             idx.ARCHIVE_SETS["mnist"],
-            torchvision_class=idx.ARCHIVE_SETS[name].torchvision_class,
+            folder=idx.ARCHIVE_SETS[name].folder,
             classes=idx.ARCHIVE_SETS[name].classes,
         )
         monkeypatch.setitem(idx.ARCHIVE_SETS, name, trusted)

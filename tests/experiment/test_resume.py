@@ -85,7 +85,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
             2,
             "optimizer.lr=3: cannot be changed in a run that has begun; what can: digitnet resume --help;",
         ),
-        (lambda: shutil.rmtree(HERE), 2, "here: not a folder; give that of a run"),
+        (lambda: shutil.rmtree(HERE), 2, "here: not a folder; give that of a run or of a sweep"),
         (
             lambda: (HERE / "summary.json").unlink(),
             2,
@@ -159,7 +159,7 @@ def test_folder_near_a_run_is_answered_with_its_path(trained: Trained, command: 
         ("runs/1/checkpoints", "no summary.json there; give runs/1"),
         ("runs/2", "no summary.json there; it ended before training began; start it again"),
         ("runs/2/.hydra", "no summary.json there; give the folder of a run or of a sweep"),
-        ("runs/3", "not a folder; give that of a run"),
+        ("runs/3", "not a folder; give that of a run or of a sweep"),
         ("seed=1", "no such folder; RUN_DIR comes first: digitnet resume RUN_DIR seed=1"),
     ):
         done = command("resume", folder)
@@ -256,6 +256,15 @@ def test_longer_run_of_a_schedule_that_depends_on_the_length_is_warned_of(traine
         "warning: schedule=cosine depends on the run's length: the epochs so far used the schedule for 2, the others "
         "use that for 3\n"
     ) in done.out
+
+
+def test_warmup_that_was_cut_is_warned_of_when_the_run_gets_longer(command: Command) -> None:
+    done = command(*TINY, "aug=distort", "hydra.run.dir=here")
+    assert done.code == 0
+    assert "parameters, distorted images from epoch 2 on\n" in done.out
+    assert "\nnote: aug.warmup_epochs=2 is cut to 1: the run has 2 epochs\n" in done.out
+    text = "aug.warmup_epochs was cut to 1 for 2 epochs: the epochs so far used that, the others use 2"
+    assert f"\nwarning: {text}\n" in command("resume", "here", "trainer.epochs=3").out
 
 
 def test_resume_on_another_machine_is_warned_of(trained: Trained, command: Command) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import digitnet
-from conftest import TINY, Command, Trained, figures, files_in, run_folder, summary_in
+from conftest import TINY, Command, Trained, figures, files_in, run_folder, summary_in, write
 from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError, DataError
 from digitnet.experiment import build, run
@@ -113,7 +113,8 @@ def test_custom_network_is_trained(command: Command) -> None:
             "class Net(nn.Sequential):\n"
             "    def __init__(self):\n"
             "        super().__init__(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))\n",
-            "ValueError: Expected more than 1 value per channel when training",
+            "trainer.batch_size=1: each batch has one image, on which this "
+            "network cannot be trained (ValueError: Expected more than 1 value per channel when training",
         ),
     ],
 )
@@ -205,7 +206,7 @@ def test_damaged_archive_is_named(command: Command, small_mnist: Path) -> None:
     done = command("trainer.epochs=1")  # data=auto: damaged is not missing
     assert done.code == 1
     assert done.err.startswith(f"error: {path}: damaged: it is not a complete gzip archive (its end is missing);")
-    assert done.err.endswith("delete it and run again\n")
+    assert done.err.endswith("move it elsewhere and run again, to download it\n")
 
 
 def test_full_disk_gives_a_message(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +217,29 @@ def test_full_disk_gives_a_message(command: Command, monkeypatch: pytest.MonkeyP
     done = command(*TINY)
     assert (done.code, done.err) == (1, "error: last.pt: No space left on device\n")
     assert summary_in(run_folder())["status"] == "failed"
+
+
+LATE = """
+from torch import nn
+
+class Late(nn.Linear):
+    def forward(self, images):
+        self.steps = getattr(self, "steps", 0) + self.training
+        if self.steps > 50:
+            {}["missing"]
+        return super().forward(images.flatten(1))
+"""
+
+
+def test_unexpected_error_leaves_its_traceback_in_the_log(command: Command) -> None:
+    write(Path("mine.py"), LATE)
+    done = command(*TINY, "model=custom", "model.target=mine:Late", "model.kwargs={in_features: 784, out_features: 10}")
+    assert (done.code, done.err) == (1, "error: KeyError: 'missing'\nHYDRA_FULL_ERROR=1 shows where\n")
+    log = (run_folder() / "train.log").read_text()
+    assert log.count("error: KeyError: 'missing'\n") == 1
+    assert log.endswith("    {}[\"missing\"]\n    ~~^^^^^^^^^^^\nKeyError: 'missing'\n"), log
+    assert 'mine.py", line 8, in forward' in log
+    assert summary_in(run_folder())["error"].startswith("KeyError: 'missing'")
 
 
 def test_plateau_is_warned_of_once(command: Command) -> None:
@@ -287,6 +311,6 @@ write_summary = RunWriter.write_summary
 @pytest.mark.engine  # twenty seconds each
 @pytest.mark.parametrize("line", [[], ["model=lenet5", "aug=distort"]], ids=["plain", "distort"])
 def test_recipe_never_stays_at_chance_on_the_embedded_digits(command: Command, line: list[str]) -> None:
-    """The first seven of the twenty epochs; benchmarks/results.py runs five seeds to the end."""
-    assert command(*line, "trainer.epochs=7", "logger=metrics").code == 0
-    assert summary_in(run_folder())["test"]["accuracy"] >= 0.95
+    """The first five of the twenty epochs; benchmarks/results.py runs five seeds to the end."""
+    assert command(*line, "trainer.epochs=5", "logger=metrics").code == 0
+    assert summary_in(run_folder())["test"]["accuracy"] >= 0.9

@@ -93,3 +93,21 @@ def test_home_that_cannot_be_written_is_an_error(command: Command, home: Path) -
     (home / ".local").write_text("")
     done = command("completion", "install", "bash")
     assert (done.code, done.err) == (1, f"error: {home}/.local/share/digitnet: Not a directory\n")
+
+
+@pytest.mark.slow
+def test_bash_quotes_and_does_not_expand(home: Path) -> None:
+    for name in ("my runs", "my*"):
+        Path(name).mkdir()
+    Path("mystery").write_text("")  # what `my*` would match
+    (home / ".bashrc").write_text("PS1='$ '; bind 'set completion-ignore-case off'\n")
+    subprocess.run(["digitnet", "completion", "install", "bash"], check=True, capture_output=True)
+    terminal = Terminal("bash", "-i")
+    try:
+        terminal.type("echo 1 > ready\n")
+        terminal.wait_for(Path("ready"))
+        terminal.type("digitnet data=folder data.root=my\\ \t --cfg job > out; echo 1 > done\n")
+        terminal.wait_for(Path("done"))
+        assert yaml.safe_load(Path("out").read_text())["data"]["root"] == "my runs/", terminal.seen
+    finally:
+        terminal.close()

@@ -9,7 +9,8 @@ from conftest import write
 from digitnet.config.compose import load_config
 from digitnet.errors import CheckpointError, ConfigError, DigitnetError
 from digitnet.lock import this_process
-from digitnet.runs.folder import RunFolder
+from digitnet.report.terminal import Terminal
+from digitnet.runs.folder import RunFolder, refuse_links
 from digitnet.runs.formats import RunSummary, write_summary
 from run_folders import make_run
 
@@ -73,7 +74,7 @@ def test_check_fails_once_the_folder_is_another_one() -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "message"),
     [
-        ("nope", ConfigError, "nope: not a folder; give that of a run"),
+        ("nope", ConfigError, "nope: not a folder; give that of a run or of a sweep"),
         ("k=v", ConfigError, "k=v: no such folder; RUN_DIR comes first: digitnet resume RUN_DIR k=v"),
         ("runs", ConfigError, "runs: no summary.json there; give one of the runs in it, runs/2 for instance"),
         ("runs/2/sub", ConfigError, "runs/2/sub: no summary.json there; give runs/2"),
@@ -115,6 +116,56 @@ def test_link_in_a_foreign_folder_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["train.log", ".lock", "output.txt", "summary.json", ".hydra/config.yaml"])
+def test_links_anywhere_in_a_folder_are_refused_before_anything_is_opened(name: str) -> None:
+    write(Path("victim"), "precious")
+    for folder in (make_run("run"), Path("new")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(Path("victim").absolute())
+    for attempt in (
+        lambda: RunFolder.open("run"),
+        lambda: RunFolder.claim(Path("new"), {"config.yaml": ""}).__enter__(),
+    ):
+        with pytest.raises(CheckpointError, match=f"{name}: a link, which no run creates"):
+            attempt()
+    assert Path("victim").read_text() == "precious"
+
+
+def test_links_of_slurms_launcher_are_none_of_ours() -> None:
+    """submitit leaves one for each job that it submits, and a sweep with them can be resumed."""
+    folder = make_run("run")
+    (folder / ".slurm").mkdir()
+    (folder / ".slurm" / ".submission_file_1.sh").symlink_to("1_submission.sh")
+    refuse_links(folder)
+    (folder / "other").symlink_to(".slurm")
+    with pytest.raises(CheckpointError, match="run/other: a link, which no run creates"):
+        refuse_links(folder)
+
+
+def test_link_put_in_place_of_a_file_meanwhile_is_not_followed() -> None:
+    write(Path("victim"), "precious")
+    for name in ("train.log", ".hydra/config.yaml"):
+        write(Path("run/.hydra/overrides.yaml"), "")
+        Path("run", name).symlink_to(Path("victim").absolute())
+    folder = RunFolder(Path("run"))
+    with pytest.raises(OSError, match="is a link"):
+        folder.append_to_log("more")
+    with pytest.raises(OSError, match="is a link"):
+        Terminal(folder.log_file, folder.path)
+    with pytest.raises(OSError, match="is a link"):
+        folder.write_hydra_files({"config.yaml": ""})
+    assert Path("victim").read_text() == "precious"
+
+
+def test_lock_that_is_a_link_is_not_opened() -> None:
+    write(Path("victim"), "precious")
+    Path(".lock").symlink_to("victim")
+    with pytest.raises(OSError, match="not a file"), RunFolder(Path()).locked():
+        pass
+    assert Path("victim").read_text() == "precious"
+
+
 def test_pipe_in_a_foreign_folder_is_refused() -> None:
     make_run("run")
     os.mkfifo("run/train.log")
@@ -128,7 +179,7 @@ def test_pipe_in_place_of_a_summary_is_not_waited_for() -> None:
     os.mkfifo("run/summary.json")
     with pytest.raises(OSError, match="not a file"):
         RunFolder(Path("run")).read_summary()
-    with pytest.raises(OSError, match="not a file"):
+    with pytest.raises(CheckpointError, match=r"run/summary\.json: neither a file nor a folder; remove it"):
         RunFolder.open("run")
 
 
@@ -173,3 +224,12 @@ def test_opening_a_folder_imports_no_torch() -> None:
         "import sys; from digitnet.runs.folder import RunFolder as F; F.open('run'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_scratch_file_that_goes_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another process that works in the folder, between the listing and the look at it."""
+    monkeypatch.setattr("digitnet.runs.folder.os.walk", lambda folder: [(str(folder), [], [".unfinished-1"])])
+    refuse_links(tmp_path)
+    os.mkfifo(tmp_path / ".unfinished-1")
+    with pytest.raises(CheckpointError, match=r"unfinished-1: neither a file nor a folder; remove it"):
+        refuse_links(tmp_path)

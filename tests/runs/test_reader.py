@@ -74,11 +74,14 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (holding("[1, 2]"), "summary.json: not a run's (Input should be an object)"),
     (holding('{"status": "COMPLETED"}'), "summary.json: not a run's (command: Field required)"),
     (holding("[" * 9999), "summary.json: not a run's (Invalid JSON: recursion limit exceeded at line 1 column 202)"),
-    (changing_summary(final={"val_acc": "high"}), "summary.json: not a run's (val_acc='high' is not a number)"),
-    (changing_summary(test={"errors": True}), "summary.json: not a run's (test_errors=True is not a number)"),
-    (changing_summary(final={"val_loss": float("nan")}), "summary.json: not a run's (val_loss=nan is not a number)"),
+    (changing_summary(final={"val_acc": "high"}), "summary.json: not a run's (final.val_acc='high' is not a number)"),
+    (changing_summary(test={"errors": True}), "summary.json: not a run's (test.errors=True is not a number)"),
+    (
+        changing_summary(final={"val_loss": float("nan")}),
+        "summary.json: not a run's (final.val_loss=nan is not a number)",
+    ),
     (changing_summary(seconds=float("inf")), "summary.json: not a run's (seconds=inf is not a number)"),
-    (changing_summary(final={"val_acc": "x" * 999}), f"summary.json: not a run's (val_acc='{'x' * 178}"),
+    (changing_summary(final={"val_acc": "x" * 999}), f"summary.json: not a run's (final.val_acc='{'x' * 172}"),
 ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import TINY, Command, figures
 from digitnet.config.compose import load_config
@@ -17,6 +18,19 @@ from digitnet.training.state import TrainState
 pytestmark = pytest.mark.slow
 
 HERE = Path("here")
+
+
+def test_numbered_checkpoint_that_a_killed_process_left_out_is_made_again(command: Command) -> None:
+    """Killed between last.pt and epoch_2.pt, of the second epoch."""
+    options = [*TINY, "logger=metrics", "checkpoint.keep=2", "optimizer.lr=0.1"]
+    assert command(*options, "trainer.epochs=2", "hydra.run.dir=run").code == 0
+    wanted = checkpoint.load_checkpoint(Path("run/checkpoints/epoch_2.pt"))
+    Path("run/checkpoints/epoch_2.pt").unlink()
+    assert command("resume", "run", "trainer.epochs=3").code == 0
+    assert {path.name for path in Path("run/checkpoints").glob("epoch_*")} == {"epoch_2.pt", "epoch_3.pt"}
+    made = checkpoint.load_checkpoint(Path("run/checkpoints/epoch_2.pt"))
+    assert made["epoch"] == wanted["epoch"] == 2
+    assert all(torch.equal(weights, wanted["model"][name]) for name, weights in made["model"].items())
 
 
 def test_keep_decides_which_checkpoints_are_left(command: Command) -> None:

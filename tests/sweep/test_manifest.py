@@ -46,6 +46,7 @@ def error_of(content: dict[str, Any] | str) -> str:
 def test_damaged_manifest_is_reported(content: dict[str, Any]) -> None:
     assert error_of("{").startswith("sweep/sweep.json: not a sweep's (Expecting property name")
     assert error_of({**content, "jobs": {"seed=1": {}}}).startswith("sweep/sweep.json: not a sweep's (")
+    assert error_of("[" * 100_000).startswith("sweep/sweep.json: not a sweep's (maximum recursion depth")
     assert error_of({**content, "jobs": {"../x": {}}}).startswith("sweep/sweep.json: not a sweep's (")
 
 
@@ -56,9 +57,11 @@ def test_manifest_of_a_version_without_searches_is_read(tmp_path: Path, content:
 
 
 def test_job_outside_the_sweeps_folder_is_refused(content: dict[str, Any]) -> None:
-    for name in ("../x", ".x", "a/b"):
-        damaged = {**content, "jobs": {name: content["jobs"]["seed=1"]}}
-        assert error_of(damaged) == f"sweep/sweep.json: '{name}' is not the name of a job"
+    for name in ("../x", ".x", "a/b", "", "a\0b", "\ud800", "x" * 256):
+        damaged = {**content, "jobs": {name: {**content["jobs"]["seed=1"], "name": name}}}
+        assert error_of(damaged) == f"sweep/sweep.json: {name!r} is not the name of a job"
+    renamed = {**content, "jobs": {"seed=1": {**content["jobs"]["seed=1"], "name": "../x"}}}
+    assert error_of(renamed) == "sweep/sweep.json: 'seed=1' is not the name of a job"
 
 
 def test_missing_manifest_is_reported(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from digitnet.sweep.multirun import run_sweep
 
 
 def test_sweep_refuses_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29511")):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"^a sweep does not run under torchrun, which started 2 processes"):
         run_sweep(["seed=0,1"], Tree.at())

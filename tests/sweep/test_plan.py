@@ -8,6 +8,8 @@ from conftest import Command, write
 from digitnet.config.files import Tree
 from digitnet.config.schema import LocalLauncherConfig
 from digitnet.config.sweep_space import SweepRequest
+from digitnet.errors import ConfigError
+from digitnet.report import terminal
 from digitnet.sweep import plan
 from digitnet.sweep.plan import plan_sweep
 
@@ -27,8 +29,8 @@ from digitnet.sweep.plan import plan_sweep
             "no key 'optimizer.momentum'; it belongs to optimizer=sgd and optimizer=rmsprop",
         ),
         (
-            ["aug=none,distort", "trainer.epochs=1,3"],
-            "aug.warmup_epochs=2: no image would be distorted, as the run has only 1 epoch; *",
+            ["optimizer.nesterov=true", "optimizer.momentum=0,0.9"],
+            "optimizer.nesterov=true needs a momentum; *",
         ),
         (["optimizer.lrr=1,2"], "no key 'optimizer.lrr' … did you mean 'optimizer.lr'?"),
         (["seed=range(0)"], "seed=range(0): has no values"),
@@ -39,6 +41,16 @@ from digitnet.sweep.plan import plan_sweep
         (
             ["seed=0,1", "hydra.sweep.subdir=x"],
             "hydra.sweep.subdir=x: a job's folder is named by what differs; leave it out",
+        ),
+        (["seed=0,1", "hydra.run.dir=x"], "hydra.run.dir=x: is of a single run; for a sweep, write hydra.sweep.dir=x"),
+        (["seed=0,1", "hydra.verbose=true"], "hydra.verbose: digitnet writes no log of that kind; *"),
+        (
+            ["seed=0,1", "hydra.job.name=x"],
+            "hydra.job.name=x: names nothing in digitnet; for the run's folder, write hydra.run.dir=FOLDER",
+        ),
+        (
+            ["data.validation=test,'test'"],
+            "1,validation=test: the same configuration as 0,validation=test; leave one of them out",
         ),
         (["seed=0,1", "hydra/launcher=joblib"], "hydra/launcher=joblib: no such option; there are *"),
         (["seed=0,1", "hydra/launcher=basic", "hydra.launcher.jobs=2"], "no key 'hydra.launcher.jobs'*"),
@@ -124,6 +136,46 @@ def test_jobs_are_named_by_what_differs() -> None:
     assert long[0] == "init=glorot,lr=0.1,momentum=0.1"
     # A number tells jobs apart whose names would be the same, or too long for a folder.
     assert names_of("data=folder", "data.root=a/b,a_b") == ["0,root=a_b", "1,root=a_b"]
-    folders = names_of("data=folder", f"data.root={'x' * 300}/1,{'x' * 300}/2")
-    assert [name[:7] for name in folders] == ["0,root=", "1,root="]
-    assert all(len(name) <= 100 for name in folders)
+    assert names_of("data=folder", "data.root=Digits,digits") == ["0,root=Digits", "1,root=digits"]
+    assert names_of("data=folder", f"data.root={'x' * 250},y") == [f"root={'x' * 250}", "root=y"]
+    folders = names_of("data=folder", f"data.root='{'数' * 85}/1','{'数' * 85}/2'")
+    assert [name[:9] for name in folders] == ["0,root=数数", "1,root=数数"]
+    assert [len(name.encode()) for name in folders] == [253, 253]  # not 255: letters stay whole
+
+
+def test_value_that_is_typed_twice_is_one_job() -> None:
+    sweep = plan_sweep(["seed=0,1,0", "data=digits"], Tree.at())
+    assert [job.overrides for job in sweep.jobs(sweep.request.combinations())] == [
+        ["seed=0", "data=digits"],
+        ["seed=1", "data=digits"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("hydra:\n  launcher:\n    jobs: 3\n", "hydra/launcher"),
+        ("hydra:\n  sweep:\n    dir: elsewhere\n", "hydra.sweep.dir"),
+    ],
+)
+def test_preset_of_one_job_cannot_set_what_all_share(lines: str, key: str) -> None:
+    write(Path("conf/experiment/a.yaml"), "# @package _global_\nseed: 1\n")
+    write(Path("conf/experiment/b.yaml"), "# @package _global_\n" + lines)
+    sweep = plan_sweep(["experiment=a,b"], Tree.at())
+    with pytest.raises(ConfigError) as caught:
+        sweep.jobs(sweep.request.combinations())
+    message = f"experiment=b: sets {key}, which all jobs of a sweep share; write {key}=… after digitnet -m"
+    assert str(caught.value) == message
+    typed = {"hydra/launcher": "hydra.launcher.jobs=2", "hydra.sweep.dir": "hydra.sweep.dir=here"}
+    sweep = plan_sweep(["experiment=a,b", typed[key]], Tree.at())
+    assert len(sweep.jobs(sweep.request.combinations())) == 2
+
+
+def test_planning_of_many_jobs_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "WORKING_SECONDS", 0.0)
+    sweep = plan_sweep(["seed=0,1,2", "data=digits"], Tree.at())
+    sweep.jobs(sweep.request.combinations())
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "checking job 0 of 3; ? left"

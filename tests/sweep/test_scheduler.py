@@ -1,5 +1,7 @@
 """Jobs are submitted, watched and stopped, on a launcher that only pretends to run them."""
 
+import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +43,8 @@ class ScriptedLauncher:
         self.stopped.append(names)
         return self.not_started
 
-    def close(self) -> None:
-        pass
+    def close(self) -> list[str]:
+        return []
 
 
 def write(job: str, status: str, epochs: int, seconds: float) -> None:
@@ -105,16 +107,70 @@ def test_signal_stops_running_jobs_and_drops_waiting_ones(capsys: pytest.Capture
     scheduler = scheduler_of(launcher)
 
     def signal_comes(unfinished: list[str]) -> list[str]:
-        scheduler.stop.received = "SIGTERM"
+        if launcher.submitted:
+            scheduler.stop.received = "SIGTERM"
         return []
 
     assert scheduler.run(["a", "b"], signal_comes) == [None, None]
+    assert launcher.submitted == [["a", "b"]]
     assert launcher.stopped == [None]
     assert scheduler.failures == {}
     out = capsys.readouterr().out
-    assert out.startswith("SIGTERM: each running job writes a checkpoint and ends\na: interrupted")
+    assert out.startswith("a: interrupted\nSIGTERM: each running job writes a checkpoint and ends\n")
     with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM"):
         scheduler.run(["c"])
+
+
+def test_no_job_begins_once_a_signal_has_come() -> None:
+    launcher = ScriptedLauncher({}, {})
+    scheduler = scheduler_of(launcher)
+
+    def signal_comes(unfinished: list[str]) -> list[str]:
+        scheduler.stop.received = "SIGTERM"
+        return ["b"]
+
+    assert scheduler.run(["a"], signal_comes) == [None]
+    assert launcher.submitted == []
+
+
+def test_summary_replaced_within_the_clocks_grain_is_read_again() -> None:
+    write("a", "running", 2, 1.0)
+    path = SWEEP / "a" / "summary.json"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    scheduler = scheduler_of(ScriptedLauncher({}))
+    assert scheduler.summary("a") == read_summary(path)
+    write("a", "finished", 2, 1.0)
+    os.utime(path, ns=times)
+    assert scheduler.summary("a") == read_summary(path)
+
+
+def test_summary_is_read_again_when_its_job_ends_even_if_nothing_tells_the_files_apart() -> None:
+    """A network file system shows the attributes of the previous file for some seconds."""
+    write("a", "diverged", 4, 1.0)
+    path = SWEEP / "a" / "summary.json"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    scheduler = scheduler_of(ScriptedLauncher({}, {"a": ("", None)}))
+
+    def finish_in_place(unfinished: list[str]) -> list[str]:
+        summary = scheduler.summary("a")
+        assert summary is not None
+        path.write_bytes(path.read_bytes().replace(b"diverged", b"finished"))
+        os.utime(path, ns=times)
+        return []
+
+    assert scheduler.run(["a"], finish_in_place) == [0.5]
+
+
+@pytest.mark.parametrize("damage", [{"config": {"seed": 0}}, {"config": {}}, {"seconds": float("nan")}])
+def test_summary_of_another_version_or_damaged_stops_no_sweep(
+    damage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a", "running", 2, 1.0)
+    path = SWEEP / "a" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    launcher = ScriptedLauncher({}, {"a": ("", "not a run's")}, {"b": ("finished", None)})
+    assert scheduler_of(launcher).run(["a", "b"]) == [None, 0.5]
+    assert capsys.readouterr().out.splitlines()[:2] == ["a: failed: not a run's", "b: 50.00 %, 0:02"]
 
 
 def test_pruned_job_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:

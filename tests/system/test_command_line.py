@@ -50,11 +50,11 @@ def test_run_writes_every_file_and_they_agree(interpreter: Command) -> None:
 
     lines = done.out.splitlines()
     assert lines[0].startswith(
-        "data: digits (embedded), 1,437 training and 360 test images; validation on the test set"
+        "data: digits (embedded), 1,437 training and 360 test images of 10 classes, 0 to 9; validation on the test set"
     )
     assert lines[-1] == f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360); {run_dir}"
     assert (run_dir / "train.log").read_text() == done.out  # no terminal: plain lines, no colours
-    assert lines[3] == "warning: trainer.epochs=2 ends training in phase 1 of 5 of the schedule, which has 20 epochs"
+    assert lines[3] == "note: trainer.epochs=2 is less than the schedule's 20: it ends in phase 1 of 5"
     assert [line.split()[0] for line in lines[4:7]] == ["epoch", "1/2", "2/2"]
 
 
@@ -124,8 +124,8 @@ def test_full_error_prints_the_traceback(shell: Command, monkeypatch: pytest.Mon
 @pytest.mark.engine  # a minute or two
 @pytest.mark.mnist
 def test_default_run_on_real_mnist(shell: Command, real_mnist: Path) -> None:
-    """As people type it, cut to six epochs: past the sigmoid plateau, distortions met, every file there."""
-    done = shell(f"data.root={real_mnist}", "model=lenet5", "aug=distort", "trainer.epochs=6")
+    """As people type it, cut to five epochs: past the sigmoid plateau, distortions met, every file there."""
+    done = shell(f"data.root={real_mnist}", "model=lenet5", "aug=distort", "trainer.epochs=5")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"data: mnist ({real_mnist}/MNIST), 60,000 training and 10,000 test images")
     run_dir = run_folder()

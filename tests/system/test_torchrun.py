@@ -220,6 +220,27 @@ def test_unused_weights_and_memory_error_of_one_process(command: Command) -> Non
     check_alike(Path("run"), Path("alone"))
 
 
+NAN = """
+import os
+from torch import nn
+
+class Nan(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.steps = nn.Linear(784, 10), 0
+    def forward(self, images):
+        self.steps += self.training
+        alone = self.steps == 3 and os.environ.get("RANK") == "1"
+        return self.linear(images.flatten(1)) * (float("nan") if alone else 1)
+"""
+
+
+def test_step_of_a_nan_in_one_process_is_named() -> None:
+    write(Path("mine.py"), NAN)
+    done = together(2, *TINY, "model=custom", "model.target=mine:Nan", "optimizer.lr=0.1")
+    assert error_in(done) == DIVERGED.replace("step 2", "step 3").replace("1e+30", "0.1").join(["error: ", "\n"])
+
+
 def test_process_that_does_not_answer_is_given_up() -> None:
     """As all are that wait for a GPU which waits for a dead one: Python hears no signal."""
     with torchrun(2, *LONG, first="distributed.EXIT_SECONDS = 0.5") as process:

@@ -1,7 +1,11 @@
 """Checkpoints hold the whole state, load without running code, and are refused by name when they do not fit."""
 
+import io
+import os
 import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,6 +85,66 @@ def test_invalid_permutation_is_refused(run_dir: Path, order: torch.Tensor) -> N
     state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator())
     with pytest.raises(ValueError, match="its permutation is not one of 3 images"):
         checkpoint.restore_checkpoint(state, content, images=3)
+
+
+RECORD = {
+    "epoch": 1, "lr": 1.0, "train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": 0.5, "epoch_seconds": 1.0,
+    "images_per_second": 3.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": -1}, "its epoch is -1"),
+        ({"epoch": 0.5}, "its epoch is 0.5"),
+        ({"step": -3}, "its step is -3"),
+        ({"records": [RECORD | {"val_loss": float("nan")}]}, "its records have numbers that are not finite"),
+        ({"done": -1}, "-1 of 3 images of its epoch are done"),
+        ({"done": 4}, "4 of 3 images of its epoch are done"),
+        ({"seconds": float("inf")}, "the measurements of its epoch are not finite"),
+        ({"sums": [torch.tensor([float("nan"), 0, 0, 0])]}, "the measurements of its epoch are not finite"),
+    ],
+    ids=str,
+)
+def test_impossible_progress_is_refused(run_dir: Path, changes: dict[str, Any], message: str) -> None:
+    content = checkpoint.load_checkpoint(run_dir / "checkpoints" / "last.pt")
+    partial = {"order": torch.arange(3), "done": 1, "sums": [torch.zeros(4)], "seconds": 0.0}
+    content["underway"] = {**partial, **{key: value for key, value in changes.items() if key in partial}}
+    content |= {key: value for key, value in changes.items() if key not in partial}
+    model = LeNet5()
+    before = [weights.clone() for weights in model.parameters()]
+    state = TrainState(model, torch.optim.RMSprop(model.parameters()), torch.Generator())
+    with pytest.raises(ValueError, match=message):
+        checkpoint.restore_checkpoint(state, content, images=3)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+def test_checkpoint_that_would_need_more_memory_than_its_size_is_refused(run_dir: Path) -> None:
+    """A file of some megabytes may hold gigabytes of zeros."""
+    path = run_dir / "checkpoints" / "last.pt"
+    whole = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in source.infolist():
+            bomb.writestr(entry.filename, source.read(entry))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_checkpoint(path)
+    assert str(caught.value) == f"{path}: compressed, which digitnet's are not: it may be of any size"
+    with zipfile.ZipFile(path, "w") as overlapping:
+        overlapping.writestr("a", bytes(1000))
+        overlapping.filelist += overlapping.filelist * 5
+    with pytest.raises(CheckpointError, match=r"damaged \(its parts are larger than the whole\)"):
+        checkpoint.load_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_only_a_regular_file_is_read_as_a_checkpoint(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "last.pt"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(
+        CheckpointError, match=r"last\.pt: not a readable checkpoint \(OSError: .*(not a file|is a link)"
+    ):
+        checkpoint.load_checkpoint(path)
 
 
 def test_load_weights_restores_the_saved_weights(run_dir: Path) -> None:

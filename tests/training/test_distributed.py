@@ -38,6 +38,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> None:
     for key, value in {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}.items():
         monkeypatch.setenv(key, str(value))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29511")
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does, and leaves it
     monkeypatch.setattr(ProcessGroup, "reports_error", lambda self: True)
 
@@ -48,6 +49,77 @@ def test_rank_and_size_come_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> No
     assert distributed.current_group() == ProcessGroup(1, 4, 1, 4)
     monkeypatch.delenv("MASTER_ADDR")  # set by others than torchrun
     assert distributed.current_group() is SINGLE_PROCESS
+
+
+GROUP = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
+OUT = "start with torchrun, or, to train in one process, unset RANK"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RANK": ""}, "RANK='' in the environment: not a number of processes"),
+        ({"RANK": "x"}, "RANK='x' in the environment: not a number of processes"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE='-2' in the environment: not a number of processes"),
+        ({"LOCAL_RANK": "²"}, "LOCAL_RANK='²' in the environment: not a number of processes"),
+        (
+            {"RANK": "2"},
+            "RANK=2 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29511 in the environment: "
+            "no process has these numbers",
+        ),
+        (
+            {"LOCAL_RANK": "1"},
+            "RANK=0 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=localhost MASTER_PORT=29511 in the environment: "
+            "no process has these numbers",
+        ),
+        (
+            {"MASTER_PORT": None},
+            "RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost in the environment, and MASTER_PORT is not a port's number",
+        ),
+    ],
+)
+def test_variables_of_torchrun_that_describe_no_process(
+    command: Command, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], message: str
+) -> None:
+    for key, value in (GROUP | changes).items():
+        if value is None:
+            monkeypatch.delenv(key, raising=False)
+        else:
+            monkeypatch.setenv(key, value)
+    for arguments in (["data=digits"], ["--version"], ["compare", "x"], ["resume", "x"]):
+        assert command(*arguments) == Outcome(2, "", f"error: {message}; {OUT}\n")
+    assert not Path("outputs").exists()
+
+
+def test_what_is_waited_for_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process that only variables left behind make one of two waits for the other; see where it is given up."""
+    for key, value in GROUP.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
+    monkeypatch.setattr(distributed, "WAITING_SECONDS", 0.1)
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(distributed, "_shared_store", lambda timeout: store)
+    other = threading.Timer(1.0, lambda: store.add("started", 1))
+    other.start()
+    assert distributed.current_group()._gathered() is store
+    told = (
+        "waiting up to 10 minutes for another process of this run "
+        "(RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29511);\nto train in one process: unset RANK\n"
+    )
+    assert capsys.readouterr().err == told
+
+    monkeypatch.setenv("RANK", "1")  # rank 0 is there, and tells it
+
+    def start_late() -> None:
+        time.sleep(0.5)
+        store.add("started", 1)
+
+    store = torch.distributed.HashStore()
+    other = threading.Thread(target=start_late)
+    other.start()
+    assert distributed.current_group()._gathered() is store
+    other.join()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -97,7 +169,7 @@ def test_process_that_ends_during_a_resumed_run_is_named(
     pretend(monkeypatch, 0)
     monkeypatch.setattr(ProcessGroup, "initialized", lambda self, device, stop, force_exit: contextlib.nullcontext())
     monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
-    monkeypatch.setattr(ProcessGroup, "all_reduce", closed)
+    monkeypatch.setattr(ProcessGroup, "combine", closed)
     done = command("resume", "run", "trainer.epochs=2")
     error = (
         "another process of this run has ended (rank 0 noticed); checkpoints/last.pt is of step 45;\n"
@@ -181,7 +253,7 @@ def test_all_processes_check_the_losses_when_one_does(monkeypatch: pytest.Monkey
     """One that alone found that the run diverges would be a process that has ended, to the others."""
 
     class WithOther(ProcessGroup):
-        def all_reduce(self, row: Tensor, *flags: bool) -> tuple[Tensor, list[bool]]:
+        def combine(self, row: Tensor, *flags: bool) -> tuple[Tensor, list[bool]]:
             assert flags == (False, False)
             return row, [False, True]
 
@@ -205,7 +277,11 @@ def test_all_processes_check_the_losses_when_one_does(monkeypatch: pytest.Monkey
 
 
 def test_rank_0_prints_the_error_or_another_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in GROUP.items():
+        monkeypatch.setenv(key, value)
     monkeypatch.setattr(distributed, "RANK_0_SECONDS", 0.1)
+    assert ProcessGroup(1, 2).reports_error()  # nothing listens there
+    monkeypatch.setattr(distributed, "_check_listening", lambda: None)
     for order in ([0, 1, 2], [2, 0, 1], [1, 2]):
         store = torch.distributed.HashStore()
         monkeypatch.setattr(distributed, "_shared_store", lambda timeout, store=store: store)
@@ -232,7 +308,10 @@ def test_rank_0_prints_the_error_or_another_after_a_delay(monkeypatch: pytest.Mo
 def test_only_errors_about_other_ranks_become_distributed_errors() -> None:
     for text, known in (
         ("[gloo] Connection closed by peer [127.0.0.1]", DistributedError),
+        ("NCCL error: remote process exited or there was a network error", DistributedError),
         ("shapes differ", RuntimeError),
+        ("NCCL error: invalid argument", RuntimeError),
+        ("[enforce fail at gloo/allreduce.cc:15] nbytes", RuntimeError),
     ):
         with (
             pytest.raises(RuntimeError if known is RuntimeError else DistributedError) as caught,

@@ -98,6 +98,8 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     """Run a subcommand. Raises ConfigError if there is none of that name."""
     if name not in NAMES:
         hint = did_you_mean(name, NAMES) or "; see digitnet --help"
+        if arguments and arguments[0].startswith("="):
+            hint = f"; write it without blanks: {name}=VALUE"
         raise ConfigError(f"'{name}' is neither a command nor of the form KEY=VALUE{hint}")
     parser = parser_of(name)
     command_module(name).main(parser.parse_intermixed_args(arguments))

@@ -13,22 +13,28 @@ from pathlib import Path
 from digitnet import commands
 from digitnet.config.candidates import (
     changeable_candidates,
+    inserted_by_bash,
+    key_candidates,
     override_candidates,
     path_candidates,
     run_folder_candidates,
+    words_of,
 )
+from digitnet.config.describe import CONFIG_TOPICS, names
+from digitnet.config.files import Tree
 from digitnet.errors import ConfigError
 from digitnet.report.shell_completion import SCRIPTS, install_completion
 
-PATH_FLAGS = ("--config-dir",)
-QUERY = "query"  # called by the scripts; not in the help
+PATH_FLAGS = ("--config-dir", "--plot")
+KEY_FLAGS = ("--group-by", "--sort", "--where")
+QUERY, QUERY_BASH = "query", "query-bash"  # called by the scripts; not in the help
 
 
 class Visible(tuple[str, ...]):
-    """Choices for argparse that also accept QUERY, without listing it."""
+    """Choices for argparse that also accept the words of the scripts, without listing them."""
 
     def __contains__(self, word: object) -> bool:
-        return word == QUERY or super().__contains__(word)
+        return word in (QUERY, QUERY_BASH) or super().__contains__(word)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Install completion, or print a script or candidates. Raises ConfigError, or OSError if a file is not written."""
-    if options.what == QUERY:
-        print("\n".join(candidates(options.shell or "")))
+    if options.what in (QUERY, QUERY_BASH):
+        line = options.shell or ""
+        found = candidates(line)
+        print("\n".join(found if options.what == QUERY else inserted_by_bash(found, line)))
         return
     if options.what != "install":
         if options.shell:
@@ -54,10 +62,9 @@ def main(options: argparse.Namespace) -> None:
 
 
 def candidates(line: str) -> list[str]:
-    """The words that complete the last word of `line`, which ends at the cursor."""
-    words = line.split()[1:]
-    current = "" if line[-1:].isspace() or not words else words.pop()
-    return sorted({word for word in _candidates(words, current) if word.startswith(current)})
+    """The words that complete the last word of `line`, which ends at the cursor, without quotes."""
+    *words, current = words_of(line)[0]
+    return sorted({word for word in _candidates(words[1:], current) if word.startswith(current)})
 
 
 def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
@@ -69,6 +76,8 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
             yield from action.choices or ()
             if before[-1] in PATH_FLAGS:
                 yield from path_candidates(current)
+            if before[-1] in KEY_FLAGS:
+                yield from key_candidates(current)
             return
         yield from (option for option in action.option_strings if current.startswith("-"))
         if not action.option_strings:
@@ -82,5 +91,7 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         yield from changeable_candidates(current)
     elif command in ("resume", "compare"):
         yield from run_folder_candidates(current)
-    elif command in (None, "tune", "validate") and positionals:
+    elif command == "help" and "=" not in current:
+        yield from (*commands.NAMES, *CONFIG_TOPICS, *names(Tree.at()))
+    elif command in (None, "help", "tune", "validate") and positionals:
         yield from override_candidates(before, current)

@@ -19,6 +19,7 @@ from pathlib import Path
 from digitnet.config.rules import changeable_keys_text
 from digitnet.errors import ConfigError
 from digitnet.runs.folder import SWEEP_FILE
+from digitnet.text import show
 from digitnet.training.distributed import current_group
 
 __doc__ = (__doc__ or "").replace(
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run, or of the sweep")
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings to change")
     parser.add_argument("--trials", type=int, metavar="N", help="for a search: the total number of trials")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="as for training: your own options")
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -42,11 +44,12 @@ def main(options: argparse.Namespace) -> None:
     if (Path(options.run_dir) / SWEEP_FILE).is_file():
         from digitnet.sweep.continuation import resume_sweep
 
-        resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials)
+        resume_sweep(Path(options.run_dir), options.overrides, options.trust, options.trials, options.config_dir)
         return
     if options.trials is not None:
         raise ConfigError(f"--trials: {options.run_dir} is not a search; for a run, use trainer.epochs=N")
     from digitnet.experiment.resume import resume  # imports Hydra, half a second, which --help does not need
 
-    if resume(options.run_dir, *options.overrides, trust=options.trust) is None and current_group().rank == 0:
-        print(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")
+    resumed = resume(options.run_dir, *options.overrides, trust=options.trust, config_dir=options.config_dir)
+    if resumed is None and current_group().rank == 0:
+        show(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")

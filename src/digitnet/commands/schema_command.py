@@ -9,6 +9,8 @@ JetBrains' IDEs) finds the schema of a file by a line in it:
 import argparse
 from pathlib import Path
 
+from digitnet.text import show
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the folder to write to; it is created if it is missing")
@@ -18,4 +20,4 @@ def main(options: argparse.Namespace) -> None:
     """Write the files. Raises OSError if one cannot be written."""
     from digitnet.config.json_schema import write_json_schemas
 
-    print(f"wrote {write_json_schemas(options.folder)} schemas to {options.folder}")
+    show(f"wrote {write_json_schemas(options.folder)} schemas to {options.folder}")

@@ -18,7 +18,7 @@ import argparse
 from digitnet.config.files import ROOT, Tree
 from digitnet.errors import ConfigError
 from digitnet.report.findings import FORMATS
-from digitnet.text import plural
+from digitnet.text import plural, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,6 @@ def main(options: argparse.Namespace) -> None:
 
     done = validate(Tree.at(options.config_dir, options.config_name), options.overrides, options.schema_only)
     for line in FORMATS[options.format](done.findings, done.checked):
-        print(line)
+        show(line)
     if done.errors:
         raise ConfigError(f"{plural(done.errors, 'fault')} in {plural(done.checked, 'configuration')}")

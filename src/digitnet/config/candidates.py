@@ -1,18 +1,43 @@
 """Candidates for tab completion: groups, options, keys and values of overrides, folders of runs, paths."""
 
 import contextlib
+import os
+import re
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from digitnet.config.dotted import nested_keys
 from digitnet.config.files import Tree
-from digitnet.config.keys import choices
+from digitnet.config.keys import all_keys, choices
 from digitnet.config.rules import CHANGEABLE
 from digitnet.config.schema import GROUPS, LAUNCHER
 from digitnet.errors import ConfigError
 
 PATH_KEYS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")  # whose value is a path
+
+
+def words_of(line: str) -> tuple[list[str], str]:
+    """(the words of a command line that ends at the cursor, the quote that is open there)."""
+    for quote in ("", '"', "'"):
+        with contextlib.suppress(ValueError):  # of shlex, if a quote is open
+            *words, current = shlex.split(f"{line}x{quote}")
+            return [*words, current.removesuffix("x")], quote
+    return [line], ""
+
+
+def inserted_by_bash(candidates: Iterable[str], line: str) -> list[str]:
+    """The candidates as bash inserts them: quoted, and without what is before the last `=` or `:` of `line`.
+
+    Bash breaks words at these if they are in $COMP_WORDBREAKS, which the script passes on.
+    """
+    words, quote = words_of(line)
+    breaks = {"=", ":"} & {*os.environ.get("COMP_WORDBREAKS", "")}
+    start = max((words[-1].rfind(letter) + 1 for letter in breaks), default=0)
+    found = [word[start:] for word in candidates]
+    return found if quote else [re.sub(r"([^\w=.,/+~:@%-])", r"\\\1", word) for word in found]
 
 
 def override_candidates(before: Sequence[str], current: str) -> Iterator[str]:
@@ -34,6 +59,13 @@ def override_candidates(before: Sequence[str], current: str) -> Iterator[str]:
             return
         yield from (f"{sign}{group}=" for group in (*GROUPS, LAUNCHER))
         yield from (f"{sign}{word}" for word in _keys(before, tree, key))
+
+
+def key_candidates(current: str) -> Iterator[str]:
+    """Keys, the last of which completes `current`, as `digitnet compare --group-by` takes them: `lr`, `data,seed`."""
+    done = current[: current.rfind(",") + 1]
+    leaves = Counter(key.rpartition(".")[2] for key in all_keys())
+    yield from (f"{done}{key}" for key in (*GROUPS, *all_keys(), *(leaf for leaf in leaves if leaves[leaf] == 1)))
 
 
 def changeable_candidates(current: str) -> Iterator[str]:

@@ -3,10 +3,11 @@
 import copy
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from digitnet.config.check import check, no_key
-from digitnet.config.compose import composed_values
+from digitnet.config.compose import composed_group, locate_faults
 from digitnet.config.dotted import nested_keys
 from digitnet.config.explain import first_line
 from digitnet.config.files import Tree
@@ -16,11 +17,14 @@ from digitnet.config.schema import GROUPS, SECTIONS, Config
 from digitnet.errors import ConfigError
 
 
-def with_changes(content: dict[str, Any], overrides: Sequence[str], run: str) -> Config:
+def with_changes(
+    content: dict[str, Any], overrides: Sequence[str], run: str, config_dir: str | Path | None = None
+) -> Config:
     """Apply `overrides` to `content`, the configuration in the summary.json of a run that is to be resumed.
 
-    `run` is the name of the run in messages. Raises ConfigError if `content` is not a valid configuration, or if a
-    resumed run cannot change the key of an override, see `rules.CHANGEABLE`.
+    `run` is the name of the run in messages; options are those of `config_dir`, ./conf and the packaged conf/. Raises
+    ConfigError if `content` is not a valid configuration, or if a resumed run cannot change the key of an override, see
+    `rules.CHANGEABLE`.
     """
     try:
         check(content)
@@ -28,11 +32,18 @@ def with_changes(content: dict[str, Any], overrides: Sequence[str], run: str) ->
         raise ConfigError(f"{run}/summary.json: {error}") from error
     content = copy.deepcopy(with_added_keys(content))
     for override in overrides:
-        _change(content, override)
-    return check(content)
+        _change(content, override, config_dir)
+    chosen = [override for override in overrides if override.partition("=")[0] in GROUPS]
+    try:
+        return check(content)
+    except ConfigError as error:  # of the rest only the values are known, not the files that they came from
+        groups = {override.partition("=")[0] for override in chosen}
+        faults = [fault for fault in error.faults if fault.key.partition(".")[0] in groups]
+        others = [fault for fault in error.faults if fault not in faults]
+        raise ConfigError([*others, *locate_faults(faults, chosen, Tree.at(config_dir))]) from error
 
 
-def _change(content: dict[str, Any], override: str) -> None:
+def _change(content: dict[str, Any], override: str, config_dir: str | Path | None) -> None:
     """Apply one override to `content`, in place. Raises ConfigError."""
     if not re.match(r"[\w.]+=", override):
         raise ConfigError(f"'{override}': is not KEY=VALUE; see digitnet resume --help")
@@ -48,7 +59,7 @@ def _change(content: dict[str, Any], override: str) -> None:
             "a new run can start from its weights: init_from=RUN_DIR"
         )
     if key in GROUPS:
-        content[key] = composed_values([override], Tree.packaged())[key]
+        content[key] = composed_group(key, [override], Tree.at(config_dir))
         return
     try:
         (parsed,) = parse_overrides([override])

@@ -100,6 +100,9 @@ def schema_faults(error: ValidationError, content: dict[Any, Any]) -> list[Fault
                 faults[key] = f"{key}.name={tag}: no such {key}{near}"
             case "model_type" | "model_attributes_type" | "dict_type":
                 faults[key] = f"{key}={as_yaml(value)}: {_as_group(key, value)}"
+            case "string_type" if isinstance(value, bool | int | float):
+                text = as_yaml(value)
+                faults[key] = f'{key}={text}: should be text; in quotes: "{text}", in a shell \'{key}="{text}"\''
             case _:
                 text = fault["msg"].removeprefix("Input ").partition(" or instance of ")[0]
                 text = text.replace("a valid boolean", "true or false").replace(" after validation", "")

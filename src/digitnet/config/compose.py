@@ -1,10 +1,11 @@
 """Composes the configuration from the command line and YAML, and checks it."""
 
 import contextlib
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,29 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from digitnet.config.check import check, no_key
-from digitnet.config.dotted import nested_keys
+from digitnet.config.dotted import nested_items, nested_keys
 from digitnet.config.explain import chosen_files, explain, first_line
 from digitnet.config.files import ROOT, Tree
-from digitnet.config.guard import check_form, check_harmless, check_root
-from digitnet.config.hydra_adapter import asks_for_multirun, compose_config, composing, resolving, run_command_line
-from digitnet.config.lint import file_faults
+from digitnet.config.guard import (
+    check_custom_model_chosen,
+    check_form,
+    check_harmless,
+    check_interpolations,
+    check_job_name,
+    check_root,
+)
+from digitnet.config.hydra_adapter import (
+    asks_for_multirun,
+    compose_config,
+    composing,
+    files_used,
+    resolving,
+    run_command_line,
+)
+from digitnet.config.lint import file_faults, octal_numbers
 from digitnet.config.provenance import located
-from digitnet.config.schema import PRESETS, Config
-from digitnet.errors import ConfigError, DigitnetError, Fault
+from digitnet.config.schema import Config
+from digitnet.errors import SHOWN_FAULTS, ConfigError, DigitnetError, Fault
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,12 @@ class Composition:
     run_dir: Path
     command: str
     _composed: DictConfig
+    warnings: tuple[str, ...] = ()  # about the YAML files
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """See `shared_settings`."""
+        return shared_settings(self._composed)
 
     def hydra_files(self) -> dict[str, str]:
         """The text of each file of `.hydra/` in the run's folder, by its name, as Hydra writes them."""
@@ -53,7 +74,17 @@ def compose_run(overrides: Sequence[str], tree: Tree) -> Composition:
         if asks_for_multirun(composed) or composed.hydra.sweeper.params:
             what = "hydra.sweeper.params" if composed.hydra.sweeper.params else "hydra.mode=MULTIRUN"
             raise ConfigError(f"{what}: a sweep is started with -m")
-        return Composition(config, chosen_folder(composed, "run.dir"), command_line(overrides, tree), composed)
+        for override in overrides:
+            key, _, value = override.lstrip("+").partition("=")
+            if key == "hydra.sweep.dir":
+                raise ConfigError(f"{override}: is of a sweep; for a single run, write hydra.run.dir={value}")
+        return Composition(
+            config,
+            chosen_folder(composed, "run.dir"),
+            command_line(overrides, tree),
+            composed,
+            warnings_of_files(overrides, tree),
+        )
 
 
 def compose_job(overrides: Sequence[str], hydra_overrides: Sequence[str], number: int, tree: Tree) -> Composition:
@@ -83,6 +114,23 @@ def compose_incomplete(overrides: Sequence[str], tree: Tree) -> Config | None:
         return _check(compose_unchecked(overrides, tree), tree, overrides, incomplete=True)
 
 
+def shared_settings(composed: DictConfig) -> dict[str, Any]:
+    """What all jobs of a sweep have in common in Hydra's node, as written: where they run, and what proposes them."""
+    node = composed.hydra
+    return {
+        "hydra/launcher": OmegaConf.to_container(node.launcher),
+        "hydra/sweeper": OmegaConf.to_container(node.sweeper),
+        "hydra.sweep.dir": OmegaConf.to_container(node.sweep)["dir"],  # type: ignore[index, call-overload]
+    }
+
+
+def warnings_of_files(overrides: Sequence[str], tree: Tree) -> tuple[str, ...]:
+    """Warnings about the user's files that are composed. Call it inside `composing`."""
+    names = {name for _, name in files_used(tree.root, overrides)} if tree.own else set()
+    faults = [fault for name in sorted(names) if tree.find(name) for fault in octal_numbers(tree.read(name))]
+    return tuple(map(str, faults))
+
+
 def composed_values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
     """The composed configuration, unresolved and unchecked, to see which keys it has. Raises ConfigError."""
     with composing(tree):
@@ -92,13 +140,25 @@ def composed_values(overrides: Sequence[str], tree: Tree) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def composed_group(group: str, overrides: Sequence[str], tree: Tree) -> Any:
+    """The values of one group of the composed configuration, resolved but unchecked. Raises ConfigError."""
+    with composing(tree):
+        composed = compose_unchecked(overrides, tree)
+        return _resolve(OmegaConf.masked_copy(composed, group), composed)[group]
+
+
 def show_config(overrides: Sequence[str], tree: Tree, flags: Sequence[str]) -> None:
     """Let Hydra print what its `flags` request. Raises ConfigError; for wrong values, after printing."""
     with composing(tree):
         composed = compose_unchecked(overrides, tree)
         keys = list(nested_keys(OmegaConf.to_container(composed)))
-    if "--package" in flags and (package := flags[flags.index("--package") + 1]) not in [*keys, "_global_"]:
-        raise ConfigError(no_key(package, [key for key in keys if not key.startswith("hydra.")]))
+    if "--package" in flags:
+        package, shown = (flags[flags.index(flag) + 1] for flag in ("--package", "--cfg"))
+        if package not in [*keys, "_global_"]:
+            raise ConfigError(no_key(package, [key for key in keys if not key.startswith("hydra.")]))
+        part = "hydra" if package.partition(".")[0] == "hydra" else "job"
+        if shown not in (part, "all") and package != "_global_":
+            raise ConfigError(f"--cfg {shown} does not show {package}; use --cfg {part}")
     try:
         run_command_line([*flags, *overrides], tree)
     except (DigitnetError, OSError):  # OSError: the output cannot be written
@@ -119,19 +179,31 @@ def compose_unchecked(overrides: Sequence[str], tree: Tree) -> DictConfig:
     if {"schedule.epochs", "trainer.epochs"} <= {override.lstrip("+").partition("=")[0] for override in overrides}:
         raise ConfigError("schedule.epochs and trainer.epochs are both the run's length; leave one out")
     if faults := file_faults(tree, chosen_files(overrides, tree)):
-        raise ConfigError(faults)
+        raise ConfigError(_with_hint_at_conf(faults, tree))
     try:
         check_root(tree.read(tree.root))
         composed = compose_config(tree.root, overrides)
     except ConfigError:
         raise
     except Exception as error:
-        raise explain(error, overrides, tree) from error
+        raise ConfigError(_with_hint_at_conf(explain(error, overrides, tree).faults, tree)) from error
     try:
+        check_interpolations(OmegaConf.to_container(composed))
         check_harmless(composed.hydra)
+        check_job_name(composed, overrides)
     except ConfigError as error:
         raise located(error, tree, overrides) from None
     return composed
+
+
+def _with_hint_at_conf(faults: Sequence[Fault], tree: Tree) -> list[Fault]:
+    """The faults; if some are in a ./conf of another program, with a fault that says that it is read."""
+    folder = tree.foreign
+    root = tree.find(tree.root)
+    if folder is None or not any(file and file.is_relative_to(folder) for file in (root, *(f.file for f in faults))):
+        return list(faults)
+    hint = Fault("./conf is read for digitnet's options; if it is another program's, use another working directory")
+    return [*faults[: SHOWN_FAULTS - 1], hint, *faults[SHOWN_FAULTS - 1 :]]
 
 
 def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplete: bool = False) -> Config | None:
@@ -149,28 +221,26 @@ def _check(composed: DictConfig, tree: Tree, overrides: Sequence[str], incomplet
         config = check(_resolve(task, composed))
         if config.model.name == "custom":
             option = str(composed.hydra.runtime.choices.get("model"))
-            _check_custom_model_chosen(config.model.target, option, tree, overrides)
+            check_custom_model_chosen(config.model.target, option, tree, overrides)
     except ConfigError as error:
-        faults = [fault for fault in error.faults if not (incomplete and fault.key in missing)]
+        faults = [
+            _with_decoding_hint(fault, task) for fault in error.faults if not (incomplete and fault.key in missing)
+        ]
         if faults:
-            raise located(ConfigError(faults), tree, overrides) from error
+            faults = located(ConfigError(faults), tree, overrides).faults
+            raise ConfigError(_with_hint_at_conf(faults, tree)) from error
         return None
     return None if missing else config
 
 
-def _check_custom_model_chosen(target: str, option: str, tree: Tree, overrides: Sequence[str]) -> None:
-    """Raise ConfigError if the network `target` would be imported although the user did not choose its `option`."""
-    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
-    packaged = tree.directories[-1] / "model" / f"{option}.yaml"
-    if option != "custom" and packaged.exists():
-        message = (
-            f"model.target={target}: a network of your own in a file with the name of a packaged one; rename the file"
+def _with_decoding_hint(fault: Fault, task: DictConfig) -> Fault:
+    """The fault; with how to write it, if its key should be a number and is the text of an environment variable."""
+    raw = dict(nested_items(OmegaConf.to_container(task))).get(fault.key)
+    if isinstance(raw, str) and (match := re.fullmatch(r"\$\{oc\.env:[^{}]*\}", raw)) and "should be" in fault.message:
+        return replace(
+            fault, message=f'{fault.message}; a variable is text: write "${{oc.decode:{match[0]}}}", with the quotes'
         )
-    elif tree.root == ROOT and not typed & {"model", *PRESETS}:
-        message = f"model.target={target}: a network of your own is imported only if you choose it; add model={option}"
-    else:
-        return
-    raise ConfigError(Fault(message, "model.target"))
+    return fault
 
 
 def _resolve(task: DictConfig, composed: DictConfig) -> dict[Any, Any]:
@@ -200,7 +270,7 @@ def chosen_folder(composed: DictConfig, key: str) -> Path:
         folder = OmegaConf.select(composed.hydra, key, throw_on_missing=True)
         if not folder:
             raise ConfigError(f"hydra.{key}: is empty; give a folder")
-        return Path(folder)
+        return Path(os.path.expanduser(folder))
     except (OmegaConfBaseException, TypeError) as error:
         raise ConfigError(f"hydra.{key}: {first_line(error)}") from error
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from digitnet.config.dotted import as_yaml
 from digitnet.config.files import Tree, no_option
-from digitnet.config.keys import choices
+from digitnet.config.keys import all_keys, choices, groups_with_key
 from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SECTIONS, Config
 from digitnet.errors import ConfigError
 
@@ -31,11 +31,20 @@ def root_rows(tree: Tree) -> dict[str, str]:
 
 
 def describe(topic: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
-    """(heading, {"optimizer.lr=1": meaning}) for each option of a group, one option, a section, or a key of the root.
+    """(heading, {"optimizer.lr=1": meaning}) for each option of a group, one option, a section, or a key.
 
-    `topic` is one of CONFIG_TOPICS or GROUP=OPTION. Raises ConfigError.
+    `topic` is one of CONFIG_TOPICS, GROUP=OPTION, the name of an option, or a key, `optimizer.lr` or `lr`; of a key,
+    its row of each option that has it. Nothing, if it is none of these. Raises ConfigError.
     """
     name, equals, chosen = topic.partition("=")
+    if name not in CONFIG_TOPICS:
+        for option in options_named(topic, tree):
+            yield from describe(option, tree)
+        group, _, leaf = topic.rpartition(".")
+        for holder in groups_with_key(leaf) if leaf != "name" else []:
+            if group in ("", holder):
+                yield from _rows_of_key(holder, f"{holder}.{leaf}", tree)
+        return
     if name in (*SECTIONS, *PLAIN_KEYS):
         rows = {row: text for row, text in root_rows(tree).items() if row.partition("=")[0].split(".")[0] == name}
         yield "", {row: _with_choices(row.partition("=")[0], text) for row, text in rows.items()}
@@ -46,6 +55,22 @@ def describe(topic: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
     for option in [chosen] if equals else options:
         source = tree.read(f"{name}/{option}")
         yield f"{name}={option}: {source.description}", option_rows(name, option, tree)
+
+
+def names(tree: Tree) -> list[str]:
+    """The names of all options, and all dotted keys: what `describe` describes besides CONFIG_TOPICS."""
+    return [*(option for group in (*GROUPS, LAUNCHER) for option in tree.options(group)), *all_keys()]
+
+
+def options_named(name: str, tree: Tree) -> list[str]:
+    """["model=lenet5"], each option of that name."""
+    return [f"{group}={name}" for group in (*GROUPS, LAUNCHER) if name in tree.options(group)]
+
+
+def _rows_of_key(group: str, key: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
+    for heading, rows in describe(group, tree):
+        if found := {row: text for row, text in rows.items() if row.partition("=")[0] == key}:
+            yield heading, found
 
 
 def option_rows(group: str, option: str, tree: Tree) -> dict[str, str]:

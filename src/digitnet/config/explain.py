@@ -1,6 +1,7 @@
 """Translates Hydra's errors into messages of digitnet, by their text, which is that of Hydra 1.3.8 and 1.4.0rc3."""
 
 import contextlib
+import errno
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ def explain(error: Exception, overrides: Sequence[str], tree: Tree) -> ConfigErr
     failure = HydraFailure(error, overrides, tree)
     if (missing := missing_config(error)) is not None:
         return ConfigError(_missing_file(*missing, failure))
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        group, _, option = max(overrides, key=len).lstrip("+").partition("=")
+        return ConfigError(no_option(group, option, tree.options(group)))
     for pattern, translate in PATTERNS:
         if (match := re.search(pattern, failure.text)) and (message := translate(match, failure)) is not None:
             return ConfigError(message)
@@ -67,6 +71,8 @@ def _merge_error(match: re.Match[str], failure: HydraFailure) -> str | None:
 def _not_overridden(match: re.Match[str], failure: HydraFailure) -> str:
     """The message about a group that the root does not choose, a value that is not an option, or an unknown key."""
     name, overrides, tree = match[1], failure.overrides, failure.tree
+    if inner := re.search(rf"full_key: ({re.escape(name)}\.\S+)", str(failure.error.__cause__)):  # trainer={nope: 3}
+        name = inner[1]
     if name not in GROUPS:
         return unknown_key(name, overrides, tree)
     if any(override == f"{name}={option}" for override in overrides for option in tree.options(name)):
@@ -86,17 +92,44 @@ def _not_deleted(match: re.Match[str], failure: HydraFailure) -> str:
     return message.replace(f"'{match[1]}'", f"'{match[1]}' to delete", 1)
 
 
+HYDRA_FUNCTIONS = (
+    "bool", "choice", "float", "glob", "int", "interval", "json_str", "range", "shuffle", "sort", "str", "tag",
+)  # fmt: skip
+FUNCTIONS = "choice(a,b), range(a,b), interval(a,b), tag(log, interval(a,b)) and shuffle(a,b)"
+TYPOGRAPHIC_QUOTES = re.compile("[\u2018-\u201f\u00ab\u00bb]")
+
+
 def _unreadable(match: re.Match[str], failure: HydraFailure) -> str:
     """The message about an override that Hydra's grammar does not accept."""
     reason = first_line(failure.error)
     wrong = next((typed for typed in failure.overrides if not is_readable(typed)), " ".join(failure.overrides))
     key, _, value = wrong.partition("=")
-    if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
-        return f"{wrong}: cannot be read; a bracket is not closed"
+    if hint := _hint(key, value):
+        return f"{wrong}: {hint}"
     why = "" if "Exception" in reason or "Error parsing" in reason else f" ({reason})"
     if not value or not re.fullmatch(r"[+~]*[\w./@]+", key):
         return f"{wrong}: cannot be read{why}; it is KEY=VALUE or GROUP=OPTION"
     return f"{wrong}: cannot be read{why};\nquote a value with special characters: '{key}=\"{value}\"'"
+
+
+def _hint(key: str, value: str) -> str:
+    """What is wrong with an unreadable override, as far as its text shows it; "" if it does not."""
+    if quote := TYPOGRAPHIC_QUOTES.search(f"{key}={value}"):
+        plain = TYPOGRAPHIC_QUOTES.sub("", f"{key}={value}")
+        return f"has a typographic quote, {quote[0]}; write {plain}, or plain quotes"
+    if value.endswith(",") or value.startswith(","):
+        return f"a comma without a value beside it; write the values without blanks: {key}=A,B"
+    if value.startswith("="):
+        return f"has two '='; write {key}{value}"
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
+        return "cannot be read; a bracket is not closed"
+    if (call := re.fullmatch(r"(\w+)\((.*)\)", value)) and call[1] not in HYDRA_FUNCTIONS:
+        name, arguments = call.groups()
+        if name in ("log", "loguniform", "log_uniform", "logspace"):
+            bounds = ", ".join(arguments.split(",")[:2])
+            return f"no function '{name}'; for digitnet tune, write {key}='tag(log, interval({bounds}))'"
+        return f"no function '{name}'; there are {FUNCTIONS}"
+    return ""
 
 
 def _untranslated(failure: HydraFailure) -> str:

@@ -1,10 +1,12 @@
 """The config directories and their files; the user's directories take precedence over the packaged conf/."""
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
+from digitnet.config.schema import GROUPS
 from digitnet.config.yaml_file import YamlFile, read_yaml
 from digitnet.errors import ConfigError
 from digitnet.text import did_you_mean
@@ -35,13 +37,13 @@ class Tree:
         (packaged,) = cls.packaged().directories
         own = [path for path in [Path("conf")] if path.is_dir()]
         if config_dir is not None:
-            given = Path(config_dir).expanduser()
-            if not given.is_dir():
+            given = Path(os.path.expanduser(config_dir))
+            if not os.path.isdir(given):  # noqa: PTH112 - Path.is_dir raises for a long name
                 raise ConfigError(f"--config-dir {config_dir}: no such folder")
             own.insert(0, given)
         distinct = dict.fromkeys(path.resolve() for path in own)  # ./conf of a checkout is the packaged one
-        tree = cls([*(path for path in distinct if path != packaged), packaged], root)
-        if tree.find(root) is None:
+        tree = cls([*(path for path in distinct if path != packaged), packaged], root.removesuffix(".yaml"))
+        if tree.find(tree.root) is None:
             roots = [name for name in tree.names if "/" not in name]
             near = did_you_mean(root, roots) or f"; there are {', '.join(roots)}"
             raise ConfigError(f"--config-name {root}: no such file{near}")
@@ -52,10 +54,28 @@ class Tree:
         """The user's config directories."""
         return self.directories[:-1]
 
+    @property
+    def foreign(self) -> Path | None:
+        """./conf, if it is probably another program's: its root, or its folders, have other groups than digitnet's."""
+        folder = Path("conf").resolve()
+        if folder not in self.own:
+            return None
+        fewest, groups = 1, {path.relative_to(folder).parts[0] for path in files_below(folder)}
+        if (folder / f"{ROOT}.yaml").is_file():
+            try:
+                source = read_yaml(folder / f"{ROOT}.yaml", ROOT)
+                fewest, groups = 3, {default.group for default in source.defaults()}
+            except ConfigError:
+                return None
+            if source.line_of(["defaults"]) is None:  # which is a fault of its own
+                return None
+        known = {group for group in groups if group in (*GROUPS, "hydra") or did_you_mean(group, GROUPS)}
+        return folder if len(known) < fewest else None
+
     def find(self, name: str) -> Path | None:
         """The path of the file with that name ("model/lenet5"), in the first directory that has it."""
         paths = (directory / f"{name}.yaml" for directory in self.directories)
-        return next((path for path in paths if path.is_file()), None)
+        return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - as above
 
     @cached_property
     def names(self) -> list[str]:
@@ -63,7 +83,8 @@ class Tree:
         names = {
             path.relative_to(directory).with_suffix("").as_posix()
             for directory in self.directories
-            for path in directory.rglob("*.yaml")
+            for path in files_below(directory)
+            if path.suffix == ".yaml"
         }
         return sorted(names)
 
@@ -95,6 +116,16 @@ class Tree:
         return descriptions
 
 
+def files_below(directory: Path) -> list[Path]:
+    """The regular files below a directory, sorted, without hidden ones, such as `.#mine.yaml` of an editor."""
+    found = []
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.is_file()]
+    return sorted(found)
+
+
 def asks_for_sweep(overrides: Iterable[str]) -> bool:
     """Whether the overrides choose a sweep preset (sweep=OPTION), which starts a sweep without -m."""
     return any(override.lstrip("+").startswith("sweep=") for override in overrides)
@@ -108,5 +139,6 @@ def no_group(group: str, existing: Iterable[str]) -> str:
 def no_option(group: str, option: str, existing: Sequence[str]) -> str:
     """The message about an option that is not among the `existing` ones of its group."""
     near = did_you_mean(option, existing)
-    there_are = f"{' There' if near else '; there'} are {', '.join(existing)}"
+    listed = f"are {', '.join(existing)}" if len(existing) > 1 else f"is only '{''.join(existing)}'"
+    there_are = f"{' There' if near else '; there'} {listed}" if existing else ""
     return f"{group}={option}: no such option{near}{there_are}".lstrip("=")

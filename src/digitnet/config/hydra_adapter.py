@@ -6,6 +6,7 @@ test of each.
 - `GlobalHydra.instance()`: `hydra`, `clear`, `config_loader`: compose outside of, or within, a running application
 - `HydraConfig.instance()`: `cfg`, `set_config`: the values of `${hydra:…}` while a composition is resolved
 - `ConfigLoader.compute_defaults_list(…).defaults`: the file that the values of a package come from
+- `ConfigLoader.repository`: replaced by `KeepingRepository`, so that each file is read once
 - `Plugins.instance()`: `register`, `class_name_to_class`: our directories on the search path; the installed sweepers
 - `Plugins.instance()`: `instantiate_sweeper`, `instantiate_launcher`: run a sweeper with our launcher
 - `ConfigSearchPath.prepend`, `SearchPathQuery`: the user's directories before the packaged one
@@ -24,6 +25,7 @@ test of each.
 import contextlib
 import logging
 import os
+import re
 import secrets
 import sys
 import warnings
@@ -51,6 +53,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from digitnet.config.files import CONF_PACKAGE, Tree
+from digitnet.config.repository import KeepingRepository
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's defaults
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -63,6 +66,7 @@ _register_resolver: Any = OmegaConf.register_new_resolver if IS_1_3 else OmegaCo
 _register_resolver("short_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
 _searched: list[Path] = []  # the user's config directories, set by `_searching`
+_composing: list[tuple[list[Path], Any]] = []  # those, and Hydra, of each `composing` block that has begun
 
 
 class _ConfigDirectories(SearchPathPlugin):
@@ -93,20 +97,33 @@ def _searching(tree: Tree) -> Iterator[None]:
 
 @contextlib.contextmanager
 def composing(tree: Tree) -> Iterator[None]:
-    """In this block, the functions of this module compose from `tree`; also inside a running Hydra application."""
+    """In this block, the functions of this module compose from `tree`; also inside a running Hydra application.
+
+    Each file is read once, also in blocks of the same directories within this one.
+    """
     state = GlobalHydra.instance()
     running = state.hydra
+    if running and _composing[-1:] == [(tree.own, running)]:
+        yield
+        return
     state.clear()
     try:
         with _searching(tree), hydra.initialize_config_module(CONF_PACKAGE, **VERSION_BASE):
-            yield
+            ours = GlobalHydra.instance()
+            loader: Any = ours.config_loader()
+            loader.repository = KeepingRepository(loader.repository)
+            _composing.append((tree.own, ours.hydra))
+            try:
+                yield
+            finally:
+                _composing.pop()
     finally:
         GlobalHydra.instance().hydra = running  # on a new instance: `clear` and Hydra replace it
 
 
 def compose_config(root: str, overrides: Sequence[str], with_hydra: bool = True) -> DictConfig:
     """Compose a configuration, by default with Hydra's own node. Call it inside `composing`. Raises Hydra's errors."""
-    return hydra.compose(root, overrides=list(overrides), return_hydra_config=with_hydra)
+    return hydra.compose(root, overrides=_readable(overrides), return_hydra_config=with_hydra)
 
 
 @contextlib.contextmanager
@@ -118,6 +135,11 @@ def resolving(composed: DictConfig) -> Iterator[None]:
         yield
     finally:
         HydraConfig.instance().cfg = before
+
+
+def _readable(overrides: Sequence[str]) -> list[str]:
+    """The overrides with a value like `~/runs` in quotes, which Hydra's grammar requires and shells do not expand."""
+    return [re.sub(r"^([^=]+=)(~(?:/[^\"'\\,]*)?)$", r'\1"\2"', override) for override in overrides]
 
 
 def missing_config(error: Exception) -> tuple[str, list[str] | None] | None:
@@ -135,7 +157,7 @@ def files_used(root: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
     """(package, name) of each file that is composed, in order: ("optimizer", "optimizer/sgd"). Inside `composing`."""
     loader = GlobalHydra.instance().config_loader()
     assert loader is not None
-    defaults = loader.compute_defaults_list(root, list(overrides), RunMode.RUN).defaults
+    defaults = loader.compute_defaults_list(root, _readable(overrides), RunMode.RUN).defaults
     return [(default.package or "", default.config_path) for default in defaults if default.config_path]
 
 
@@ -196,13 +218,13 @@ def parse_overrides(overrides: Sequence[str]) -> list[ParsedOverride]:
     """Parse overrides; inside `composing`, `glob(…)` matches the tree's options. Raises Hydra's errors."""
     state = GlobalHydra.instance()
     loader = state.config_loader() if state.is_initialized() else None
-    return [ParsedOverride(parsed) for parsed in OverridesParser.create(loader).parse_overrides(list(overrides))]
+    return [ParsedOverride(parsed) for parsed in OverridesParser.create(loader).parse_overrides(_readable(overrides))]
 
 
 def is_readable(override: str) -> bool:
     """Whether Hydra's grammar accepts the override."""
     try:
-        OverridesParser.create().parse_override(override)
+        OverridesParser.create().parse_override(*_readable([override]))
     except HydraException:
         return False
     return True
@@ -210,7 +232,7 @@ def is_readable(override: str) -> bool:
 
 def run_command_line(arguments: Sequence[str], tree: Tree) -> None:
     """Run Hydra's own command line, for `--cfg` and `--info`, which print. Raises Hydra's errors."""
-    argv, sys.argv = sys.argv, ["digitnet", *arguments]
+    argv, sys.argv = sys.argv, ["digitnet", *_readable(arguments)]
     # Otherwise Hydra would print errors itself, and exit.
     full_error, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
     # `--info | head`: it logs, and logging would print a traceback for each line after the pipe is closed.

@@ -8,22 +8,35 @@ from digitnet.config.schema import Config, Group
 
 def group_keys(group: str) -> dict[str, list[str]]:
     """The keys of each option, if the group's options have different keys: {"none": ["name"], "distort": [...]}."""
-    field = Config.model_fields.get(group)
-    kinds = [kind for kind in get_args(field.annotation) if hasattr(kind, "model_fields")] if field else []
+    kinds = _kinds(group) if len(_kinds(group)) > 1 else []
     return {
         option: list(kind.model_fields) for kind in kinds for option in get_args(kind.model_fields["name"].annotation)
     }
 
 
+def _kinds(group: str) -> list[type[Group]]:
+    """The classes that a group's options have; of a section, its one class."""
+    field = Config.model_fields.get(group)
+    kinds = [field.annotation, *get_args(field.annotation)] if field else []
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)]
+
+
+def all_keys() -> list[str]:
+    """Each dotted key, `optimizer.lr`, of any option, and the plain ones, `seed`; not the names of the options."""
+    below = [f"{group}.{leaf}" for group in Config.model_fields for kind in _kinds(group) for leaf in kind.model_fields]
+    plain = [key for key in Config.model_fields if not _kinds(key)]
+    return list(dict.fromkeys([*(key for key in below if not key.endswith(".name")), *plain]))
+
+
+def groups_with_key(leaf: str) -> list[str]:
+    """The groups and sections that have a key of that name: for "lr", those whose options have one."""
+    return [group for group in Config.model_fields if any(leaf in kind.model_fields for kind in _kinds(group))]
+
+
 def choices(key: str) -> list[str]:
     """The values of a dotted key that can be listed, as written in YAML: true, null, names."""
     group, _, leaf = key.rpartition(".")
-    if not group:
-        holders: list[type[Group]] = [Config]
-    else:
-        field = Config.model_fields.get(group)
-        kinds = [field.annotation, *get_args(field.annotation)] if field else []
-        holders = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)]
+    holders = _kinds(group) if group else [Config]
     annotations = [holder.model_fields[leaf].annotation for holder in holders if leaf in holder.model_fields]
     return sorted({value for annotation in annotations for value in _values(annotation)})
 

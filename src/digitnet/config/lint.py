@@ -1,6 +1,5 @@
 """Finds faults in the YAML files before Hydra composes them: in defaults lists, groups, and the places of files."""
 
-import re
 from collections.abc import Iterable, Iterator
 
 import yaml
@@ -16,14 +15,19 @@ def file_faults(tree: Tree, names: Iterable[str]) -> list[Fault]:
     faults: dict[Fault, None] = {}  # in order, each once
     names = list(names)
     chosen = {name.rpartition("/")[0] for name in names}
+    sources: list[tuple[YamlFile, list[str]]] = []
     for name in names:
-        for fault in _walk(tree, name, [], chosen):
+        for fault in _walk(tree, name, [], chosen, sources):
             faults[fault] = None
-    return list(faults)
+    return list(faults or dict.fromkeys(_overridden_twice(sources, chosen)))
 
 
-def _walk(tree: Tree, name: str, trail: list[str], chosen: set[str]) -> Iterator[Fault]:
+def _walk(
+    tree: Tree, name: str, trail: list[str], chosen: set[str], sources: list[tuple[YamlFile, list[str]]]
+) -> Iterator[Fault]:
     """The faults in a file and in those that its defaults include; `trail` has the files that include it.
+
+    Each file and its trail are appended to `sources`.
 
     `chosen` are the groups whose options the command line chooses: the root's defaults of these are not used.
     """
@@ -36,6 +40,7 @@ def _walk(tree: Tree, name: str, trail: list[str], chosen: set[str]) -> Iterator
     except ConfigError as error:
         yield from error.faults
         return
+    sources.append((source, trail))
     yield from _lint(tree, source, defaults)
     for default in defaults:
         path = [*trail, name]
@@ -48,7 +53,7 @@ def _walk(tree: Tree, name: str, trail: list[str], chosen: set[str]) -> Iterator
             )
             yield Fault(f"defaults: form a cycle, {cycle}{hint}", file=source.path, line=default.line)
         elif not (name == tree.root and default.group in chosen):
-            yield from _walk(tree, default.name, path, chosen)
+            yield from _walk(tree, default.name, path, chosen, sources)
 
 
 def _wrong_suffix(tree: Tree, name: str) -> Iterator[Fault]:
@@ -72,8 +77,7 @@ def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> It
         message = "the file replaces digitnet's root and has no defaults; if it is not for digitnet, rename it"
         yield Fault(message, file=source.path, line=1)
         return
-    if top in PRESETS and not re.match(r"\s*#\s*@package +_global_\s*(\n|$)", source.text):
-        message = f"{top}: a preset sets any group; its first line must be '# @package _global_'"
+    if message := _wrong_header(source):
         yield Fault(message, file=source.path, line=1)
     if top in ("", *PRESETS):
         yield from _lint_groups(source)
@@ -81,6 +85,44 @@ def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> It
         message = _wrong_default(tree, source, default)
         if message:
             yield Fault(f"defaults: {message}", file=source.path, line=default.line)
+
+
+def _overridden_twice(sources: Iterable[tuple[YamlFile, list[str]]], chosen: set[str]) -> Iterator[Fault]:
+    """Entries `override /GROUP: OPTION` that have no effect: of several, Hydra takes the first, and says nothing.
+
+    `sources` are files in Hydra's order, each with those that include it: these may override what it overrides.
+    """
+    first: dict[str, tuple[YamlFile, DefaultsEntry]] = {}
+    for source, trail in sources:
+        for default in source.defaults():
+            if not default.overrides or default.group in chosen:
+                continue
+            by, entry = first.setdefault(default.group, (source, default))
+            if entry is not default and entry.option != default.option and by.name not in trail:
+                place = Fault("", file=by.path, line=entry.line).place
+                message = f"'{default.written}: {default.option}' has no effect after '{entry.option}' in {place}; "
+                message += f"leave one out, or choose on the command line: {default.group}={default.option}"
+                yield Fault(f"defaults: {message}", file=source.path, line=default.line)
+
+
+def _wrong_header(source: YamlFile) -> str:
+    """The fault of the file's header, which says where Hydra puts its keys; "" if there is none."""
+    group = source.group
+    top = group.split("/")[0]
+    if source.text.startswith("\ufeff#"):
+        return "Hydra does not read a first line behind a byte order mark; save the file as UTF-8 without it"
+    for words in source.header:
+        if len(words) != 2:
+            return f"'# {' '.join(words)}': Hydra reads a first line with '# @' as '# @KEY VALUE'; leave out the '@'"
+    packages = [package for key, package in source.header if key == "@package"]
+    if top in PRESETS:
+        is_global = packages == ["_global_"]
+        return "" if is_global else f"{top}: a preset sets any group; its first line must be '# @package _global_'"
+    if not group or set(packages) <= {"_group_", group.replace("/", ".")}:
+        return ""
+    return (
+        f"its keys would be in {packages[-1]}, not in {group.replace('/', '.')}; leave out '# @package {packages[-1]}'"
+    )
 
 
 def _lint_groups(source: YamlFile) -> Iterator[Fault]:
@@ -114,3 +156,11 @@ def _wrong_default(tree: Tree, source: YamlFile, default: DefaultsEntry) -> str:
         return no_group(plain.lstrip("/"), tree.groups)
     existing = tree.options(group) if group else [name for name in tree.names if "/" not in name]
     return no_option(group, option, existing)
+
+
+def octal_numbers(source: YamlFile) -> Iterator[Fault]:
+    """A warning for each number of the file that begins with 0: YAML 1.1 reads it as octal, 010 as 8."""
+    for key, written, line in source.octal_numbers():
+        value, plain = int(written.replace("_", ""), 8), int(written.replace("_", ""))
+        message = f"{key}: {written} is {value} in YAML, as 0 in front means octal; write {value} or {plain}"
+        yield Fault(message, key, source.path, line)

@@ -8,6 +8,7 @@ from typing import Any
 from digitnet.config.dotted import flatten
 from digitnet.config.schema import SECTIONS, Config, DigitsDataConfig, DistortConfig, SGDConfig, StepScheduleConfig
 from digitnet.data.sizes import TRAINING_IMAGES
+from digitnet.text import plural
 
 # Keys that `digitnet resume` may change: other values would not have changed the finished epochs.
 CHANGEABLE = (
@@ -21,10 +22,14 @@ CHANGEABLE = (
     "tracker",
     "data.root",
     "data.bad_files",
+    "data.links",
     "device",
 )
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
+ADDED_KEYS = {("data", "folder"): {"links": "inside"}}  # and keys of options, likewise
+
+HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute
 
 
 def parse_config(content: Mapping[str, Any]) -> Config:
@@ -33,8 +38,13 @@ def parse_config(content: Mapping[str, Any]) -> Config:
 
 
 def with_added_keys(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration, with the groups added that its version did not have."""
-    return {**ADDED_SINCE, **content}
+    """A stored configuration, with the groups and keys added that its version did not have."""
+    content = {**ADDED_SINCE, **content}
+    for (group, option), keys in ADDED_KEYS.items():
+        values = content.get(group)
+        if isinstance(values, Mapping) and values.get("name") == option:
+            content[group] = {**keys, **values}
+    return content
 
 
 def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -42,13 +52,16 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and not config.optimizer.momentum:
         keys: tuple[str, ...] = ("optimizer.nesterov", "optimizer.momentum")
         yield keys, "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9"
-    if isinstance(config.aug, DistortConfig) and config.aug.warmup_epochs >= (epochs := run_length(config)):
-        keys = ("aug.warmup_epochs", "trainer.epochs", "schedule.epochs", "schedule.phases")
-        yield (
-            keys,
-            f"aug.warmup_epochs={config.aug.warmup_epochs}: no image would be distorted, as the run has only {epochs} "
-            f"epoch{'s' if epochs > 1 else ''}; lower it or raise trainer.epochs",
-        )
+    factors = (
+        [phase.factor for phase in config.schedule.phases] if isinstance(config.schedule, StepScheduleConfig) else []
+    )
+    if (highest := config.optimizer.lr * max([1.0, *factors])) > HIGHEST_LR:
+        keys = ("optimizer.lr", "schedule.phases")
+        what = f"optimizer.lr={config.optimizer.lr:g}"
+        what += f" times the schedule's factor {max(factors):g}" if max(factors, default=0) > 1 else ""
+        yield keys, f"{what}: {highest:g} is more than a float32 can be; lower it"
+    if getattr(config.data, "root", None) == "":  # of a variable that is not set; as a path, the working directory
+        yield ("data.root",), "data.root=: is empty; name a folder, or leave it out"
     count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
     if count is not None and isinstance(held_out, int) and held_out >= count:
         keys = ("data.validation",)
@@ -63,24 +76,29 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             )
 
 
-def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
-    """(key, message) for valid values that are possibly a mistake."""
+def config_notes(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, message) for valid values that have another effect than their text says; a message is one line."""
     epochs = config.trainer.epochs
+    if isinstance(config.aug, DistortConfig) and (warmup := warmup_epochs(config)) < config.aug.warmup_epochs:
+        only = plural(run_length(config), "epoch")
+        yield (
+            "aug.warmup_epochs",
+            f"aug.warmup_epochs={config.aug.warmup_epochs} is cut to {warmup}: the run has {only}",
+        )
     if isinstance(config.schedule, StepScheduleConfig) and epochs is not None:
         ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
         reached = bisect_left(ends, epochs) + 1
         if reached < len(ends):
             yield (
                 "trainer.epochs",
-                f"trainer.epochs={epochs} ends training in phase {reached} of {len(ends)} of the schedule, which has "
-                f"{ends[-1]} epochs",
+                f"trainer.epochs={epochs} is less than the schedule's {ends[-1]}: it ends in phase {reached} of "
+                f"{len(ends)}",
             )
         elif epochs > ends[-1]:
             factor = config.schedule.phases[-1].factor
             yield (
                 "trainer.epochs",
-                f"trainer.epochs={epochs} keeps the last phase's factor, {factor:g}, after the schedule's "
-                f"{ends[-1]} epochs",
+                f"trainer.epochs={epochs}: the schedule's last factor, {factor:g}, stays after epoch {ends[-1]}",
             )
 
 
@@ -91,6 +109,11 @@ def run_length(config: Config) -> int:
     if isinstance(config.schedule, StepScheduleConfig):
         return sum(phase.epochs for phase in config.schedule.phases)
     return config.schedule.epochs
+
+
+def warmup_epochs(config: Config) -> int:
+    """The number of first epochs with undistorted images: aug.warmup_epochs, but not the whole run."""
+    return min(config.aug.warmup_epochs, run_length(config) - 1) if isinstance(config.aug, DistortConfig) else 0
 
 
 def is_changeable(key: str) -> bool:

@@ -144,8 +144,16 @@ class FolderDataConfig(Group):
     name: Literal["folder"]
     root: str
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
-    invert: bool
+    invert: bool | Literal["auto"]
     bad_files: Literal["refuse", "skip"]
+    links: Literal["inside", "follow"]
+    validation: Validation
+
+
+class CsvDataConfig(Group):
+    name: Literal["csv"]
+    root: str
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
     validation: Validation
 
 
@@ -220,7 +228,7 @@ ScheduleConfig = Annotated[
     Field(discriminator="name"),
 ]
 DataConfig = Annotated[
-    IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig, Field(discriminator="name")
+    IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig | CsvDataConfig, Field(discriminator="name")
 ]
 TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
 LauncherConfig = Annotated[LocalLauncherConfig | RayLauncherConfig | SlurmLauncherConfig, Field(discriminator="name")]

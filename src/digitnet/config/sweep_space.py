@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from digitnet.config.compose import chosen_folder, command_line, compose_unchecked
+from digitnet.config.compose import (
+    chosen_folder,
+    command_line,
+    compose_unchecked,
+    shared_settings,
+    warnings_of_files,
+)
 from digitnet.config.dimension import Dimension
 from digitnet.config.explain import explain
 from digitnet.config.files import Tree
@@ -31,6 +38,8 @@ class SweepRequest:
     folder: Path
     command: str
     sweeper: DictConfig | None  # a plugin's; None: Hydra's own, which lists all combinations
+    shared: Mapping[str, Any] | None = None  # of Hydra's node, what all jobs must have in common; None: not compared
+    warnings: tuple[str, ...] = ()  # about the YAML files
 
     @property
     def all_overrides(self) -> list[str]:
@@ -55,16 +64,19 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
     hydra_overrides = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
     typed = [override for override in overrides if override not in hydra_overrides]
     for override in hydra_overrides:
-        if override.lstrip("+").startswith("hydra.sweep.subdir"):
+        key, _, value = override.lstrip("+").partition("=")
+        if key.startswith("hydra.sweep.subdir"):
             raise ConfigError(f"{override}: a job's folder is named by what differs; leave it out")
+        if key == "hydra.run.dir":
+            raise ConfigError(f"{override}: is of a single run; for a sweep, write hydra.sweep.dir={value}")
     with composing(tree):
-        composed = _compose_first(hydra_overrides, typed, tree)
+        composed, warnings = _compose_first(hydra_overrides, typed, tree)
         node = composed.hydra
         launcher = check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
         is_basic = node.sweeper.get("_target_") == BASIC_SWEEPER
         if node.sweeper.get("max_batch_size") is not None:
             raise ConfigError("hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time")
-        folder = chosen_folder(composed, "sweep.dir").expanduser().absolute()
+        folder = chosen_folder(composed, "sweep.dir").absolute()
         params = node.sweeper.get("params")
     return SweepRequest(
         tree,
@@ -76,6 +88,8 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
         folder,
         command_line(["-m", *overrides], tree),
         None if is_basic else node.sweeper,
+        shared_settings(composed),
+        warnings,
     )
 
 
@@ -85,7 +99,7 @@ def run_chosen_sweeper(request: SweepRequest, launch: Launch) -> None:
     Raises ConfigError if the sweeper is not installed or raises an error; DigitnetErrors of `launch` are passed on.
     """
     with composing(request.tree):
-        composed = _compose_first(request.hydra_overrides, request.overrides, request.tree)
+        composed, _ = _compose_first(request.hydra_overrides, request.overrides, request.tree)
         with open_dict(composed):
             composed.hydra.sweep.dir = str(request.folder)
         try:
@@ -96,10 +110,16 @@ def run_chosen_sweeper(request: SweepRequest, launch: Launch) -> None:
             raise explain(error, request.overrides, request.tree) from error
 
 
-def _compose_first(hydra_overrides: Sequence[str], overrides: Sequence[str], tree: Tree) -> DictConfig:
-    """Compose with the first value of each key. Call it inside `composing`. Raises ConfigError."""
-    firsts = [words[0] for words in _lists(overrides, tree, intervals=True)]
-    return compose_unchecked([*hydra_overrides, *firsts], tree)
+def _compose_first(
+    hydra_overrides: Sequence[str], overrides: Sequence[str], tree: Tree
+) -> tuple[DictConfig, tuple[str, ...]]:
+    """Compose with the first value of each key: (composition, warnings). Call it inside `composing`.
+
+    Raises ConfigError.
+    """
+    words = [*hydra_overrides, *(values[0] for values in _lists(overrides, tree, intervals=True))]
+    composed = compose_unchecked(words, tree)
+    return composed, warnings_of_files(words, tree)
 
 
 def covering(lists: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -117,7 +137,7 @@ def _lists(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> lis
         if not override.is_sweep:
             lists.append([override.text])
         elif override.is_discrete_sweep:
-            lists.append([f"{key}={value}" for value in override.values()])
+            lists.append([f"{key}={value}" for value in dict.fromkeys(override.values())])  # seed=0,0 is one job
         elif intervals and (interval := override.interval) is not None:
             lists.append([f"{key}={interval.low}"])
         else:

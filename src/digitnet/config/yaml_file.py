@@ -6,11 +6,15 @@ Hydra composes what these files say; they are parsed a second time so that a mis
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
 
 from digitnet.errors import ConfigError, Fault
+
+LARGEST_FILE = 1_000_000  # bytes
+MOST_VALUES = 10_000  # in a file: some levels of aliases would have billions
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,22 @@ class YamlFile:
     def comments(self) -> dict[str, str]:
         """The comments after values, by the last part of the key: {"shift": "fraction of the width"}."""
         return dict(re.findall(r"^ *(\w+):[^#\n]*# (.+)$", self.text, flags=re.MULTILINE))
+
+    @property
+    def header(self) -> list[list[str]]:
+        """The words of each line `# @KEY VALUE` at its beginning; `@package` is where Hydra puts the file's keys."""
+        lines = (line.strip() for line in self.text.splitlines() if line.strip())
+        return [line.lstrip("# ").split() for line in takewhile(lambda line: re.match(r"#\s*@", line), lines)]
+
+    def octal_numbers(self, node: yaml.Node | None = None, prefix: str = "") -> Iterator[tuple[str, str, int]]:
+        """(dotted key, number as written, line) of each number that begins with 0, which YAML reads as octal."""
+        for key, value in node_items(node or self.root):
+            dotted = f"{prefix}{key.value}"
+            if isinstance(value, yaml.ScalarNode):
+                if value.tag.endswith(":int") and re.fullmatch(r"[-+]?0[0-7_]+", value.value):
+                    yield dotted, value.value, value.start_mark.line + 1
+            else:
+                yield from self.octal_numbers(value, f"{dotted}.")
 
     def values(self, node: yaml.Node | None = None, prefix: str = "") -> Iterator[tuple[str, str]]:
         """Its dotted keys and their values as written, without `defaults`."""
@@ -118,7 +138,11 @@ class YamlFile:
 def read_yaml(path: Path, name: str = "") -> YamlFile:
     """Parse one YAML file. Raises ConfigError if it cannot be read, is not a mapping, or has a key twice."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigError(Fault(f"the file has more than {LARGEST_FILE:,} bytes: no configuration", file=path))
+        text = content.decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise ConfigError(Fault("the file is not UTF-8 text", file=path)) from error
@@ -135,14 +159,25 @@ def read_yaml(path: Path, name: str = "") -> YamlFile:
         raise source.error(f"the file has no keys; it should have lines KEY: VALUE, this is {node_text(root)}", root)
     if faults := list(_malformed(path, root, "", (), set())):
         raise ConfigError(faults)
+    if (count := _expanded_size(root, {})) > MOST_VALUES:
+        raise source.error(f"the file has {count:,} values when its aliases are written out; at most {MOST_VALUES:,}")
     return source
+
+
+def _expanded_size(node: yaml.Node | None, sizes: dict[int, int]) -> int:
+    """The number of nodes with each alias written out, as Hydra reads it; `sizes` are those of nodes by their ids."""
+    if node is not None and id(node) not in sizes:
+        sizes[id(node)] = 1 + sum(_expanded_size(value, sizes) for _, value in node_items(node))
+    return sizes[id(node)] if node is not None else 0
 
 
 def not_yaml(error: yaml.MarkedYAMLError, path: Path) -> Fault:
     """Translate the YAML parser's error into a fault with its line."""
     problem = str(error.problem or error.context)
     mark = error.problem_mark or error.context_mark
-    if "'\\t'" in problem:
+    if problem == "but found another document":
+        problem = "a second document; leave out the '---' between them"
+    elif "'\\t'" in problem:
         problem = "a tab; indent with spaces"
     elif problem == "could not find expected ':'" and error.context_mark:
         problem, mark = "a line without ': ', colon and space", error.context_mark

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from digitnet.data.digits import load_digits
     from digitnet.data.idx import load_idx
     from digitnet.data.image_folder import load_folder
+    from digitnet.data.pixel_csv import load_csv
 
-__all__ = ["Dataset", "Split", "load_digits", "load_folder", "load_idx"]
+__all__ = ["Dataset", "Split", "load_csv", "load_digits", "load_folder", "load_idx"]
 
 _MODULES = {
     "Dataset": "dataset",
     "Split": "dataset",
+    "load_csv": "pixel_csv",
     "load_digits": "digits",
     "load_folder": "image_folder",
     "load_idx": "idx",
@@ -25,3 +27,7 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

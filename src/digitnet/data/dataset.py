@@ -47,14 +47,19 @@ class Dataset:
         return replace(self, train=self.train.to(device), test=test, validation=validation)
 
 
-def hold_out(train: Split, count: int) -> tuple[Split, Split]:
-    """(training split, held-out split of `count` images), the same for every seed of a run.
+def hold_out_order(train: Split, count: int) -> Tensor:
+    """The training images (N,), those to be held out first: a permutation, the same for every seed of a run.
 
-    Raises DataError if no training image would be left.
+    Raises DataError if no training image would be left without `count` of them.
     """
     if count >= len(train):
         raise DataError(f"data.validation={count}: the training set has only {len(train)} images; hold out fewer")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    return torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+
+
+def hold_out(train: Split, count: int) -> tuple[Split, Split]:
+    """(training split, held-out split of `count` images). Raises as `hold_out_order`."""
+    order = hold_out_order(train, count)
     kept, held_out = order[count:].sort().values, order[:count].sort().values
     return train[kept], train[held_out]
 

@@ -20,7 +20,7 @@ from digitnet.config.schema import (
     ScheduleConfig,
     TrackerConfig,
 )
-from digitnet.data import Dataset, load_digits, load_folder, load_idx
+from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx
 from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, FastNet, LeNet5, build_custom
 from digitnet.runs.observer import Observer
@@ -57,7 +57,11 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
         case schema.DigitsDataConfig():
             return load_digits(config.enlarge_to, config.validation)
         case schema.FolderDataConfig():
-            return load_folder(config.root, config.test_fraction, config.invert, config.validation, config.bad_files)
+            return load_folder(
+                config.root, config.test_fraction, config.invert, config.validation, config.bad_files, config.links
+            )
+        case schema.CsvDataConfig():
+            return load_csv(config.root, config.test_fraction, config.validation)
         case schema.AutoDataConfig():
             try:
                 return load_idx("mnist", config.root, config.validation, download)
@@ -80,7 +84,7 @@ def with_resolved_paths(config: DataConfig, name: str) -> DataConfig:
         kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
         keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
         config = kind.model_validate({**keys, "name": name})
-    if isinstance(config, schema.IdxDataConfig | schema.FolderDataConfig):
+    if isinstance(config, schema.IdxDataConfig | schema.FolderDataConfig | schema.CsvDataConfig):
         config = config.model_copy(update={"root": str(Path(os.path.expanduser(config.root)).absolute())})
     return config
 

@@ -1,5 +1,6 @@
 """Builds all objects of a run from its configuration: data, network, optimizer, training step."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from digitnet.config import schema
-from digitnet.data import Dataset
+from digitnet.data import Dataset, Split
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
 from digitnet.hardware import available_cores
 from digitnet.metrics import Evaluation, evaluate, predict
-from digitnet.models import check_output
-from digitnet.text import plural
+from digitnet.models import check_batch_of_one, check_output
+from digitnet.text import one_line, plural
 from digitnet.training import runtime
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.recorded_step import RecordedStep
@@ -49,9 +50,12 @@ class Components:
 
     @property
     def validation_split(self) -> str:
-        """`test set` or `5,000 held-out training images`."""
+        """`test set`, `5,000 held-out training images`, or `5,000 images of the validation set`, if there is one."""
         data = self.data
-        return "test set" if data.validates_on_test else f"{len(data.validation):,} held-out training images"
+        if data.validates_on_test:
+            return "test set"
+        own = self.config.data.validation == "test"
+        return f"{len(data.validation):,} {'images of the validation set' if own else 'held-out training images'}"
 
     def describe_data(self) -> dict[str, Any]:
         """`dataset` of summary.json."""
@@ -105,6 +109,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
     check_output(model, data.test.images[:2].float().div_(255), len(data.classes))
+    _check_last_batch(model, data.train, config.trainer.batch_size, group)
     if group.size > 1:
         model = _with_synchronized_batch_norm(model, config.model.name, device)
     recordable = build.cuda_graph(config, device) and group.size == 1
@@ -138,6 +143,21 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
     if config.trainer.reuse_memory:
         runtime.reuse_memory()
     return device
+
+
+def _check_last_batch(model: nn.Module, train: Split, batch_size: int, group: ProcessGroup) -> None:
+    """Raise ConfigError if an epoch has a batch of one image that the model cannot be trained on."""
+    if group.size > 1 or not (batch_size == 1 or len(train) % batch_size == 1):
+        return
+    try:
+        check_batch_of_one(model, train.images[:1].float().div_(255))
+    except Exception as error:
+        better = next(size for size in itertools.count(max(2, batch_size - 1)) if len(train) % size != 1)
+        which = "each batch" if batch_size == 1 else f"of {len(train):,} training images the last batch of an epoch"
+        raise ConfigError(
+            f"trainer.batch_size={batch_size}: {which} has one image, "
+            f"on which this network cannot be trained ({one_line(error)});\nset trainer.batch_size={better}"
+        ) from error
 
 
 def _with_synchronized_batch_norm(model: nn.Module, name: str, device: torch.device) -> nn.Module:

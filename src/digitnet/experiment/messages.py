@@ -5,40 +5,54 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from digitnet.config import schema
-from digitnet.config.rules import config_warnings, run_length
+from digitnet.config.rules import config_notes, run_length, warmup_epochs
 from digitnet.experiment.components import Components
 from digitnet.runs.formats import RunSummary
 from digitnet.text import plural
 from digitnet.training import runtime
 from digitnet.training.record import EpochRecord
 
+SHOWN_CLASSES = 10
 AT_CHANCE = 0.97  # times ln(classes), the loss of guessing; LeNet-5's plateau on MNIST is above 0.99 times that
 
 
 def introduction(components: Components, summary: RunSummary) -> list[str]:
     """The lines before the epochs, about data, model and training."""
     config, data = components.config, components.data
-    source = "; ".join([data.source, *([str(data.notes["why"])] if "why" in data.notes else [])])
+    notes = [str(data.notes["why"])] if "why" in data.notes else []
+    notes += ["inverted"] if data.notes.get("inverted") else []
+    source = "; ".join([data.source, *notes])
     distorted = ""
     if isinstance(config.aug, schema.DistortConfig):
-        distorted = f", distorted images from epoch {config.aug.warmup_epochs + 1} on"
+        distorted = f", distorted images from epoch {warmup_epochs(config) + 1} on"
     threads = f" ({plural(summary.device['threads'], 'thread')})" if summary.device["type"] == "cpu" else ""
     if components.group.size > 1:
         threads += f", {components.group.size} processes"
     return [
-        f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images; "
-        f"validation on the {components.validation_split}",
+        f"data: {data.name} ({source}), {len(data.train):,} training and {len(data.test):,} test images "
+        f"of {_classes(data.classes)}; validation on the {components.validation_split}",
         f"model: {config.model.name}, {summary.parameters:,} parameters{distorted}",
         f"training: {config.optimizer.name} lr {config.optimizer.lr:g}, {config.schedule.name} schedule, "
         f"{plural(run_length(config), 'epoch')} of batches of {config.trainer.batch_size}, "
         f"{config.trainer.precision}, seed {config.seed}, on {summary.device['name']}{threads}",
+        *(f"note: {note}" for _, note in config_notes(config)),
     ]
+
+
+def _classes(names: Sequence[str]) -> str:
+    """`10 classes, 0 to 9`, `3 classes (no, perhaps, yes)`; of many only the first ones."""
+    if [*names] == [str(number) for number in range(len(names))]:
+        return f"{len(names)} classes, 0 to {len(names) - 1}"
+    shown = ", ".join([*names[:SHOWN_CLASSES], *(["…"] if len(names) > SHOWN_CLASSES else [])])
+    return f"{len(names)} classes ({shown})"
 
 
 def run_warnings(components: Components, summary: RunSummary) -> list[str]:
     """Warnings about settings that are valid but possibly a mistake, and about files that were skipped."""
     config, data = components.config, components.data
-    warnings = [warning for _, warning in config_warnings(config)]
+    warnings: list[str] = []
+    if isinstance(unusual := data.notes.get("warnings"), list):
+        warnings += unusual
     if isinstance(skipped := data.notes.get("skipped"), list):
         names = "; ".join(skipped[:3])
         warnings.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
@@ -59,14 +73,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterabl
 
 
 def other_length(before: schema.Config, config: schema.Config) -> list[str]:
-    """A warning if the schedule depends on the run's length, and that has changed since the run started."""
+    """Warnings if warm-up or schedule depend on the run's length, and that has changed since the run started."""
     was, now = run_length(before), run_length(config)
-    if was == now or config.schedule.name not in ("cosine", "onecycle"):
-        return []
-    return [
-        f"schedule={config.schedule.name} depends on the run's length: the epochs so far used the schedule for {was}, "
-        f"the others use that for {now}"
-    ]
+    warnings = []
+    if (warmup := (warmup_epochs(before), warmup_epochs(config)))[0] != warmup[1]:
+        warnings.append(
+            f"aug.warmup_epochs was cut to {warmup[0]} for {plural(was, 'epoch')}: the epochs so far used that, the "
+            f"others use {warmup[1]}"
+        )
+    if was != now and config.schedule.name in ("cosine", "onecycle"):
+        warnings.append(
+            f"schedule={config.schedule.name} depends on the run's length: the epochs so far used the schedule for "
+            f"{was}, the others use that for {now}"
+        )
+    return warnings
 
 
 def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

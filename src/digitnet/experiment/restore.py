@@ -14,7 +14,6 @@ from digitnet.experiment.run import (
     initialized,
     load_initial_weights,
     observed,
-    restored_threads,
     train_and_evaluate,
 )
 from digitnet.lock import this_process
@@ -26,6 +25,7 @@ from digitnet.signals import handling_signals
 from digitnet.text import one_line
 from digitnet.training.checkpoint import restore_checkpoint
 from digitnet.training.distributed import current_group
+from digitnet.training.runtime import restored_settings
 
 
 def resume_training(
@@ -38,7 +38,7 @@ def resume_training(
     group = current_group()
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
     device = run_device(config)
-    with handling_signals() as stop, restored_threads(), initialized(group, device, stop, writer):
+    with handling_signals() as stop, restored_settings(), initialized(group, device, stop, writer):
         summary.process = this_process()
         writer.write_summary()
         components = build_components(config, download, group)

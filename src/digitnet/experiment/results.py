@@ -30,10 +30,23 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
     if logger.pictures:
         from digitnet.report import plots  # imports matplotlib, half a second, which training does not need
 
+        if len(data.classes) > plots.MOST_CLASSES:
+            _write_confusion(run_dir / "confusion.csv", labels, predicted, data.classes)
         chance = 1 - 1 / len(data.classes)
         plots.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
         plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
         plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance=chance)
+
+
+def _write_confusion(path: Path, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
+    """Write a row for each pair of a true and a predicted class that occurs: the picture does not show all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true", "predicted", "count"])
+    pairs, counts = torch.stack([labels, predicted], 1).unique(dim=0, return_counts=True)
+    for (true, guess), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        writer.writerow([classes[true], classes[guess], count])
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def draw_distorted_samples(run_dir: Path, components: Components) -> None:

@@ -22,33 +22,38 @@ def resume(
     trust: bool = False,
     quiet: bool = False,
     patience: float = PATIENCE_SECONDS,
+    config_dir: str | Path | None = None,
 ) -> "Result | None":
     """Resume the run in `run_dir`; returns None if it is finished and there are no `overrides`.
 
     >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
 
     With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. It waits
-    up to `patience` seconds for another process to release the folder. Raises ConfigError, CheckpointError and, as the
+    up to `patience` seconds for another process to release the folder. Options that `overrides` choose, `logger=mine`,
+    are also searched for in `config_dir` and ./conf. Raises ConfigError, CheckpointError and, as the
     run itself does, other DigitnetErrors; the text says what to do.
     """
     folder = RunFolder.open(run_dir, trust)  # first: no lock file is created in a folder that is not a run's
     with folder.locked(patience):
         summary = folder.read_summary_of_run()
-        config = _config_to_resume(folder, summary, overrides)
+        config = _config_to_resume(folder, summary, overrides, config_dir)
         if summary.status == "finished" and run_length(config) == summary.epochs and not overrides:
             return None
         from digitnet.experiment.restore import resume_training  # imports torch: seconds, only after the checks
 
-        command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *(["--trust"] if trust else [])])
+        flags = [*(["--config-dir", str(config_dir)] if config_dir else []), *(["--trust"] if trust else [])]
+        command = shlex.join(["digitnet", "resume", str(run_dir), *overrides, *flags])
         download = trust or any(override.startswith("data.root=") for override in overrides)
         return resume_training(config, folder, summary, command, download, quiet)
 
 
-def _config_to_resume(folder: RunFolder, summary: RunSummary, overrides: tuple[str, ...]) -> Config:
+def _config_to_resume(
+    folder: RunFolder, summary: RunSummary, overrides: tuple[str, ...], config_dir: str | Path | None
+) -> Config:
     """The run's configuration with `overrides`. Raises ConfigError or CheckpointError if it cannot be resumed."""
     if not summary.config:
         raise CheckpointError(f"{folder.summary_file}: from a version that could not resume; start a new run")
-    config = with_changes(summary.config, overrides, str(folder.path))
+    config = with_changes(summary.config, overrides, str(folder.path), config_dir)
     folder.refuse_untrusted(config)
     epochs, finished = run_length(config), summary.epochs
     if summary.status == "diverged":

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from digitnet.config import schema
-from digitnet.config.rules import run_length
+from digitnet.config.rules import run_length, warmup_epochs
 from digitnet.errors import CheckpointError, DigitnetError, DistributedError
 from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components, run_device
@@ -29,6 +29,7 @@ from digitnet.training.checkpoint import load_weights
 from digitnet.training.distributed import ProcessGroup, current_group
 from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
+from digitnet.training.runtime import restored_settings
 from digitnet.training.step import largest_batch
 
 OUT_OF_MEMORY = (
@@ -49,11 +50,17 @@ class Result:
 
 
 def run_experiment(
-    config: schema.Config, folder: RunFolder, command: str = "", quiet: bool = False, download: bool = True
+    config: schema.Config,
+    folder: RunFolder,
+    command: str = "",
+    quiet: bool = False,
+    download: bool = True,
+    warnings: Sequence[str] = (),
 ) -> Result:
     """Train, record, evaluate and draw one experiment in `folder`, which is claimed and holds no run yet.
 
-    `command` is recorded as the command that repeats the run; a `quiet` run prints only to train.log. Under torchrun
+    `command` is recorded as the command that repeats the run; `warnings` are printed before the epochs, and a `quiet`
+    run prints only to train.log. Under torchrun
     all processes call this, and rank 0 writes. Raises a DigitnetError for errors that the user can fix, OSError if a
     file cannot be written, KeyboardInterrupt when interrupted, also by SIGTERM; metrics and checkpoints written before
     stay on disk, and the status in summary.json is the way the run ended.
@@ -76,14 +83,14 @@ def run_experiment(
     device = run_device(config)  # before anything is written: the same command on another device may take the folder
     with (
         handling_signals() as stop,
-        restored_threads(),
+        restored_settings(),
         observed(writer, stop) as observers,
         initialized(group, device, stop, writer),
     ):
         writer.folder.path = Path(group.broadcast(str(folder.path)))
         components = build_components(config, download, group)
         load_initial_weights(components)
-        return train_and_evaluate(components, writer, observers, stop, quiet=quiet)
+        return train_and_evaluate(components, writer, observers, stop, warnings, quiet)
 
 
 @contextlib.contextmanager
@@ -116,7 +123,7 @@ def train_and_evaluate(
     writer: RunWriter,
     observers: list[Observer],
     stop: Stop,
-    resume_warnings: Sequence[str] = (),
+    warnings: Sequence[str] = (),
     quiet: bool = False,
 ) -> Result:
     """Train what is left of the run, evaluate the final weights on the test set, and write the results."""
@@ -126,18 +133,17 @@ def train_and_evaluate(
     summary.parameters = sum(parameter.numel() for parameter in state.model.parameters())
     summary.versions, summary.git = versions(), git_state()
     writes = components.group.rank == 0
-    log = writer.folder.log_file if writes else Path(os.devnull)
+    log = writer.folder.log_file if writes else None
     with components.group.translated_errors():
         terminal = Terminal(log, run_dir, append=bool(summary.resumed), quiet=quiet or not writes)
         observers[:0] = [terminal, *build.trackers(config.tracker)]
-        warnings = [*messages.run_warnings(components, summary), *resume_warnings]
         run = StartedRun(
             run_dir,
             config,
             summary,
             state,
             introduction=messages.introduction(components, summary),
-            warnings=warnings,
+            warnings=[*messages.run_warnings(components, summary), *warnings],
             starting_point=messages.starting_point(components),
         )
         for observer in observers:
@@ -170,7 +176,7 @@ def _train(
                 batch_size=config.trainer.batch_size,
                 schedule=build.schedule(config.schedule, epochs),
                 augment=components.augment,
-                warmup_epochs=config.aug.warmup_epochs if isinstance(config.aug, schema.DistortConfig) else 0,
+                warmup_epochs=warmup_epochs(config),
                 step=recorded or components.step,
                 evaluate=components.evaluate,
                 pause=lambda: stop.received is not None or writer.is_due(),
@@ -235,22 +241,12 @@ def _force_exit(writer: RunWriter, group: ProcessGroup) -> None:
     os._exit(error.exit_code)
 
 
-@contextlib.contextmanager
-def restored_threads() -> Iterator[None]:
-    """Restore torch's number of threads after this block: a run's setting must not affect the next run."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def load_initial_weights(components: Components) -> None:
     """Load the weights that `init_from` names, if it is set. Raises CheckpointError."""
     config = components.config
     if config.init_from is not None:
         source = Path(os.path.expanduser(config.init_from))
-        path = source if source.is_file() else RunFolder(source).checkpoint_file()
+        path = source.resolve() if source.is_file() else RunFolder(source).checkpoint_file()
         if not path.exists():
             raise CheckpointError(f"init_from={source}: no checkpoint there; give the folder of a run or a checkpoint")
         load_weights(components.state.model, config.model.name, path)

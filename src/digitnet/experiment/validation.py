@@ -4,11 +4,14 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 from digitnet.config.compose import compose_incomplete, compose_job, composed_values, locate_faults
-from digitnet.config.files import ROOT, Tree, asks_for_sweep, no_group
+from digitnet.config.files import ROOT, Tree, asks_for_sweep, files_below, no_group
 from digitnet.config.hydra_adapter import composing
-from digitnet.config.rules import ADDED_SINCE, config_warnings, run_length
+from digitnet.config.lint import file_faults, octal_numbers
+from digitnet.config.rules import ADDED_SINCE, config_notes, run_length
 from digitnet.config.schema import GROUPS, SECTIONS, Config
 from digitnet.config.sweep_space import read_sweep
 from digitnet.errors import ConfigError, Fault
@@ -37,12 +40,22 @@ def validate(tree: Tree, overrides: Sequence[str] = (), schema_only: bool = Fals
     With `schema_only` nothing is built, so that neither torch nor the user's networks are imported. Faults are
     returned, not raised.
     """
+    with composing(tree):  # so that each file is read once
+        return _validate(tree, overrides, schema_only)
+
+
+def _validate(tree: Tree, overrides: Sequence[str], schema_only: bool) -> Validation:
     compositions = [(tree, tuple(overrides))] if overrides else list(all_compositions(tree))
-    findings = [
-        finding for its_tree, words in compositions for finding in _check_composition(its_tree, words, schema_only)
-    ]
+    findings: list[Finding] = []
+    for its_tree, words in compositions:
+        if not overrides and words and _root_values(tree) is None:  # then no option of it does, for the same reason
+            faults = file_faults(tree, [words[0].lstrip("+").replace("=", "/", 1)])
+            findings += [Finding("error", fault, words[0]) for fault in faults]
+        else:
+            findings += _check_composition(its_tree, words, schema_only)
     if not overrides:
         findings += _files_not_used(tree)
+    findings += _octal_numbers(tree)
     once: dict[tuple[str, Fault], Finding] = {}  # a fault of the root is in every composition
     for finding in findings:
         once.setdefault((finding.severity, finding.fault), finding)
@@ -73,10 +86,16 @@ def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
 
 def _groups_not_in_root(tree: Tree) -> list[str]:
     """Groups that the user's root may not have, because it was written for an earlier version."""
+    content = _root_values(tree)
+    return [] if content is None else [group for group in ADDED_SINCE if group not in content]
+
+
+@cache
+def _root_values(tree: Tree) -> dict[str, Any] | None:
+    """The values of the root without any option, unchecked; None if Hydra cannot compose it."""
     with contextlib.suppress(ConfigError):
-        content = composed_values((), tree)
-        return [group for group in ADDED_SINCE if group not in content]
-    return []
+        return composed_values((), tree)
+    return None
 
 
 def _is_root(name: str, tree: Tree) -> bool:
@@ -97,7 +116,7 @@ def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool
         return [Finding("error", fault, label) for fault in error.faults]
     all_findings: list[Finding] = []
     for its_overrides, config in configs:
-        findings = [Finding("warning", Fault(message, key), label) for key, message in config_warnings(config)]
+        findings = [Finding("warning", Fault(message, key), label) for key, message in config_notes(config)]
         if not schema_only:
             try:
                 _build(config)
@@ -161,11 +180,18 @@ def _build(config: Config) -> None:
             raise ConfigError(Fault(f"schedule: the factor of epoch {epoch + 1} is {factor}", "schedule"))
 
 
+def _octal_numbers(tree: Tree) -> Iterator[Finding]:
+    """Warnings about numbers in the user's files that YAML reads as octal."""
+    for name in tree.names:
+        with contextlib.suppress(ConfigError):  # which the composition with it reports
+            yield from (Finding("warning", fault) for fault in octal_numbers(tree.read(name)))
+
+
 def _files_not_used(tree: Tree) -> Iterator[Finding]:
     """The user's files that no command line can choose: errors if the name is probably misspelt, else warnings."""
     used = _used_files(tree)
     for directory in tree.own:
-        for path in sorted(directory.rglob("*")):
+        for path in files_below(directory):
             name = path.relative_to(directory)
             if len(name.parts) > 1 and name.parts[0] in (*GROUPS, *SECTIONS):
                 if path.suffix == ".yml":

@@ -1,8 +1,10 @@
 """A user's own network, given by its import path."""
 
+import contextlib
+import copy
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from digitnet.text import one_line
 
 
 def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    """Import the class `package.module:Class` and call it with `kwargs`. The working directory is on the import path.
+    """Import the class `package.module:Class` and call it with `kwargs`; it may be in the working directory.
 
     Raises ConfigError if the class cannot be imported or built, is not a subclass of torch.nn.Module, or has no
     parameters to train.
@@ -23,15 +25,14 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
     if not (module_name and colon and class_name):
         raise ConfigError(f"model.target={target}: not of the form package.module:Class")
     working_dir = str(Path.cwd())
-    if working_dir not in sys.path:
-        sys.path.insert(0, working_dir)
     try:
-        network_class = getattr(importlib.import_module(module_name), class_name)
-        if not (
-            isinstance(network_class, type) and issubclass(network_class, nn.Module)
-        ):  # nothing but a Module may be called
-            raise ConfigError(f"model.target={target}: {class_name} is not a subclass of torch.nn.Module")
-        network = network_class(**kwargs)
+        with _first_on_path(working_dir):
+            network_class = getattr(importlib.import_module(module_name), class_name)
+            if not (
+                isinstance(network_class, type) and issubclass(network_class, nn.Module)
+            ):  # nothing but a Module may be called
+                raise ConfigError(f"model.target={target}: {class_name} is not a subclass of torch.nn.Module")
+            network = network_class(**kwargs)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
@@ -42,6 +43,35 @@ def build_custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(f"model.target={target}: has no parameters to train")
     return network
+
+
+@contextlib.contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
+    """In this block modules are looked for in `folder` first, and after it there last.
+
+    Then what digitnet and its libraries import later is not a `statistics.py` that lies beside the network; what the
+    network itself imports later is found.
+    """
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def check_batch_of_one(model: nn.Module, image: Tensor) -> None:
+    """Raise ValueError if `model` cannot be trained on a batch of one `image` (1, 1, 28, 28): BatchNorm1d cannot.
+
+    The model, which a pass in training mode changes, and the random numbers stay as they are.
+    """
+    try:
+        copied = copy.deepcopy(model)
+    except Exception:  # not every network can be copied: then its training will show it
+        return
+    with torch.no_grad(), torch.random.fork_rng(devices=[image.device] if image.is_cuda else []):
+        copied.train()(image)
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from typing import Any
 from digitnet.config.dotted import as_yaml
 from digitnet.config.rules import is_changeable
 from digitnet.errors import ConfigError
-from digitnet.runs.reader import METRICS, Run, is_number
+from digitnet.runs.formats import is_number
+from digitnet.runs.reader import METRICS, Run
 from digitnet.text import did_you_mean
 
 AVERAGED = ("val_acc", "best_val_acc", "test_acc", "test_errors", "seconds")

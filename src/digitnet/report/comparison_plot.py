@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from digitnet.errors import ConfigError
 from digitnet.report.curves import Curve, CurveSet, collect_curves
-from digitnet.report.plots import save_figure, use_log_scale
+from digitnet.report.plots import as_label, save_figure, use_log_scale
 from digitnet.runs.reader import Run
 
 Color = str | tuple[float, ...]
@@ -23,6 +24,8 @@ Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
 MAX_LEGEND_LINES = 20  # as many as fit beside the axes
 AXIS_LETTERS = 64  # letters of labels that fit below the axes
+WORD_LETTERS = 24  # of a label on an axis
+LABEL_LETTERS = 60  # of a curve's label
 FAILURE_LABEL = "diverged or failed"
 
 
@@ -43,6 +46,7 @@ def draw_comparison(path: Path, curve_set: CurveSet) -> None:
     On the left, each run is a thin line, dashed if unfinished, and the mean of each curve is a thick line. On the
     right, each run is a point, and each curve has its mean and standard deviation.
     """
+    curve_set = _with_labels(curve_set)
     curves, swept = curve_set.curves, curve_set.swept
     figure = Figure(figsize=(13 if swept else 8.5, 4.8), dpi=100, layout="constrained")
     left, *right = figure.subplots(1, 2 if swept else 1, squeeze=False)[0]
@@ -58,6 +62,20 @@ def draw_comparison(path: Path, curve_set: CurveSet) -> None:
     if color_scale is None:
         _add_legend(figure, left)
     save_figure(figure, path)
+
+
+def _with_labels(curve_set: CurveSet) -> CurveSet:
+    """`curve_set` with all its texts as they can be drawn."""
+
+    def drawable(curve: Curve) -> Curve:
+        value = curve.swept_value
+        if isinstance(value, str):  # the ends of folders' names differ
+            value = as_label(value if len(value) <= WORD_LETTERS else f"…{value[1 - WORD_LETTERS :]}")
+        label, series = (as_label(text, LABEL_LETTERS) for text in (curve.label, curve.series))
+        return replace(curve, label=label, series=series, swept_value=value)
+
+    swept = None if curve_set.swept is None else as_label(curve_set.swept, LABEL_LETTERS)
+    return replace(curve_set, curves=[drawable(curve) for curve in curve_set.curves], swept=swept)
 
 
 def _color_scale(curves: Sequence[Curve]) -> ScalarMappable | None:
@@ -178,7 +196,7 @@ def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | s
     distinct = list(dict.fromkeys(values))
     numbers = sorted(value for value in distinct if not isinstance(value, str))
     if len(numbers) < len(distinct):
-        words = [value if len(value) <= 24 else f"…{value[-23:]}" for value in map(str, distinct)]
+        words = [str(value) for value in distinct]
         axes.set_xticks(range(len(words)), words)
         if sum(map(len, words)) > 60:
             axes.tick_params("x", rotation=90, labelsize=8)

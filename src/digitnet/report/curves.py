@@ -13,8 +13,10 @@ from digitnet.errors import ConfigError
 from digitnet.report.comparison import differing_settings, resolve_key, sort_key, tabulate
 from digitnet.report.tables import abbreviated
 from digitnet.runs.folder import RunFolder
-from digitnet.runs.reader import Run, is_number
+from digitnet.runs.formats import is_number
+from digitnet.runs.reader import Run
 
+LARGEST_POSITION = 1e100  # on an axis; matplotlib's arithmetic overflows with more
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -116,12 +118,12 @@ def _curve(
     swept_value = None
     if swept is not None and swept in first:
         value = first.get(swept)
-        swept_value = value if is_number(value) else as_yaml(value)
+        swept_value = value if is_number(value) and abs(value) < LARGEST_POSITION else as_yaml(value)
     return Curve(
         label=_settings_text(first, keys) or first.folder.name,
         finished=[_read_accuracies(run.folder) for run in finished],
         unfinished=[_read_accuracies(run.folder) for run in group if run.status != "finished"],
-        final=[run.metrics[measure] for run in finished if measure in run.metrics],
+        final=[run.metrics[measure] for run in finished if 0 <= run.metrics.get(measure, -1) <= 1],
         failures=sum(run.status in ("diverged", "failed") for run in group),
         swept_value=swept_value,
         series=_settings_text(first, series_keys),
@@ -136,6 +138,6 @@ def _settings_text(run: Run, keys: Sequence[str]) -> str:
 def _read_accuracies(folder: Path) -> list[float]:
     """The validation accuracy after each epoch; empty if metrics.csv cannot be read."""
     try:
-        return [record.val_acc for record in RunFolder(folder).read_records()]
+        return [record.val_acc for record in RunFolder(folder).read_records() if 0 <= record.val_acc <= 1]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []

@@ -3,21 +3,32 @@
 import io
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from digitnet.atomic import write_atomically
+from digitnet.text import printable
 from digitnet.training.record import EpochRecord
 
 if TYPE_CHECKING:
     from torch import Tensor  # takes seconds to import, and `digitnet compare` imports this file
 
 COLUMNS = 10  # images per row
+MOST_CLASSES = 30  # of a confusion matrix
+DEFAULT_FONT = "DejaVu Sans"
+FONTS = (  # with letters that matplotlib's own does not have, where they are installed
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei",
+    "Arial Unicode MS", "Droid Sans Fallback",
+)  # fmt: skip
 
 
 def draw_misclassified(
@@ -43,7 +54,7 @@ def draw_misclassified(
         axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
         # The names are above the image, so that they do not cover it.
-        true, guess = (classes[int(kind[index])][:9] for kind in (labels, predicted))
+        true, guess = (as_label(classes[int(kind[index])], 9) for kind in (labels, predicted))
         if len(true) + len(guess) <= 4:
             axes.text(0.0, 1.02, true, color="blue", fontsize=13, transform=axes.transAxes)
             axes.text(0.3, 1.02, guess, color="red", fontsize=13, transform=axes.transAxes)
@@ -54,9 +65,22 @@ def draw_misclassified(
 
 
 def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: Sequence[str]) -> None:
-    """Draw the confusion matrix: counts; errors are coloured by their share of the true class."""
-    n = len(classes)
-    matrix = np.bincount((labels * n + predicted).numpy(), minlength=n * n).reshape(n, n)
+    """Draw the confusion matrix: counts; errors are coloured by their share of the true class.
+
+    Of more than MOST_CLASSES, it shows those that were confused most: more could not be read, and take gigabytes.
+    """
+    title, wrong = f"Confusion matrix, {len(labels):,} test images", labels != predicted
+    if len(classes) > MOST_CLASSES:
+        confused = sum(np.bincount(kind[wrong].numpy(), minlength=len(classes)) for kind in (labels, predicted))
+        kept = np.sort(np.argsort(-confused, kind="stable")[:MOST_CLASSES])
+        title += f";\nthe {MOST_CLASSES} of {len(classes)} classes that were confused most"
+        places = np.full(len(classes), -1)
+        places[kept] = np.arange(MOST_CLASSES)
+        labels, predicted = places[labels.numpy()], places[predicted.numpy()]
+        inside = (labels >= 0) & (predicted >= 0)
+        labels, predicted, classes = labels[inside], predicted[inside], [classes[index] for index in kept]
+    n, classes = len(classes), [as_label(name) for name in classes]
+    matrix = np.bincount(np.asarray(labels) * n + np.asarray(predicted), minlength=n * n).reshape(n, n)
     errors = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # fractions of the true class
     np.fill_diagonal(errors, 0)
     figure = Figure(figsize=(max(6, 0.7 * n + 1), max(5.5, 0.65 * n + 1)), dpi=100, layout="constrained")
@@ -75,8 +99,31 @@ def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: S
     axes.set_yticks(range(n), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"Confusion matrix, {len(labels):,} test images")
+    axes.set_title(title)
     save_figure(figure, path)
+
+
+def as_label(text: str, letters: int = 24) -> str:
+    """`text` in at most so many letters, and such that matplotlib draws it as it is: `$…$` would be mathematics.
+
+    Letters without a glyph in matplotlib's own font or another one of FONTS are escaped.
+    """
+    text = printable(text).replace("\n", " ")
+    text = text if len(text) <= letters else f"{text[: letters - 1]}…"
+    if not text.isascii():
+        fonts = [get_font(findfont(name)) for name in _available_fonts()]
+        text = "".join(
+            letter if any(font.get_char_index(ord(letter)) for font in fonts) else f"\\u{ord(letter):04x}"
+            for letter in text
+        )
+    return text.replace("$", r"\$")
+
+
+@cache
+def _available_fonts() -> list[str]:
+    """matplotlib's own font, and those of FONTS that this machine has."""
+    names = set(fontManager.get_font_names())
+    return [DEFAULT_FONT, *(name for name in FONTS if name in names)]
 
 
 def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, chance: float) -> None:
@@ -134,6 +181,9 @@ def use_log_scale(axes: Axes) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write `figure` in the format of the path's suffix, atomically. Raises OSError."""
+    for text in figure.findobj(Text):
+        if not text.get_text().isascii():
+            text.set_fontfamily(_available_fonts())
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:])
+    figure.savefig(content, format=path.suffix[1:].lower())
     write_atomically(path, content.getvalue())

@@ -6,12 +6,11 @@ from pathlib import Path
 # Each calls `digitnet completion query LINE` with the line up to the cursor; it prints candidates, as whole words.
 SCRIPTS = {
     "bash": r"""_digitnet() {
-    local line=${COMP_LINE:0:COMP_POINT} IFS=$'\n'
-    COMPREPLY=($("$1" completion query "$line" 2>/dev/null))
-    if [[ $COMP_WORDBREAKS == *=* ]]; then # then bash replaces only the part after the last =
-        local word=${line##* }
-        COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}")
-    fi
+    local line=${COMP_LINE:0:COMP_POINT} word
+    COMPREPLY=()
+    while IFS= read -r word; do # not $(…) in an array, which would expand * and ?
+        [[ -n $word ]] && COMPREPLY+=("$word")
+    done < <(COMP_WORDBREAKS=$COMP_WORDBREAKS "$1" completion query-bash "$line" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]]; then compopt -o nospace; fi
 }
 complete -F _digitnet digitnet

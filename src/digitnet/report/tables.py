@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from digitnet.config.dotted import as_yaml
 from digitnet.report.comparison import AVERAGED, ComparisonTable, averaged_over
 from digitnet.report.terminal import show_table
-from digitnet.text import duration, printable, short_path
+from digitnet.text import duration, printable, short_path, show
 
 HEADINGS = {
     "val_acc": "val acc",
@@ -44,7 +45,7 @@ def show_comparison(table: ComparisonTable) -> None:
         title = f"{title} mean ± standard deviation over {', '.join(keys)}".lstrip()
     show_table(headings, cells, dispensable, _on_one_line(title))
     if lines := failure_lines(table):
-        print("\n" + "\n".join(lines))
+        show("\n" + "\n".join(lines))
 
 
 def as_csv(table: ComparisonTable) -> str:
@@ -62,8 +63,17 @@ def as_csv(table: ComparisonTable) -> str:
 
 def as_json(table: ComparisonTable) -> str:
     """The table as a JSON list of an object per row, in full precision; other types, such as dates, become strings."""
-    rows = [{key: row.get(key) for key in table.columns} for row in table.rows]
-    return json.dumps(rows, indent=2, default=str) + "\n"
+    rows = [{key: _as_json_value(row.get(key)) for key in table.columns} for row in table.rows]
+    return json.dumps(rows, indent=2, default=str, allow_nan=False) + "\n"
+
+
+def _as_json_value(value: Any) -> Any:
+    """`value` with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _as_json_value(item) for key, item in value.items()}
+    return [_as_json_value(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def as_markdown(table: ComparisonTable) -> str:

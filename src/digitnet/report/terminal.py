@@ -1,9 +1,9 @@
 """Output on the terminal, and its copy in train.log. The only file that imports rich."""
 
 import contextlib
-import os
+import io
 import re
-import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from digitnet.atomic import open_regular
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
-from digitnet.text import duration, plural, printable, short_path
+from digitnet.streams import drop_output
+from digitnet.text import duration, plural, printable, short_path, shown
 from digitnet.training.record import EpochRecord
 
 # Heading: (width, text of a record). On a narrow terminal the columns in DISPENSABLE are left out, in that order.
@@ -31,6 +33,7 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
     "val acc": (8, lambda r: f"{100 * r.val_acc:.2f} %"),
     "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
 }
+WORKING_SECONDS = 5.0  # without a word
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
 NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 
@@ -43,20 +46,21 @@ class _Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
 
 
 class Terminal:
     """An observer that prints a run's progress: lines and, on a terminal, a progress bar.
 
-    All lines are also written to `log`; if `quiet`, only there.
+    All lines are also written to `log`, if there is one; if `quiet`, only there.
     """
 
-    def __init__(self, log: Path, run_dir: Path, append: bool = False, quiet: bool = False) -> None:
+    def __init__(self, log: Path | None, run_dir: Path, append: bool = False, quiet: bool = False) -> None:
         self._console = _Terminal()
         self._console.quiet = quiet
         self._log, self._run_dir, self._epochs = log, run_dir, 0
-        self._file = log.open("a" if append else "w", encoding="utf-8")
+        mode = "a" if append else "w"
+        self._file = open(log, mode, encoding="utf-8", opener=open_regular) if log else io.StringIO()  # noqa: SIM115
         self._columns: list[str] = []
 
     def line(self, text: str = "", style: str | None = None, *, whole: bool = False) -> None:
@@ -76,7 +80,7 @@ class Terminal:
         """Print what is trained, warnings, and where a resumed run starts."""
         self._epochs = run.epochs
         for line in run.introduction:
-            self.line(line)
+            self.line(line, "dim" if line.startswith("note: ") else None)
         for warning in run.warnings:
             self.warning(warning)
         if run.starting_point is not None:
@@ -167,7 +171,7 @@ class SweepView:
         self._below = ""
 
     def line(self, text: str = "", style: str | None = None) -> None:
-        self._console.print(printable(text), style=style, soft_wrap=not self._console.is_terminal)
+        self._console.print(shown(text), style=style, soft_wrap=not self._console.is_terminal)
 
     def update(self, rows: list[JobRow], below: str) -> None:
         """Set what is shown: the running jobs, and a line `below` them about all jobs."""
@@ -194,6 +198,32 @@ class SweepView:
             table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
         more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
         return Group(*([table, *more] if self._rows else more), Text(self._below))
+
+
+@contextmanager
+def working(what: str, count: int) -> Iterator[Callable[[], None]]:
+    """Yields a function to call before each of `count` pieces of work; after some seconds, stderr tells how far it is.
+
+    On a terminal the line is overwritten, and erased at the end.
+    """
+    console = _Terminal(stderr=True)
+    started = time.monotonic()
+    done, due = 0, started + WORKING_SECONDS
+
+    def step() -> None:
+        nonlocal due, done
+        now = time.monotonic()
+        if now >= due:
+            due = now + 1.0 if console.is_terminal else started + 2 * (now - started)  # a file gets ever fewer lines
+            left = duration((now - started) / done * (count - done)) if done else "?"
+            console.print(f"{what} {done:,} of {count:,}; {left} left", end="\r" if console.is_terminal else "\n")
+        done += 1
+
+    try:
+        yield step
+    finally:
+        if console.is_terminal and due > started + WORKING_SECONDS:
+            console.print(" " * (console.width - 1), end="\r")
 
 
 def show_table(
@@ -223,4 +253,4 @@ def show_error(message: str) -> None:
     """Print `error: …` to stderr, red on a terminal."""
     console = _Terminal(stderr=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(printable(message), soft_wrap=True)
+    console.print(shown(message), soft_wrap=True)

@@ -14,7 +14,7 @@ def versions() -> dict[str, str]:
     return {
         "digitnet": __version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "torchvision", "numpy", "hydra-core")},
+        **{package: version(package) for package in ("torch", "numpy", "hydra-core")},
     }
 
 

@@ -1,11 +1,12 @@
 """`RunFolder`: all access to the folder of a run, whether new or old, the user's own or from somebody else."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from digitnet.atomic import SCRATCH_PREFIX
+from digitnet.atomic import SCRATCH_PREFIX, open_regular
 from digitnet.config.schema import Config
 from digitnet.errors import TAKEN, CheckpointError, ConfigError, DigitnetError, reason
 from digitnet.lock import PATIENCE_SECONDS, is_locked, locked
@@ -50,7 +51,8 @@ class RunFolder:
         """Create the folder of a new run and hold its lock in this block; `hydra_files` are written to its `.hydra/`.
 
         Under torchrun, rank 0 does this for all processes. Raises ConfigError if the folder has a run already,
-        DigitnetError if another process works in it, or if it cannot be created.
+        CheckpointError if somebody has put links into it, DigitnetError if another process works in it, or if it cannot
+        be created.
         """
         folder = cls(path, trust=True)
         if current_group().rank > 0:
@@ -60,6 +62,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_make(error, "run") from error
+        refuse_links(path)
         with folder.locked():
             folder.refuse_taken()
             try:
@@ -77,8 +80,9 @@ class RunFolder:
         its summary is damaged or the folder contains anything but files and folders.
         """
         folder = cls(Path(path), trust)
+        if folder.path.is_dir():  # before anything in it is opened
+            refuse_links(folder.path)
         folder.read_summary_of_run()
-        folder._refuse_links()
         return folder
 
     @contextlib.contextmanager
@@ -120,7 +124,13 @@ class RunFolder:
         folder = self.path / ".hydra"
         folder.mkdir(exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            with open(folder / name, "w", encoding="utf-8", errors="backslashreplace", opener=open_regular) as file:
+                file.write(text)
+
+    def append_to_log(self, text: str) -> None:
+        """Append `text` to train.log. Raises OSError."""
+        with open(self.log_file, "a", encoding="utf-8", opener=open_regular) as log:
+            log.write(text)
 
     def remove_unfinished(self) -> None:
         """Remove scratch files, which a killed process leaves. Raises OSError."""
@@ -130,7 +140,7 @@ class RunFolder:
 
     def read_summary(self) -> RunSummary:
         """Read summary.json. Raises OSError, or ValueError if it is not a run's summary."""
-        return read_summary(regular(self.summary_file))
+        return read_summary(self.summary_file)
 
     def read_summary_of_run(self) -> RunSummary:
         """As `read_summary`, but raises ConfigError if there is none, CheckpointError if it is damaged."""
@@ -139,7 +149,7 @@ class RunFolder:
                 raise ConfigError(
                     f"{self.path}: no such folder; RUN_DIR comes first: digitnet resume RUN_DIR {self.path}"
                 )
-            raise ConfigError(f"{self.path}: not a folder; give that of a run")
+            raise ConfigError(f"{self.path}: not a folder; give that of a run or of a sweep")
         try:
             return self.read_summary()
         except FileNotFoundError:
@@ -175,7 +185,7 @@ class RunFolder:
 
     def read_records(self) -> list[EpochRecord]:
         """The records of the finished epochs, from metrics.csv. Raises as `formats.read_metrics`."""
-        return read_metrics(regular(self.metrics_file))
+        return read_metrics(self.metrics_file)
 
     def load_checkpoint(self, name: str = "last") -> dict[str, Any]:
         """A checkpoint's content on the CPU, see `training.checkpoint.load_checkpoint`. Raises CheckpointError."""
@@ -188,18 +198,24 @@ class RunFolder:
         if config.model.name == "custom" and not self.trust:
             raise ConfigError(untrusted(self.path, config.model.target))
 
-    def _refuse_links(self) -> None:
-        """A link in a folder from somebody else could redirect writes to any file of the user; a pipe would block."""
-        refuse_links(self.path)
-
 
 def refuse_links(folder: Path) -> None:
-    """Raise CheckpointError if the folder, or its checkpoints/, has an entry that is not a file or a folder."""
-    for path in [*folder.iterdir(), *folder.glob("checkpoints/*")]:
-        if path.is_symlink():
-            raise CheckpointError(f"{path}: a link, which no run creates; replace it by the file that it points to")
-        if not (path.is_file() or path.is_dir()):
-            raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
+    """Raise CheckpointError if something in the folder of a run or sweep that digitnet opens is no file or folder.
+
+    A link in a folder from somebody else could redirect writes to any file of the user; a pipe would block. Subfolders
+    of which digitnet knows nothing may have links, and so may .slurm, where submitit leaves one for each job; those of
+    a sweep's jobs are checked when the jobs are.
+    """
+    for top, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(top, name)
+            if path.is_symlink():
+                raise CheckpointError(f"{path}: a link, which no run creates; replace it by the file that it points to")
+            # A scratch file of a process that works there may have gone meanwhile.
+            if os.path.lexists(path) and not (path.is_file() or path.is_dir()):
+                raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
+        if Path(top) == folder:
+            folders[:] = [name for name in folders if name in (".hydra", "checkpoints")]
 
 
 def untrusted(folder: Path, target: str) -> str:
@@ -208,13 +224,6 @@ def untrusted(folder: Path, target: str) -> str:
         f"{folder}: its network is {target}, which would be imported and run;\n"
         "if you trust the source of this folder, add --trust"
     )
-
-
-def regular(path: Path) -> Path:
-    """Return `path`; raises OSError if it exists and is not a regular file: reading a pipe would block."""
-    if path.exists() and not path.is_file():
-        raise OSError(0, "not a file", str(path))
-    return path
 
 
 def cannot_make(error: OSError, kind: str) -> DigitnetError:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -11,8 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import read_regular, write_atomically
 from digitnet.training.record import EpochRecord
+
+LONGEST_NAME = 255  # bytes of a job's name, which is also its folder's; no common file system allows more
 
 
 @dataclass
@@ -52,13 +55,22 @@ def write_metrics(path: Path, records: Sequence[EpochRecord]) -> None:
 
 def read_metrics(path: Path) -> list[EpochRecord]:
     """The inverse of `write_metrics`. Raises OSError, or ValueError, KeyError, TypeError or csv.Error if damaged."""
-    with path.open(newline="") as file:
-        return [EpochRecord.of(row) for row in csv.DictReader(file)]
+    return [EpochRecord.of(row) for row in csv.DictReader(io.StringIO(read_regular(path).decode(), newline=""))]
 
 
 def write_summary(path: Path, summary: RunSummary) -> None:
     """Write summary.json. Raises ValueError for NaN and infinity, which JSON does not have, and OSError."""
-    write_atomically(path, (json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n").encode())
+    content = _with_encodable_texts(asdict(summary))
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _with_encodable_texts(value: Any) -> Any:
+    r"""`value` with lone surrogates as `\udcff`: names of files may have them, JSON may not."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_with_encodable_texts(key): _with_encodable_texts(item) for key, item in value.items()}
+    return [_with_encodable_texts(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_summary(path: Path) -> RunSummary:
@@ -67,10 +79,32 @@ def read_summary(path: Path) -> RunSummary:
     Raises OSError, or ValueError if it is not a run's summary.
     """
     try:
-        return _summaries().validate_json(path.read_bytes())
+        summary = _summaries().validate_json(read_regular(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from error
+    numbers = {"seconds": summary.seconds}
+    for part in ("final", "best", "test"):
+        numbers |= {f"{part}.{key}": value for key, value in (getattr(summary, part) or {}).items()}
+    for key, value in numbers.items():
+        if value is not None and key != "best.chosen_on" and not is_number(value):
+            raise ValueError(f"{key}={value!r} is not a number")
+    return summary
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is an int or a finite float, and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_job_name(name: str) -> bool:
+    """Whether `name`, found in sweep.json, is that of a folder right below the sweep's, and not a hidden one."""
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:  # lone surrogates
+        return False
+    plain = Path(name).name == name and "\0" not in name and not name.startswith(".")
+    return plain and 0 < len(encoded) <= LONGEST_NAME
 
 
 @cache

@@ -1,7 +1,6 @@
 """Finds runs and jobs of sweeps below folders, including unfinished and damaged ones. Does not import torch."""
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from digitnet.atomic import read_regular
 from digitnet.config.dotted import flatten
 from digitnet.errors import ConfigError
-from digitnet.runs.folder import RUN_FILES, SWEEP_FILE, RunFolder, regular
-from digitnet.runs.formats import RunSummary
+from digitnet.runs.folder import RUN_FILES, SWEEP_FILE, RunFolder
+from digitnet.runs.formats import RunSummary, is_job_name
 
 # A run's metrics, by their names in --sort and --where; accuracies are fractions.
 METRICS = (
@@ -112,12 +112,8 @@ def _below(top: Path) -> Iterator[Run]:
 
 def _jobs(path: Path) -> dict[str, dict[str, Any]]:
     """The settings of a sweep's jobs by their names. Raises all kinds of errors if the file is not a sweep's."""
-    jobs = json.loads(regular(path).read_bytes())["jobs"]
-    settings_by_name = {
-        name: _settings(job["config"])
-        for name, job in jobs.items()
-        if name and Path(name).name == name and not name.startswith(".")  # no path out of the sweep's folder
-    }
+    jobs = json.loads(read_regular(path))["jobs"]
+    settings_by_name = {name: _settings(job["config"]) for name, job in jobs.items() if is_job_name(name)}
     for settings in settings_by_name.values():
         if settings.get("data") == "auto":  # which data these are is known only when the job starts
             for key in [key for key in settings if key.partition(".")[0] == "data"]:
@@ -162,9 +158,6 @@ def _metrics(summary: RunSummary) -> dict[str, Any]:
         "seconds": summary.seconds,
         "parameters": summary.parameters,
     }
-    for key, value in metrics.items():
-        if value is not None and not is_number(value):
-            raise ValueError(f"{key}={value!r} is not a number")
     return {key: value for key, value in metrics.items() if value is not None}
 
 
@@ -172,7 +165,7 @@ def _composed(folder: Path) -> dict[str, Any]:
     """The configuration from `.hydra/`, for runs of versions that did not write it into summary.json."""
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return dict(yaml.load(regular(folder / ".hydra" / "config.yaml").read_bytes(), loader))
+        return dict(yaml.load(read_regular(folder / ".hydra" / "config.yaml"), loader))
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return {}
 
@@ -180,8 +173,3 @@ def _composed(folder: Path) -> dict[str, Any]:
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with dotted keys, without `.name`: {"optimizer": "sgd", "optimizer.lr": 1.0, ...}."""
     return {key.removesuffix(".name"): value for key, value in flatten(config).items()}
-
-
-def is_number(value: Any) -> bool:
-    """Whether `value` is an int or a finite float, and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -4,11 +4,12 @@ import contextlib
 import re
 import shlex
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
 from digitnet.config.schema import Config
-from digitnet.errors import DistributedError, DivergedError
+from digitnet.errors import DigitnetError, DistributedError, DivergedError, as_digitnet_error
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
@@ -46,24 +47,31 @@ class RunWriter:
         """
         self._run = run
         self.config, self.summary.steps = run.config, run.state.steps
+        if self.records and run.state.partial_epoch is None:
+            others = [name for name in self._names_after(run.state.epoch) if name != "last"]
+            self._save([n for n in others if n == "best" or not self.folder.checkpoint_file(n).exists()], run.state)
         self._remove_old_checkpoints()
-        if self.records and run.state.partial_epoch is None and self.best.epoch == run.state.epoch:
-            self._save(["best"], run.state)
         self.write_figures()
 
     def epoch(self, record: EpochRecord) -> None:
         """Write the checkpoints that are due after the epoch, then metrics.csv and summary.json."""
         assert self._run is not None
         self.records.append(record)
-        number, options = record.epoch, self.config.checkpoint
-        is_best, is_due = self.best is record, number == self._run.epochs or number % options.every_epochs == 0
-        # last.pt first: best.pt is then never of a later epoch than last.pt, from which `resume` can write it again.
-        names = ["last"] if is_best or is_due else []
-        names += ["best"] if is_best else []
-        names += [f"epoch_{number}"] if is_due and options.keep != 0 else []
-        self._save(names, self._run.state)
+        self._save(self._names_after(record.epoch), self._run.state)
         self._remove_old_checkpoints()
         self.write_figures()
+
+    def _names_after(self, number: int) -> list[str]:
+        """The checkpoints to write after epoch `number`, the last one.
+
+        last.pt first: no other is then of a later epoch than last.pt, from which `resume` writes them again.
+        """
+        assert self._run is not None
+        options, is_best = self.config.checkpoint, self.best.epoch == number
+        is_due = number == self._run.epochs or number % options.every_epochs == 0
+        names = ["last"] if is_best or is_due else []
+        names += ["best"] if is_best else []
+        return names + ([f"epoch_{number}"] if is_due and options.keep != 0 else [])
 
     def end(self, summary: RunSummary) -> None:
         """Write summary.json for the last time."""
@@ -78,19 +86,24 @@ class RunWriter:
             error.args = (f"{what}; {self._how_to_resume()}" if has_started else what,)
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
-        self.summary.error = str(error) or repr(error)
+        self.summary.error = str(as_digitnet_error(error) if isinstance(error, Exception) else error)
+        text = f"error: {self.summary.error}\n"
+        if not isinstance(error, DigitnetError | OSError | KeyboardInterrupt):
+            text += "".join(traceback.format_exception(error))
         if self._writes:
             with contextlib.suppress(OSError):  # the first error is the message, even if the disk is full now
                 self.write_summary()
-                with self.folder.log_file.open("a", encoding="utf-8") as log:
-                    log.write(f"error: {printable(self.summary.error)}\n")
+                self.folder.append_to_log(printable(text))
         return self.summary.error
 
     def _how_to_resume(self) -> str:
         steps = self.summary.steps
         kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
-        trust = " --trust" if self.config.model.name == "custom" else ""
-        return f"{kept};\nto resume: digitnet resume {shlex.quote(str(short_path(self.folder.path)))}{trust}"
+        more = " --trust" if self.config.model.name == "custom" else ""
+        root = getattr(self.config.data, "root", None)
+        if root is not None and "source" not in self.summary.dataset:  # `resume` downloads only to a root that is given
+            more = f" {shlex.quote(f'data.root={root}')}{more}"
+        return f"{kept};\nto resume: digitnet resume {shlex.quote(str(short_path(self.folder.path)))}{more}"
 
     def without_last(self) -> str:
         """What to do if last.pt is missing or damaged."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import read_regular, write_atomically
 from digitnet.config.dimension import Dimension
 from digitnet.config.schema import LauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.runs.folder import SWEEP_FILE, RunFolder
-from digitnet.runs.formats import RunSummary
+from digitnet.runs.formats import RunSummary, is_job_name
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ def read_manifest(folder: Path) -> Sweep:
     """The inverse of `Sweep.write`. Raises ConfigError if there is no sweep.json, CheckpointError if it is damaged."""
     path = folder / SWEEP_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
         sweep: Sweep = _adapter().validate_python({**content, "folder": folder.absolute()})
     except FileNotFoundError:
         raise ConfigError(f"{folder}: no {SWEEP_FILE} there; give the folder of a sweep") from None
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(f"{path}: not a sweep's ({what}); restore it, or resume the runs one by one") from error
-    for name in sweep.jobs:
-        if Path(name).name != name or name.startswith("."):  # it would lead elsewhere
-            raise CheckpointError(f"{path}: '{name}' is not the name of a job")
+    for name, job in sweep.jobs.items():
+        if not is_job_name(name) or job.name != name:
+            raise CheckpointError(f"{path}: {name!r} is not the name of a job")
     return sweep

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from digitnet.config.files import Tree
+from digitnet.report.terminal import SweepView
 from digitnet.sweep.manifest import Job
 from digitnet.sweep.plan import optimize, plan_sweep
 from digitnet.sweep.scheduler import scheduling
@@ -18,7 +19,9 @@ def run_sweep(overrides: Sequence[str], tree: Tree) -> None:
     refuse_under_torchrun("a sweep")
     plan = plan_sweep(overrides, tree)
     jobs = plan.jobs(plan.request.combinations()) if plan.request.sweeper is None else []
-    with plan.claimed(), scheduling(plan.sweep, trust=True) as scheduler:
+    for warning in plan.request.warnings:
+        SweepView().line(f"warning: {warning}", "yellow")
+    with plan.claimed(), scheduling(plan.sweep, True, jobs) as scheduler:
 
         def run_jobs(jobs: list[Job]) -> list[float | None]:
             plan.write_down(jobs)

@@ -13,12 +13,13 @@ from digitnet.config.hydra_adapter import composing
 from digitnet.config.sweep_space import SweepRequest, read_sweep, run_chosen_sweeper
 from digitnet.errors import TAKEN, ConfigError, DigitnetError, Fault
 from digitnet.lock import locked
+from digitnet.report.terminal import working
 from digitnet.runs.folder import SWEEP_FILE, RunFolder, cannot_make
+from digitnet.runs.formats import LONGEST_NAME
 from digitnet.sweep.capacity import with_threads
 from digitnet.sweep.manifest import Job, Sweep
 from digitnet.text import short_path
 
-LONGEST_NAME = 100  # characters of a job's name, which is also its folder's
 FROZEN = ".conf"  # in the folder of a search: a copy of the YAML files, from which its trials are composed one by one
 
 
@@ -39,13 +40,19 @@ class SweepPlan:
         """
         jobs: list[Job] = []
         faults: dict[str, Fault] = {}
+        same: dict[str, str] = {}  # the job of each configuration
         names = _names(combinations, self.request.overrides, first)
         tree = self.frozen or self.request.tree
-        with composing(tree):
+        with composing(tree), working("checking job", len(names)) as count:
             for number, (name, overrides) in enumerate(zip(names, combinations, strict=True), start=first or 0):
+                count()
                 try:
                     composition = compose_job(overrides, self.request.hydra_overrides, number, tree)
                     config = with_threads(composition.config, self.sweep.launcher)
+                    self._check_shared(composition, name)
+                    other = same.setdefault(config.model_dump_json(), name)
+                    if first is None and other != name:
+                        raise ConfigError(f"{name}: the same configuration as {other}; leave one of them out")
                 except ConfigError as error:
                     faults |= {str(fault): fault for fault in error.faults}
                     continue
@@ -55,6 +62,15 @@ class SweepPlan:
         if faults:
             raise ConfigError(faults.values())
         return jobs
+
+    def _check_shared(self, composition: Composition, name: str) -> None:
+        """Raise ConfigError if the job, by a preset of its own, chooses for itself what all jobs have in common."""
+        shared = self.request.shared
+        for key, value in ({} if shared is None else shared).items():
+            if composition.shared[key] != value:
+                raise ConfigError(
+                    f"{name}: sets {key}, which all jobs of a sweep share; write {key}=… after digitnet -m"
+                )
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -120,7 +136,8 @@ def plan_sweep(overrides: Sequence[str], tree: Tree) -> SweepPlan:
 def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: int | None) -> list[str]:
     """Names such as `lr=0.1,seed=0`, of the keys that differ; with `first`, of those that were not `typed` like this.
 
-    They begin with a number if there is `first`, or if a name is empty, too long, or not unique.
+    They begin with a number if there is `first`, or if a name is empty, too long, or not unique: on macOS and Windows,
+    the case of letters makes no difference to folders.
     """
     pairs = [dict(override.partition("=")[::2] for override in overrides) for overrides in combinations]
     keys = list(dict.fromkeys(key for values in pairs for key in values))
@@ -135,9 +152,11 @@ def _names(combinations: Sequence[Sequence[str]], typed: Sequence[str], first: i
         return re.sub(r"[^\w.+-]+", "_", text).strip("_")
 
     names = [",".join(f"{plain(shown[key])}={plain(values[key])}" for key in keys if key in values) for values in pairs]
-    if first is None and len(set(names)) == len(names) and all(0 < len(name) <= LONGEST_NAME for name in names):
+    distinct = {name.casefold() for name in names}
+    if first is None and len(distinct) == len(names) and all(0 < len(name.encode()) <= LONGEST_NAME for name in names):
         return names
-    return [f"{number},{name}"[:LONGEST_NAME].rstrip(",") for number, name in enumerate(names, start=first or 0)]
+    numbered = [f"{number},{name}" for number, name in enumerate(names, start=first or 0)]
+    return [name.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(",") for name in numbered]
 
 
 def optimize(plan: SweepPlan, run_jobs: Callable[[list[Job]], list[float | None]]) -> None:

@@ -3,20 +3,20 @@
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import DigitnetError
 from digitnet.report.comparison import tabulate
 from digitnet.report.tables import show_comparison, status_and_reason
 from digitnet.report.terminal import JobRow, SweepView
-from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.reader import find_runs
 from digitnet.signals import Stop, handling_signals
+from digitnet.sweep.capacity import on_gpus
 from digitnet.sweep.launchers import make_launcher
 from digitnet.sweep.launchers.launcher import Launcher
-from digitnet.sweep.manifest import Sweep
+from digitnet.sweep.manifest import Job, Sweep
 from digitnet.text import duration, plural, short_path
 
 POLL_SECONDS = 0.25
@@ -33,7 +33,7 @@ class Scheduler:
         self.sweep, self.launcher, self.view, self.stop = sweep, launcher, view, stop
         self.failures: dict[str, str] = {}
         self.pruned: set[str] = set()
-        self._summaries: dict[str, tuple[int, RunSummary | None]] = {}  # with the files' modification times
+        self._summaries: dict[str, tuple[tuple[int, ...], RunSummary | None]] = {}  # with what tells their files apart
         self._ended: Counter[str] = Counter()  # jobs by status
         self._seconds: list[float] = []  # of each finished job
 
@@ -48,8 +48,9 @@ class Scheduler:
         unfinished: list[str] = []
         new, stopped = [*names, *next_jobs(list(names))], False
         while new or unfinished:
-            self.launcher.submit(new)
-            unfinished += new
+            if self.stop.received is None:  # otherwise no job is to begin
+                self.launcher.submit(new)
+                unfinished += new
             for name, failure in self.launcher.poll(POLL_SECONDS).items():
                 unfinished.remove(name)
                 self._job_ended(name, failure)
@@ -66,22 +67,24 @@ class Scheduler:
     def summary(self, name: str) -> RunSummary | None:
         """The job's summary.json, read again only when it has changed; None if there is none."""
         try:
-            changed = self.sweep.run_folder(name).summary_file.stat().st_mtime_ns
+            stat = self.sweep.run_folder(name).summary_file.stat()
         except OSError:
             return None
-        if self._summaries.get(name, (0, None))[0] != changed:
-            self._summaries[name] = changed, self.sweep.summary(name)
+        # Two files that replace each other within the clock's grain differ at least in their numbers.
+        version = stat.st_mtime_ns, stat.st_ino, stat.st_size
+        if name not in self._summaries or self._summaries[name][0] != version:
+            self._summaries[name] = version, self.sweep.summary(name)
         return self._summaries[name][1]
 
     def _job_ended(self, name: str, failure: str | None) -> None:
         """Count a job that has ended, and print its result; `failure` is the launcher's reason if it failed."""
+        self._summaries.pop(name, None)  # a network file system may show the previous one for some seconds
         summary = self.summary(name)
         status = summary.status if summary is not None else "failed"
         was_stopped = self.stop.received is not None or name in self.pruned
         if failure is not None and status not in ("finished", "diverged", "interrupted" if was_stopped else ""):
             self.failures[name] = failure
-            if summary is not None and status == "running":  # its process was killed, and could not write it
-                _mark_failed(self.sweep.run_folder(name), summary, failure)
+            self._mark_failed(name, failure)
         if summary is None and self.stop.received is not None:  # it had not started
             return
         if name in self.failures:
@@ -90,6 +93,19 @@ class Scheduler:
             status = "pruned"
         self._ended[status] += 1
         self._print_result(name, status, summary)
+
+    def mark_killed(self, name: str) -> None:
+        """Note that the job was killed because it did not end soon enough when it was asked to."""
+        self._mark_failed(name, "killed when its sweep ended")
+
+    def _mark_failed(self, name: str, failure: str) -> None:
+        """Write the failure into the summary of a job whose process could not, unless another works in its folder."""
+        folder = self.sweep.run_folder(name)
+        with contextlib.suppress(DigitnetError, OSError, ValueError):
+            if (summary := folder.read_summary()).status == "running":
+                with folder.locked():
+                    summary.status, summary.error = "failed", failure
+                    folder.write_summary(summary)
 
     def _print_result(self, name: str, status: str, summary: RunSummary | None) -> None:
         if status == "finished" and summary is not None and summary.final is not None:
@@ -118,36 +134,47 @@ class Scheduler:
         summary = self.summary(name)
         if summary is None or summary.status != "running":
             return None
-        epochs = run_length(parse_config(summary.config))
+        epochs = epochs_of(summary)
+        if epochs is None:
+            return None
         seconds = summary.seconds * epochs / summary.epochs if summary.epochs else None
         return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
 
 
-def _mark_failed(folder: RunFolder, summary: RunSummary, failure: str) -> None:
-    """Write the failure into the job's summary, unless another process works in its folder."""
-    with contextlib.suppress(DigitnetError, OSError), folder.locked():
-        summary.status, summary.error = "failed", failure
-        folder.write_summary(summary)
+def epochs_of(summary: RunSummary) -> int | None:
+    """How many epochs a job has to do; None if its summary is of another version, or damaged: it will say so itself."""
+    try:
+        return run_length(parse_config(summary.config))
+    except ValueError:
+        return None
 
 
 @contextlib.contextmanager
-def scheduling(sweep: Sweep, trust: bool) -> Iterator[Scheduler]:
+def scheduling(sweep: Sweep, trust: bool, jobs: Collection[Job] = ()) -> Iterator[Scheduler]:
     """Yield a scheduler for jobs of the sweep; at the end of the block, print the table of all jobs.
 
-    The caller must hold the lock of the sweep's folder. At the end of the block, raises DigitnetError if a job failed,
-    KeyboardInterrupt if a signal came.
+    `jobs` are those that will run, or some that use the same devices. The caller must hold the lock of the sweep's
+    folder. At the end of the block, raises DigitnetError if a job failed, KeyboardInterrupt if a signal came.
     """
     view = SweepView()
     with handling_signals() as stop:
+        scheduler: Scheduler | None = None
         try:
-            with contextlib.closing(make_launcher(sweep, trust)) as launcher, view.live(), stop.deferred():
-                scheduler = Scheduler(sweep, launcher, view, stop)
-                yield scheduler
+            launcher = make_launcher(sweep, trust, on_gpus(jobs))
+            scheduler = Scheduler(sweep, launcher, view, stop)
+            try:
+                with view.live(), stop.deferred():
+                    yield scheduler
+            finally:
+                for name in launcher.close():
+                    scheduler.mark_killed(name)
         except KeyboardInterrupt as interrupt:
             stop.ignore_signals()
             view.line()
-            _show_results(scheduler)
+            if scheduler is not None:
+                _show_results(scheduler)
             raise KeyboardInterrupt(f"{interrupt}; to resume: {_resume_command(sweep)}") from None
+        assert scheduler is not None
         if failed := _show_results(scheduler):
             # A job that diverged would diverge again.
             again = "" if {*failed} == {"diverged"} else f"; to try again: {_resume_command(sweep)}"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from digitnet.atomic import read_regular
 from digitnet.config.dimension import Dimension
-from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.runs.formats import RunSummary
 from digitnet.sweep.manifest import Job, Search, Sweep
-from digitnet.sweep.scheduler import Scheduler
+from digitnet.sweep.scheduler import Scheduler, epochs_of
 from digitnet.text import one_line
 
 JOURNAL_FILE = "optuna.log"  # in the sweep's folder: Optuna's storage, which optuna-dashboard reads too
@@ -127,8 +127,8 @@ class Trials:
         """Whether to prune a job: it is running, has more epochs to do, and falls behind."""
         if not self._search.prune or summary.status != "running" or not self._sweep.run_folder(name).is_locked():
             return False  # unlocked: it was running when the search was stopped, and has not been resumed yet
-        epochs = run_length(parse_config(summary.config))
-        return summary.epochs < epochs and bool(trial.should_prune())
+        epochs = epochs_of(summary)
+        return epochs is not None and summary.epochs < epochs and bool(trial.should_prune())
 
     def _tell_result(self, name: str, trial: Any, summary: RunSummary | None) -> None:
         """Tell Optuna the result of a trial whose job has ended."""
@@ -214,7 +214,7 @@ def _suggest_value(trial: Any, key: str, dimension: Dimension) -> str:
 def _truncate_partial_line(path: Path) -> None:
     """Remove an incomplete last line, which a full disk leaves: Optuna would append the next line to it."""
     if path.exists():
-        content = path.read_bytes()
+        content = read_regular(path)
         os.truncate(path, content.rfind(b"\n") + 1)
 
 

@@ -1,7 +1,7 @@
 """`digitnet tune`: plans a search for the best values, resumes one, and runs its trials."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from digitnet.config.schema import LocalLauncherConfig
 from digitnet.config.sweep_space import SweepRequest, covering, search_space
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.report.terminal import SweepView
-from digitnet.sweep.capacity import jobs_at_once
+from digitnet.sweep.capacity import jobs_at_once, on_gpus
 from digitnet.sweep.manifest import Job, Search, Sweep
 from digitnet.sweep.plan import SweepPlan, frozen, plan_sweep
 from digitnet.sweep.scheduler import scheduling
@@ -33,6 +33,8 @@ def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool 
     except ConfigError as error:
         assert plan.sweep.search is not None
         raise _needs_whole_numbers(error, plan.sweep.search.space) or error from error
+    for warning in plan.request.warnings:
+        SweepView().line(f"warning: {warning}", "yellow")
     if any(job.config["data"]["validation"] == "test" for job in jobs):
         SweepView().line(
             "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
@@ -40,7 +42,7 @@ def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool 
             "yellow",
         )
     with plan.claimed():
-        run_search(plan, trust=True)
+        run_search(plan, True, jobs)
 
 
 def plan_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool) -> SweepPlan:
@@ -98,13 +100,14 @@ def boundary_jobs(plan: SweepPlan) -> list[Job]:
     return plan.jobs([[*search.fixed, *overrides] for overrides in covering(values)], 0)
 
 
-def run_search(plan: SweepPlan, trust: bool) -> None:
-    """Run the remaining trials, and print the best of all. The caller must hold the lock of the sweep's folder.
+def run_search(plan: SweepPlan, trust: bool, jobs: Collection[Job]) -> None:
+    """Run the remaining trials, and print the best of all; `jobs` are `boundary_jobs`.
 
-    Raises as `scheduling` does, and DigitnetError if no trial has finished.
+    The caller must hold the lock of the sweep's folder. Raises as `scheduling` does, and DigitnetError if no trial has
+    finished.
     """
     sweep = plan.sweep
-    at_once = trials_at_once(sweep)
+    at_once = trials_at_once(sweep, jobs)
 
     def make_job(number: int, overrides: list[str]) -> Job:
         (job,) = plan.jobs([overrides], number)
@@ -112,7 +115,7 @@ def run_search(plan: SweepPlan, trust: bool) -> None:
         return job
 
     try:
-        with scheduling(sweep, trust) as scheduler:
+        with scheduling(sweep, trust, jobs) as scheduler:
             if plan.frozen is None:
                 plan.freeze()
             plan.write_down([])  # from now on it can be resumed
@@ -132,11 +135,14 @@ def run_search(plan: SweepPlan, trust: bool) -> None:
         raise DigitnetError(f"{short_path(sweep.folder)}: no trial has finished; search among other values")
 
 
-def trials_at_once(sweep: Sweep) -> int:
-    """The number of trials that run at a time. Raises ConfigError if the launcher has no limit."""
+def trials_at_once(sweep: Sweep, jobs: Collection[Job]) -> int:
+    """The number of trials that run at a time, on the devices of `jobs`.
+
+    Raises ConfigError if the launcher has no limit.
+    """
     launcher = sweep.launcher
     if isinstance(launcher, LocalLauncherConfig):
-        return jobs_at_once(launcher, on_gpus=True)
+        return jobs_at_once(launcher, on_gpus(jobs))
     if launcher.jobs is None:
         raise ConfigError("hydra.launcher.jobs: has no value; set it to the number of trials to run at a time")
     return launcher.jobs

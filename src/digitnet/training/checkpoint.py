@@ -1,6 +1,7 @@
 """Checkpoints: the whole state of training, so that a resumed run is bit-identical to one that was not interrupted."""
 
 import io
+import math
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import open_regular, write_atomically
 from digitnet.errors import CheckpointError
 from digitnet.text import one_line
 from digitnet.training.record import EpochRecord
@@ -72,6 +73,7 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     exception if the file is not from digitnet, if the checkpoint is of another network or optimizer, or invalid.
     """
     records = [EpochRecord.of(record) for record in content["records"]]
+    _check_progress(content, records, images)
     state.model.load_state_dict(content["model"])
     saved = content["optimizer"]
     # Keep the new hyperparameters: a recorded step needs the learning rate as a tensor on its device, and the
@@ -100,15 +102,40 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     return records
 
 
+def _check_progress(content: dict[str, Any], records: Sequence[EpochRecord], images: int) -> None:
+    """Raise ValueError if a checkpoint's numbers are none that a run on so many images can have."""
+    for key in ("epoch", "step"):
+        if not isinstance(content[key], int) or content[key] < 0:
+            raise ValueError(f"its {key} is {content[key]!r}")
+    if not all(math.isfinite(value) for record in records for value in asdict(record).values()):
+        raise ValueError("its records have numbers that are not finite")
+    partial = content["underway"]
+    if partial is not None:
+        if not (isinstance(partial["done"], int) and 0 <= partial["done"] <= images):
+            raise ValueError(f"{partial['done']!r} of {images:,} images of its epoch are done")
+        if not (math.isfinite(partial["seconds"]) and all(row.isfinite().all() for row in partial["sums"])):
+            raise ValueError("the measurements of its epoch are not finite")
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, without running code from it. Raises CheckpointError if that is impossible."""
+    """Read a checkpoint onto the CPU, without running code from it, or needing more memory than the file's size.
+
+    Raises CheckpointError if that is impossible.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load checks no checksums
-        if damaged is not None:
-            raise CheckpointError(f"{path}: damaged (the checksum of {damaged} is wrong)")
-        with warnings.catch_warnings(action="ignore"):  # an error follows that says the same
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb", opener=open_regular) as file:
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                    raise CheckpointError(f"{path}: compressed, which digitnet's are not: it may be of any size")
+                if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                    raise CheckpointError(f"{path}: damaged (its parts are larger than the whole)")
+                damaged = archive.testzip()  # torch.load checks no checksums
+            if damaged is not None:
+                raise CheckpointError(f"{path}: damaged (the checksum of {damaged} is wrong)")
+            file.seek(0)
+            with warnings.catch_warnings(action="ignore"):  # an error follows that says the same
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except CheckpointError:

@@ -3,6 +3,9 @@
 import contextlib
 import datetime
 import os
+import socket
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from digitnet.errors import ConfigError, DistributedError
 from digitnet.signals import Stop
+from digitnet.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -20,14 +24,17 @@ if TYPE_CHECKING:
 TIMEOUT = datetime.timedelta(minutes=10)  # for another process that may be loading data or writing to a slow disk
 RANK_0_SECONDS = 3.0  # how long the other ranks wait for rank 0 to report an error
 EXIT_SECONDS = 15.0  # from a signal to a forced exit; torchrun kills after 30
-# Parts of the messages of gloo and NCCL when another process is gone.
+WAITING_SECONDS = 10.0  # then a line says what is waited for
+# Parts of the messages of gloo and NCCL when another process is gone; their own names are in the messages of any error.
 PEER_GONE = (
     "Connection closed by peer",
     "Connection reset by peer",
+    "Remote peer closed",
     "Broken pipe",
-    "gloo",
-    "NCCL",
     "Timed out waiting",
+    "pair closure",
+    "remote process exit",
+    "communicator was aborted",
 )
 ENVIRONMENT = {
     "RANK": "0",
@@ -35,6 +42,8 @@ ENVIRONMENT = {
     "LOCAL_RANK": "0",
     "LOCAL_WORLD_SIZE": "1",
 }  # torchrun's variables, and defaults
+ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
+ADVICE = "start with torchrun, or, to train in one process, unset RANK"
 
 
 @dataclass(frozen=True)
@@ -58,15 +67,19 @@ class ProcessGroup:
 
         return torch.cat([self.part(batch) for batch in images.split(batch_size)])
 
-    def all_reduce(self, row: "Tensor", *flags: bool) -> tuple["Tensor", list[bool]]:
-        """(sum of `row` over all processes, for each flag whether it is true in any process)."""
+    def combine(self, row: "Tensor", *flags: bool) -> tuple["Tensor", list[bool]]:
+        """(sums of `row` over all processes, but of its last number the minimum; each flag if any process has it)."""
         if self.size == 1:
             return row, list(flags)
         import torch
 
         both = torch.cat([row, row.new_tensor(flags)])
-        torch.distributed.all_reduce(both)
-        return both[: len(row)], both[len(row) :].bool().tolist()
+        rows = [torch.empty_like(both) for _ in range(self.size)]
+        torch.distributed.all_gather(rows, both)
+        gathered = torch.stack(rows)
+        combined = gathered.sum(0)
+        combined[len(row) - 1] = gathered[:, len(row) - 1].min()
+        return combined[: len(row)], combined[len(row) :].bool().tolist()
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value."""
@@ -106,10 +119,7 @@ class ProcessGroup:
 
         self._choose_device(device)
         with stop.exit_deadline(EXIT_SECONDS, force_exit), self.translated_errors():
-            store = _shared_store(TIMEOUT)
-            store.add("started", 1)
-            while store.add("started", 0) < self.size:
-                time.sleep(0.02)  # Python handles signals here, but not inside init_process_group
+            store = self._gathered()
             torch.distributed.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
                 timeout=TIMEOUT,
@@ -123,6 +133,22 @@ class ProcessGroup:
                 warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
                 yield
             torch.distributed.destroy_process_group()  # not after an error: it would wait for processes that are gone
+
+    def _gathered(self) -> "PrefixStore":
+        """The store of this run, when all its processes have come to it. Raises RuntimeError."""
+        telling = threading.Timer(WAITING_SECONDS, _tell_what_is_waited_for)
+        telling.daemon = True
+        telling.start()
+        try:
+            store = _shared_store(TIMEOUT)
+            if self.rank > 0:
+                telling.cancel()  # rank 0, which is there, tells it
+            store.add("started", 1)
+            while store.add("started", 0) < self.size:
+                time.sleep(0.02)  # Python handles signals here, but not inside init_process_group
+            return store
+        finally:
+            telling.cancel()
 
     def _choose_device(self, device: "torch.device") -> None:
         """Select this process's GPU, if `device` is CUDA. Raises ConfigError if there are too few devices."""
@@ -144,12 +170,14 @@ class ProcessGroup:
         if self.size == 1:
             return True
         try:
+            if self.rank > 0:
+                _check_listening()
             store = _shared_store(datetime.timedelta(seconds=RANK_0_SECONDS))
             started = time.monotonic()
             while self.rank > 0 and time.monotonic() < started + RANK_0_SECONDS and not store.check(["reported"]):
                 time.sleep(0.02)
             return bool(store.add("reported", 1) == 1)
-        except RuntimeError:  # torchrun has ended: report rather twice than not at all
+        except (OSError, RuntimeError):  # torchrun has ended: report rather twice than not at all
             return True
 
     @contextlib.contextmanager
@@ -167,11 +195,39 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def current_group() -> ProcessGroup:
-    """The process group that torchrun describes in environment variables; without torchrun, SINGLE_PROCESS."""
+    """The process group that torchrun describes in environment variables; without torchrun, SINGLE_PROCESS.
+
+    Raises ConfigError, with the variables, if they describe none: other programs and shells leave them behind.
+    """
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         return SINGLE_PROCESS
-    number = {key: int(os.environ.get(key, default)) for key, default in ENVIRONMENT.items()}
-    return ProcessGroup(number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"], number["LOCAL_WORLD_SIZE"])
+    number = {}
+    for key, default in ENVIRONMENT.items():
+        text = os.environ.get(key, default)
+        if not text.isdecimal():
+            raise ConfigError(f"{key}={text!r} in the environment: not a number of processes; {ADVICE}")
+        number[key] = int(text)
+    group = ProcessGroup(*number.values())
+    if not (group.rank < group.size and group.local_rank < group.local_size <= group.size):
+        raise ConfigError(f"{_described()} in the environment: no process has these numbers; {ADVICE}")
+    if group.size > 1 and not os.environ.get("MASTER_PORT", "").isdecimal():
+        raise ConfigError(f"{_described()} in the environment, and MASTER_PORT is not a port's number; {ADVICE}")
+    return group
+
+
+def _described() -> str:
+    """`RANK=0 WORLD_SIZE=2 …`: torchrun's variables that are set."""
+    return " ".join(f"{key}={os.environ[key]}" for key in (*ENVIRONMENT, *ADDRESS) if key in os.environ)
+
+
+def _tell_what_is_waited_for() -> None:
+    minutes = int(TIMEOUT.total_seconds() / 60)
+    print(
+        f"waiting up to {minutes} minutes for another process of this run ({printable(_described())});\n"
+        "to train in one process: unset RANK",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def refuse_under_torchrun(what: str) -> None:
@@ -187,3 +243,9 @@ def _shared_store(timeout: datetime.timedelta) -> "PrefixStore":
 
     store, _, _ = next(rendezvous("env://", timeout=timeout))
     return PrefixStore(f"digitnet/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+
+
+def _check_listening() -> None:
+    """Raise OSError if no process listens where the store should be: PyTorch's compiled code would print its stack."""
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    socket.create_connection(address, RANK_0_SECONDS).close()

@@ -82,10 +82,13 @@ class Meter:
         """
         partial = self._partial
         measured = _measure(
-            torch.cat(list(logits)).float(), self._group.parts(labels, self._batch_size), self._parameters
+            torch.cat(list(logits)).float(),
+            self._group.parts(labels, self._batch_size),
+            self._parameters,
+            batch_size=len(self._group.part(labels[: self._batch_size])),
         )
         is_check_due = time.perf_counter() - self._checked > CHECK_SECONDS
-        row, (must_pause, must_check) = self._group.all_reduce(measured, self._pause(), is_check_due)
+        row, (must_pause, must_check) = self._group.combine(measured, self._pause(), is_check_due)
         partial.sums.append(row)
         partial.done += len(labels)
         if must_pause or must_check:
@@ -129,11 +132,11 @@ class Meter:
         Raises DivergedError, with the step, for the first row with a loss or a norm that is not finite.
         """
         rows = torch.stack(self._partial.sums).cpu().double()
-        for number, (loss, _, finite, norm) in enumerate(rows.tolist()):
+        for number, (loss, _, norm, finite) in enumerate(rows.tolist()):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                first = number * self._chunk_size
-                image = min(first + int(finite), self._partial.done - 1, first + self._chunk_size - 1)
-                step = image // self._batch_size  # within the epoch, from 0
+                first = number * self._chunk_size  # image
+                last = min(first + self._chunk_size, self._partial.done) - 1
+                step = min(first // self._batch_size + int(finite), last // self._batch_size)  # in the epoch, from 0
                 what = f"the loss is {loss}" if not math.isfinite(loss) else "a weight is no longer a number"
                 epoch = self._state.epoch
                 raise DivergedError(
@@ -144,12 +147,14 @@ class Meter:
 
 
 @torch.no_grad()
-def _measure(logits: Tensor, labels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Measure a chunk of batches: (4,) float32 on the device.
+def _measure(logits: Tensor, labels: Tensor, parameters: Sequence[Tensor], batch_size: int) -> Tensor:
+    """Measure a chunk of batches, of `batch_size` images but for the last: (4,) float32 on the device.
 
-    The sum of the losses, the number of correct predictions, the number of images before the first one whose loss is
-    not finite, and the norm of the weights after the chunk.
+    The sum of the losses, the number of correct predictions, the norm of the weights after the chunk, and the number
+    of batches before the first one with a loss that is not finite.
     """
     losses = F.cross_entropy(logits, labels, reduction="none")
     finite = losses.isfinite().cumprod(0).sum()
-    return torch.stack([losses.sum(), (logits.argmax(1) == labels).sum(), finite, get_total_norm(parameters)])
+    # A process may have no image of any batch: it knows of none that is not finite.
+    batches = finite // batch_size if batch_size else finite.new_tensor(CHUNK)
+    return torch.stack([losses.sum(), (logits.argmax(1) == labels).sum(), get_total_norm(parameters), batches])

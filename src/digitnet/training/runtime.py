@@ -1,13 +1,16 @@
 """PyTorch's settings for the whole process: memory and determinism; and whether devices compute in bfloat16."""
 
+import contextlib
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 2**30  # bytes
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 _reuses_memory = False  # it cannot be undone
 
@@ -40,11 +43,31 @@ def reuses_memory() -> bool:
     return _reuses_memory
 
 
+@contextlib.contextmanager
+def restored_settings() -> Iterator[None]:
+    """After this block PyTorch's settings and generators are as before: a run in a notebook changes nothing there."""
+    threads, environment = torch.get_num_threads(), os.environ.get(CUBLAS)
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
+    before = cudnn.allow_tf32, cudnn.benchmark, memory.fill_uninitialized_memory  # type: ignore[attr-defined]
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
+        cudnn.allow_tf32, cudnn.benchmark, memory.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+        if environment is None:
+            os.environ.pop(CUBLAS, None)
+
+
 def make_deterministic(device: torch.device) -> None:
     """Make results reproducible for the same seed, device and threads. CPU kernels are deterministic by default."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's default is True; with precision=fp32, compute in fp32
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        os.environ.setdefault(CUBLAS, ":4096:8")  # read when cuBLAS starts
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It costs time and does not change results.

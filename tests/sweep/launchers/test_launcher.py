@@ -21,7 +21,7 @@ class TwoSlots(QueueingLauncher):
 
     def end(self, name: str) -> None:
         self.running.remove(name)
-        self._start_queued()
+        self.submit([])
 
     def _has_room(self) -> bool:
         return len(self.running) < 2
@@ -59,7 +59,7 @@ def test_stop_returns_jobs_that_had_not_started() -> None:
 
 def test_local_launcher_is_made_with_room_for_the_jobs_of_its_configuration() -> None:
     options = LocalLauncherConfig(name="local", jobs=3, threads=1, gpus=1.0)
-    launcher = make_launcher(Sweep(CHECKOUT, "", "", options), trust=False)
+    launcher = make_launcher(Sweep(CHECKOUT, "", "", options), trust=False, on_gpus=True)
     assert isinstance(launcher, LocalLauncher)
     assert launcher._free_slots == [0, 1, 2]
 

@@ -46,9 +46,18 @@ def test_resumed_sweep_waits_for_jobs_that_slurm_still_has(launcher: SlurmLaunch
     write(queue, "7_1 RUNNING\n")
     log = Path("sweep/.slurm").absolute() / "7_0_0_log.out"
     assert launcher.poll(0) == {"a": f"Slurm job 7_0 is FAILED; see {log}"}
-    write(Path("sweep/.slurm/b.txt"), "too much")
+    write(Path("sweep/.failures/b"), "too much")
     write(queue, "")
     assert launcher.poll(0) == {"b": "too much"}
+
+
+def test_nothing_of_the_working_directory_is_importable_in_jobs(launcher: SlurmLauncher) -> None:
+    assert launcher._executor.python == f"{sys.executable} -P"
+
+
+def test_slurm_is_not_asked_when_there_is_nothing_to_submit(launcher: SlurmLauncher, tmp_path: Path) -> None:
+    write(tmp_path / "bin" / "squeue", "#!/bin/sh\nexit 1\n")
+    launcher.submit([])
 
 
 def test_stop_cancels_jobs_and_returns_pending_ones(launcher: SlurmLauncher) -> None:

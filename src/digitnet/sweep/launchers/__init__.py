@@ -6,18 +6,16 @@ from digitnet.sweep.launchers.launcher import Launcher
 from digitnet.sweep.manifest import Sweep
 
 
-def make_launcher(sweep: Sweep, trust: bool) -> Launcher:
+def make_launcher(sweep: Sweep, trust: bool, on_gpus: bool) -> Launcher:
     """Make the launcher that the sweep's configuration chooses; a new launcher must be added here.
 
-    With `trust`, jobs may download data and import networks. Raises DigitnetError if the launcher is not available.
+    With `trust`, jobs may download data and import networks; `on_gpus` says whether they would use GPUs. Raises
+    DigitnetError if the launcher is not available.
     """
     match sweep.launcher:
         case LocalLauncherConfig():
             from digitnet.sweep.launchers.local import LocalLauncher
 
-            on_gpus = not sweep.jobs or any(
-                job.config["device"]["name"] in ("auto", "cuda") for job in sweep.jobs.values()
-            )
             return LocalLauncher(sweep.folder, sweep.launcher, jobs_at_once(sweep.launcher, on_gpus), trust)
         case RayLauncherConfig():
             from digitnet.sweep.launchers.ray import RayLauncher

@@ -10,7 +10,10 @@ class Launcher(Protocol):
     """Runs jobs, each with `worker.run_job` in its own process; if one fails or is killed, the others continue."""
 
     def submit(self, names: list[str]) -> None:
-        """Queue these jobs, which are in sweep.json already. Raises DigitnetError if no job can run."""
+        """Queue these jobs, which are in sweep.json already, and start those of the queue that there is room for.
+
+        Without further calls no further job begins. Raises DigitnetError if no job can run.
+        """
 
     def poll(self, seconds: float) -> dict[str, str | None]:
         """Wait until a job has ended, at most `seconds`.
@@ -25,8 +28,11 @@ class Launcher(Protocol):
         Returns those that had not started; they are removed from the queue.
         """
 
-    def close(self) -> None:
-        """Kill the jobs that still run, unless they run on a cluster that continues without the sweep's process."""
+    def close(self) -> list[str]:
+        """Kill the jobs that still run, unless they run on a cluster that continues without the sweep's process.
+
+        Returns the jobs that were killed.
+        """
 
 
 class QueueingLauncher(ABC):

@@ -1,5 +1,7 @@
 """Runs jobs on a Ray cluster, as tasks that request CPUs and GPUs."""
 
+import contextlib
+import os
 import signal
 import socket
 import warnings
@@ -26,7 +28,7 @@ class RayLauncher(QueueingLauncher):
         except ImportError:
             raise ConfigError("hydra/launcher=ray: Ray is not installed; pip install 'digitnet[ray]'") from None
         self._ray: Any = ray
-        self._arguments = str(folder), trust
+        self._arguments = str(folder), trust, str(Path.cwd())
         self._limit = options.jobs
         self._running: dict[str, Any] = {}  # Ray's object references of the tasks
         _connect(ray, options.address)
@@ -46,12 +48,12 @@ class RayLauncher(QueueingLauncher):
                 ended[name] = None  # the job's summary says that it was interrupted
             except Exception as error:  # Ray's: the worker or its node died more often than Ray retries
                 ended[name] = one_line(error)
-        self._start_queued()
         return ended
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
         """See `Launcher`."""
         self._ray.shutdown()
+        return list(self._running)
 
     def _has_room(self) -> bool:
         return self._limit is None or len(self._running) < self._limit
@@ -66,7 +68,8 @@ class RayLauncher(QueueingLauncher):
         self._ray.cancel(self._running[name], force=False)
 
 
-def _run_in_task(folder: str, trust: bool, name: str) -> str | None:
+def _run_in_task(folder: str, trust: bool, cwd: str, name: str) -> str | None:
+    os.chdir(cwd)  # relative paths start from there
     return run_job(Path(folder), name, trust)
 
 
@@ -84,7 +87,8 @@ def _connect(ray: Any, address: str) -> None:
             raise DigitnetError(f"{setting}: no Ray cluster answers there ({error});\n{advice}") from error
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        # Ray puts the working directory first on the import path of the workers, where any file could pose as a module.
+        with warnings.catch_warnings(action="ignore"), contextlib.chdir(Path.cwd().anchor):
             ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = one_line(error).partition(". ")[0]

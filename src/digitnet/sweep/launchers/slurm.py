@@ -2,16 +2,18 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import read_regular, write_atomically
 from digitnet.config.schema import SlurmLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
-from digitnet.sweep.worker import run_job
+from digitnet.sweep.worker import read_failure, run_recorded
 
 QUERY_SECONDS = 2.0  # between two calls of squeue: the controller serves the whole cluster
 NO_LIMIT = 10_000  # jobs of an array at a time
@@ -40,7 +42,11 @@ class SlurmLauncher:
         self._pending: dict[str, str] = {}
         self._states: dict[str, str] = {}
         self._queried_at = 0.0
-        self._executor: Any = submitit.SlurmExecutor(folder=folder / ".slurm", max_num_timeout=options.requeues)
+        self._executor: Any = submitit.SlurmExecutor(
+            folder=folder / ".slurm",
+            max_num_timeout=options.requeues,
+            python=f"{shlex.quote(sys.executable)} -P",  # nothing of the working directory can be imported
+        )
         self._executor.update_parameters(
             job_name="digitnet",
             time=options.minutes,
@@ -58,6 +64,8 @@ class SlurmLauncher:
 
     def submit(self, names: list[str]) -> None:
         """See `Launcher`."""
+        if not names:
+            return
         ids = self._read_ids()
         states = _query_states(list(ids.values()))
         self._pending |= {name: ids[name] for name in names if ids.get(name) in states}
@@ -75,7 +83,7 @@ class SlurmLauncher:
     def _read_ids(self) -> dict[str, str]:
         """The stored Slurm ids by the names of the jobs; empty if there are none, or the file is damaged."""
         try:
-            content = json.loads(self._ids_file.read_bytes())
+            content = json.loads(read_regular(self._ids_file))
         except (OSError, ValueError):
             return {}
         return {name: job_id for name, job_id in content.items() if re.fullmatch(r"\d+(_\d+)?", str(job_id))}
@@ -92,10 +100,9 @@ class SlurmLauncher:
 
     def _failure_of(self, name: str, job_id: str) -> str | None:
         """Why a job that has ended failed, from its own report or else from Slurm; None if it did not fail."""
-        try:
-            return _failure_file(self._folder, name).read_text()
-        except FileNotFoundError:
-            shown = subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, text=True).stdout
+        if (failure := read_failure(self._folder, name)) is not None:
+            return failure
+        shown = subprocess.run(["scontrol", "show", "job", job_id], capture_output=True, text=True).stdout
         match = re.search(r"JobState=(\w+)", shown)
         state = match[1] if match else "no longer in Slurm's records"
         return (
@@ -115,29 +122,22 @@ class SlurmLauncher:
             del self._pending[name]
         return dropped
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
         """Kill no jobs: Slurm runs those that it has, and `digitnet resume` waits for them."""
+        return []
 
 
 class SlurmTask:
     """The function that Slurm runs. submitit calls `checkpoint` before the time limit, and queues what it returns."""
 
     def __call__(self, folder: str, name: str, trust: bool) -> None:
-        path = _failure_file(Path(folder), name)
-        path.unlink(missing_ok=True)
-        if failure := run_job(Path(folder), name, trust):
-            path.write_text(failure)
+        run_recorded(Path(folder), name, trust)
 
     def checkpoint(self, *arguments: Any) -> Any:
         """The same call again, which will resume the job from its checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, *arguments)
-
-
-def _failure_file(folder: Path, name: str) -> Path:
-    """The file into which a job writes why it failed."""
-    return folder / ".slurm" / f"{name}.txt"
 
 
 def _query_states(job_ids: list[str]) -> dict[str, str]:

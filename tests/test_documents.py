@@ -16,6 +16,7 @@ import yaml
 
 from conftest import CHECKOUT, TINY, Command, write
 from digitnet import cli, commands
+from digitnet.commands.compare_command import DEFAULT_PATH
 from digitnet.config.compose import load_config
 from digitnet.config.files import Tree, asks_for_sweep
 from digitnet.sweep.plan import plan_sweep
@@ -85,6 +86,8 @@ def _folder_that_is_named(words: list[str]) -> tuple[str, str] | None:
             return name, "run_dir"
         if name == "SWEEP_DIR":
             return name, "search_dir" if "--trials" in words else "sweep_dir"
+    if words[1:2] == ["compare"] and "--help" not in words:
+        return DEFAULT_PATH, "run_dir"
     return None
 
 

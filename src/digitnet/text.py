@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def shown(text: str) -> str:
     return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}" for line in lines)
 
 
-def show(text: str) -> None:
+def show(text: str, *, stderr: bool = False) -> None:
     """Print `text` as it can be shown: whatever the commands print without a table goes through here."""
-    print(shown(text))
+    print(shown(text), file=sys.stderr if stderr else sys.stdout)
 
 
 def short_path(path: Path) -> Path:

@@ -17,7 +17,7 @@ from run_folders import make_run
 HINT = "outputs/ for instance"
 METRICS = "status, epochs, val_acc, val_loss, best_val_acc, test_acc, test_errors, seconds, parameters"
 MISTAKES = [
-    ("", "the following arguments are required: PATH; see digitnet compare --help"),
+    ("", f"outputs: no such folder; give those of runs or sweeps, {HINT}"),
     ("nowhere", f"nowhere: no such folder; give those of runs or sweeps, {HINT}"),
     ("runs nowhere", f"nowhere: no such folder; give those of runs or sweeps, {HINT}"),
     ("empty", f"empty: no run there; give the folder of runs or sweeps, {HINT}"),
@@ -33,14 +33,20 @@ MISTAKES = [
     ("runs --where =3", "--where =3: is not KEY=VALUE, nor with !=, <, <=, > or >="),
     ("runs --where lrr=1", "no key 'lrr' in these runs … did you mean 'optimizer.lr'?"),
     ("runs --where lr>high", "--where lr>high: 'high' is not a number; words are compared with = and !="),
-    ("runs --where lr=7", "--where lr=7: no run is left"),
-    ("runs --where lr=0.1 --where lr=0.3", "--where lr=0.3: no run is left"),
-    ("runs --where test_acc=0.5", "--where test_acc=0.5: no run is left"),
+    ("runs --where lr=7", "--where lr=7: no run is left; optimizer.lr has the values 0.1, 0.3"),
+    ("runs --where lr=0.1 --where lr=0.3", "--where lr=0.3: no run is left; optimizer.lr has the value 0.1"),
+    ("runs --where test_acc=0.5", "--where test_acc=0.5: no run is left; test_acc has the values 0.8, 0.9"),
     ("runs --where test_acc>=98", "--where test_acc>=98: no run is left; accuracies are fractions"),
     ("runs --plot lr.gif", "--plot lr.gif: ends in none of .png, .svg, .pdf"),
     ("runs --plot lr", "--plot lr: ends in none of .png, .svg, .pdf"),
     ("runs --plot no/lr.png", "--plot no/lr.png: the folder no does not exist; make it first"),
-    ("runs --sort -lr", "argument --sort: expected one argument; see digitnet compare --help"),
+    ("runs --where model=lent5", "--where model=lent5: no run is left; model has the value lenet5"),
+    ("runs --sort -lrr", "no key 'lrr' in these runs … did you mean 'optimizer.lr'?"),
+    ("runs --sort", "argument --sort: expected one argument; see digitnet compare --help"),
+    ("runs --sort --format csv", "argument --sort: expected one argument; see digitnet compare --help"),
+    ("runs --over data", "--over needs --group-by: without it there is a row for each run"),
+    ("runs --group-by lr --over sede", "no key 'sede' in these runs … did you mean 'seed'?"),
+    ("runs --columns lr,nowhere", f"no key 'nowhere' in these runs; metrics are {METRICS}"),
     (
         "runs --colour",
         "unrecognized arguments: --colour; values are set without dashes, KEY=VALUE; see digitnet compare",
@@ -113,7 +119,8 @@ def test_all_options_together(command: Command) -> None:
         make_run(f"more/b{seed}", (0.5, 0.8), optimizer__lr=0.3, seed=seed, status="diverged")
     options = ["--group-by", "lr,", "--where", "seed!=2", "--where", "val_acc>0.1", "--sort=-lr", "--format", "csv"]
     done = command("compare", "runs", "more", *options, "--plot", "lr.svg")
-    assert (done.code, done.err) == (0, "")
+    drawn = "validation error over the epochs, final error against optimizer.lr"
+    assert (done.code, done.err) == (0, f"wrote lr.svg: {drawn}; 4 runs\n")  # stdout is a table for programs
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [(row["optimizer.lr"], row["n"], row["unfinished"]) for row in rows] == [("0.3", "1", "1"), ("0.1", "2", "")]
     assert float(rows[1]["test_acc"]) == pytest.approx(0.88)  # 0.90 and 0.86
@@ -124,10 +131,10 @@ def test_all_options_together(command: Command) -> None:
 def test_markdown_on_stdout(command: Command) -> None:
     make_runs()
     assert command("compare", "runs", "--format", "md").out == (
-        "| lr | epochs | val acc | best val acc | test acc | errors | time | folder |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-        "| 0.1 | 2 | 90.00 % | 90.00 % | 90.00 % | 100 | 1:05 | a |\n"
-        "| 0.3 | 2 | 80.00 % | 80.00 % | 80.00 % | 200 | 1:05 | b |\n"
+        "| lr | epochs | test_acc | test_errors | seconds | folder |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| 0.1 | 2 | 90.00 % | 100 | 1:05 | a |\n"
+        "| 0.3 | 2 | 80.00 % | 200 | 1:05 | b |\n"
     )
 
 
@@ -137,6 +144,9 @@ def test_plot_in_every_format(command: Command, name: str) -> None:
     done = command("compare", "runs", "--plot", name)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("runs:\n")
+    assert done.out.splitlines()[-1] == (
+        f"wrote {name}: validation error over the epochs, final error against optimizer.lr; 2 runs"
+    )
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[name[2:].lower()]
     assert Path(name).read_bytes().startswith(start)
     assert {path.name for path in Path.cwd().iterdir()} == {
@@ -243,3 +253,22 @@ def test_help_lists_every_metric(command: Command) -> None:
     done = command("compare", "--help")
     assert done.code == 0
     assert METRICS in done.out.replace("\n", " ")
+
+
+def test_compare_alone_compares_outputs_and_sorts_by_minus_key(command: Command) -> None:
+    make_runs()
+    Path("runs").rename("outputs")
+    done = command("compare", "--sort", "-lr")
+    assert [line.split()[0] for line in done.out.splitlines()] == ["outputs:", "lr", "0.3", "0.1"]
+    assert command("compare", "--sort=-lr").out == done.out
+
+
+def test_every_heading_is_a_key_that_the_options_take(command: Command) -> None:
+    make_run("runs/a", (0.95, 0.9), optimizer__lr=0.1, model__kind="x", aug__kind="y", seed=1)
+    make_run("runs/b", (0.85, 0.8), optimizer__lr=0.3, model__kind="z", aug__kind="w", status="diverged")
+    for options in ([], ["--group-by", "lr"]):
+        headings = command("compare", "runs", *options).out.splitlines()[1].split()
+        assert {"lr", "best_val_acc"} < {*headings}
+        for heading in headings:
+            done = command("compare", "runs", *options, "--sort", f"-{heading}", "--columns", heading)
+            assert (done.code, done.out.splitlines()[1].strip()) == (0, heading)

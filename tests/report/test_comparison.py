@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from digitnet.errors import ConfigError
 from digitnet.report.comparison import (
     ComparisonTable,
     averaged_over,
@@ -141,7 +142,7 @@ def grouped(**keywords: Any) -> ComparisonTable:
     for seed, accuracy in enumerate((0.90, 0.94, 0.98)):
         make_run(f"a{seed}", (0.99, accuracy), optimizer__lr=0.1, seed=seed, seconds=60.0 + seed)
     make_run("b0", (0.5, 0.96), optimizer__lr=0.3)
-    make_run("b1", (0.1,), optimizer__lr=0.3, seed=1, status="diverged", error="diverged in epoch 2")
+    make_run("b1", (0.1,), optimizer__lr=0.3, seed=1, trainer__epochs=2, status="diverged", error="diverged in epoch 2")
     return tabulate(find_runs(["."]), ["lr"], **keywords)
 
 
@@ -177,8 +178,38 @@ def test_settings_averaged_over_are_listed() -> None:
     for number, momentum in enumerate((0.0, 0.9)):
         make_run(f"{number}", optimizer__lr=0.1, optimizer__momentum=momentum, seed=number)
         make_run(f"{number}x", optimizer__lr=0.3, optimizer__momentum=0.9, seed=0)
-    assert averaged_over(tabulate(find_runs(["."]), ["lr"])) == ["seed", "optimizer.momentum"]
+    assert averaged_over(tabulate(find_runs(["."]), ["lr"], over=["momentum"])) == ["seed", "optimizer.momentum"]
     assert averaged_over(tabulate(find_runs(["."]))) == []
+
+
+def test_only_the_seed_is_averaged_over_unless_over_names_more() -> None:
+    for data, shift in (("mnist", 1), ("digits", 2)):
+        for seed, accuracy in enumerate((0.9, 0.8)):
+            accuracies = (accuracy if data == "mnist" else accuracy / 2,)
+            make_run(f"{data}{seed}", accuracies, optimizer__lr=0.1, data__name=data, data__shift=shift, seed=seed)
+    runs = find_runs(["."])
+    table = tabulate(runs, ["lr"])
+    assert table.columns[:3] == ["optimizer.lr", "data", "n"]  # data.shift, which data determines, tells nothing more
+    assert (table.told_apart, column(table, "n")) == (["data"], [2, 2])
+    assert column(table, "val_acc") == [pytest.approx(0.85), pytest.approx(0.425)]
+    over = tabulate(runs, ["lr"], over=["data"])  # with the keys of data
+    assert (over.told_apart, column(over, "n"), column(over, "val_acc")) == ([], [4], [pytest.approx(0.6375)])
+    with pytest.raises(ConfigError, match="no key 'daat' in these runs … did you mean 'data'"):
+        tabulate(runs, ["lr"], over=["daat"])
+
+
+def test_chosen_columns_are_the_only_ones_and_have_what_the_runs_of_a_row_share() -> None:
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        make_run(f"r{seed}", (accuracy,), optimizer__lr=0.1, optimizer__momentum=0.9, seed=seed)
+    runs = find_runs(["."])
+    one_by_one = tabulate(runs, columns=["seed", "momentum", "val_loss", "folder"])
+    assert one_by_one.columns == ["seed", "optimizer.momentum", "val_loss", "folder"]
+    assert [line[:2] for line in displayed(one_by_one)[1]] == [["0", "0.9"], ["1", "0.9"]]
+    grouped_by_lr = tabulate(runs, ["lr"], columns=["n", "test_acc", "test_acc_std", "momentum", "seed"])
+    assert displayed(grouped_by_lr) == (
+        ["n", "test_acc", "test_acc_std", "momentum", "seed"],
+        [["2 (<3)", "85.00 ± 7.07 %", "7.07 %", "0.9", ""]],
+    )
 
 
 def test_groups_by_several_keys_and_by_a_missing_setting() -> None:
@@ -187,8 +218,8 @@ def test_groups_by_several_keys_and_by_a_missing_setting() -> None:
     make_run("c", optimizer__name="adam", seed=0)
     table = tabulate(find_runs(["."]), ["optimizer", "momentum", "optimizer.name"], sort="n")
     assert table.columns[:3] == ["optimizer", "optimizer.momentum", "n"]
-    assert displayed(table)[1][0][:3] == ["adam", "", "1"]
-    assert displayed(table)[1][1][:3] == ["sgd", "null", "2"]
+    assert displayed(table)[1][0][:3] == ["adam", "", "1 (<3)"]
+    assert displayed(table)[1][1][:3] == ["sgd", "null", "2 (<3)"]
 
 
 def test_groups_by_a_metric_and_by_status() -> None:

@@ -33,9 +33,19 @@ def test_runs_that_differ_only_in_the_seed_are_one_curve() -> None:
     assert [(curve.finished, curve.final, curve.failures) for curve in curves] == [
         ([[0.5, 0.9], [0.5, 0.91]], [0.9, 0.91], 0),
         ([[0.5, 0.9], [0.5, 0.91]], [0.9, 0.91], 0),
-        ([[0.5, 0.9], [0.5, 0.91]], [0.9, 0.91], 2),
+        ([[0.5, 0.9], [0.5, 0.91]], [0.9, 0.91], 1),
     ]
-    assert curves[2].unfinished == [[0.1], [], [0.2]]
+    assert curves[2].unfinished == [[0.1], [0.2]]
+
+
+def test_runs_that_never_trained_are_counted_and_not_drawn() -> None:
+    make_run("good", (0.9,), optimizer__lr=0.1)
+    make_run("bad start", (), optimizer__lr=1.0, status="failed", error="no data")
+    make_run("diverged at once", (), optimizer__lr=9.0, status="diverged")
+    remove_summary(make_run("broken"))
+    curve_set = collect_curves(find_runs(["."]), [])
+    assert [(curve.swept_value, curve.failures) for curve in curve_set.curves] == [(0.1, 0), (9.0, 1)]
+    assert curve_set.never_trained == 2
 
 
 def test_swept_setting_is_the_one_with_most_numbers_or_the_first_key_given() -> None:
@@ -47,7 +57,11 @@ def test_swept_setting_is_the_one_with_most_numbers_or_the_first_key_given() -> 
     assert curves[0].series == "batch_size 32, aug a32"
     assert [curve.swept_value for curve in curves] == [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]
     curves, swept, _ = collected("batch_size", "lr")
-    assert (swept, curves[0].label, curves[0].series) == ("trainer.batch_size", "batch_size 32, lr 0.1", "lr 0.1")
+    assert (swept, curves[0].label, curves[0].series) == (
+        "trainer.batch_size",
+        "batch_size 32, lr 0.1, aug a32",
+        "lr 0.1, aug a32",
+    )
     curves, swept, _ = collected("aug", "lr")
     assert (swept, curves[0].swept_value, curves[1].swept_value) == (
         "aug",
@@ -55,7 +69,7 @@ def test_swept_setting_is_the_one_with_most_numbers_or_the_first_key_given() -> 
         "a128",
     )  # sorted by the numbers in them
     curves, swept, _ = collected("seed", "lr")
-    assert (swept, curves[0].label, curves[0].series) == ("optimizer.lr", "seed 0, lr 0.1", "")
+    assert (swept, curves[0].label) == ("optimizer.lr", "seed 0, lr 0.1, batch_size 32, aug a32")
 
 
 def test_numbers_take_precedence_over_more_words() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from conftest import write
 from digitnet.report.comparison import tabulate
@@ -57,13 +58,13 @@ def test_means_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     for seed, accuracy in enumerate((0.90, 0.94, 0.98)):
         make_run(f"a{seed}", (0.99, accuracy), optimizer__lr=0.1, seed=seed, seconds=60.0 + seed)
     make_run("b0", (0.5, 0.96), optimizer__lr=0.3)
-    make_run("b1", (0.1,), optimizer__lr=0.3, seed=1, status="diverged", error="diverged in epoch 2")
+    make_run("b1", (0.1,), optimizer__lr=0.3, seed=1, trainer__epochs=2, status="diverged", error="diverged in epoch 2")
     show_comparison(tabulate(find_runs(["."]), ["lr"]))
     assert capsys.readouterr().out == (
         "mean ± standard deviation over seed\n"
-        " lr  n  unfinished         val acc    best val acc        test acc       errors  time\n"
-        "0.3  1           1         96.00 %         96.00 %         96.00 %         40.0  1:05\n"
-        "0.1  3              94.00 ± 4.00 %  99.00 ± 0.00 %  94.00 ± 4.00 %  60.0 ± 40.0  1:01\n"
+        " lr       n  unfinished    best_val_acc        test_acc  test_errors  seconds\n"
+        "0.3  1 (<3)           1         96.00 %         96.00 %         40.0     1:05\n"
+        "0.1       3              99.00 ± 0.00 %  94.00 ± 4.00 %  60.0 ± 40.0     1:01\n"
         "\n"
         "b1: diverged in epoch 2\n"
     )
@@ -123,10 +124,10 @@ def test_markdown_is_a_table() -> None:
     make_run("a|b", (0.9,), optimizer__lr=0.1)
     make_run("c", (0.8,), optimizer__lr=0.3, status="interrupted")
     assert as_markdown(tabulate(find_runs(["."]))) == (
-        "| lr | status | epochs | val acc | best val acc | test acc | errors | time | folder |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-        "| 0.1 | finished | 1 | 90.00 % | 90.00 % | 90.00 % | 100 | 1:05 | a\\|b |\n"
-        "| 0.3 | interrupted | 1 | 80.00 % | 80.00 % |  |  | 1:05 | c |\n"
+        "| lr | status | epochs | val_acc | test_acc | test_errors | seconds | folder |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| 0.1 | finished | 1 | 90.00 % | 90.00 % | 100 | 1:05 | a\\|b |\n"
+        "| 0.3 | interrupted | 1 | 80.00 % |  |  | 1:05 | c |\n"
     )
 
 
@@ -137,10 +138,10 @@ def test_table_is_followed_by_the_reasons_of_failures(capsys: pytest.CaptureFixt
     show_comparison(tabulate(find_runs(["all"])))
     assert capsys.readouterr().out == (
         "all:\n"
-        "   lr  status       epochs  val acc  best val acc  test acc  errors  time  folder\n"
-        "1e-05  finished          1  90.00 %       90.00 %   90.00 %     100  1:05  a\n"
-        "  0.3  interrupted       1  80.00 %       80.00 %                    1:05  b\n"
-        "       failed            0                                           1:05  c\n"
+        "   lr  status       epochs  val_acc  test_acc  test_errors  seconds  folder\n"
+        "1e-05  finished          1  90.00 %   90.00 %          100     1:05  a\n"
+        "  0.3  interrupted       1  80.00 %                            1:05  b\n"
+        "       failed            0                                     1:05  c\n"
         "\n"
         "b: interrupted; no checkpoint\n"
         "c: failed: ValueError: no\n"
@@ -151,34 +152,52 @@ def test_single_run_is_shown_with_its_whole_folder_and_no_status(capsys: pytest.
     make_run("outputs/a", (0.9,))
     show_comparison(tabulate(find_runs(["outputs"])))
     assert capsys.readouterr().out == (
-        "epochs  val acc  best val acc  test acc  errors  time  folder\n"
-        "     1  90.00 %       90.00 %   90.00 %     100  1:05  outputs/a\n"
+        "epochs  test_acc  test_errors  seconds  folder\n     1   90.00 %          100     1:05  outputs/a\n"
     )
 
 
 @pytest.mark.parametrize(
     ("columns", "headings"),
     [
-        (80, "lr epochs val acc best val acc test acc errors time folder"),
-        (60, "lr epochs val acc test acc errors time folder"),
-        (50, "lr val acc test acc errors time folder"),
-        (40, "lr val acc test acc errors folder"),
-        (10, "lr test acc folder"),
+        (80, "lr epochs val_acc best_val_acc test_acc test_errors seconds folder"),
+        (60, "lr epochs val_acc test_acc test_errors seconds folder"),
+        (57, "lr val_acc test_acc test_errors seconds folder"),
+        (44, "lr val_acc test_acc test_errors folder"),
+        (25, "lr test_acc folder"),
+        (15, "lr test_acc"),
     ],
 )
 def test_narrow_terminal_drops_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int, headings: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    make_run("a", (0.9,), optimizer__lr=0.1)
-    make_run("b", (0.8,), optimizer__lr=0.3)
+    for name, (lr, best, last, test) in {"a": (0.1, 0.92, 0.9, 0.91), "b": (0.3, 0.82, 0.8, 0.81)}.items():
+        run = make_run(name, (best, last), optimizer__lr=lr)
+        changing_summary(test={"loss": 0.1, "accuracy": test, "errors": 100, "n": 1000})(run)
     show_comparison(tabulate(find_runs(["."])))
-    assert "best val acc" in capsys.readouterr().out  # nothing is dropped in a pipe
+    assert "best_val_acc" in capsys.readouterr().out  # nothing is dropped in a pipe
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     show_comparison(tabulate(find_runs(["."])))
     heading = capsys.readouterr().out.splitlines()[0]
     assert " ".join(heading.removeprefix("\x1b[1m").removesuffix("\x1b[0m").split()) == headings
+
+
+def test_each_run_takes_one_line_of_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [f"outputs/sweeps/2026-11-27/10-00-00-12345678/{'long' * 9},seed={seed}" for seed in (1, 2)]
+    for seed, folder in enumerate(folders, start=1):
+        settings = {f"model__kwargs_{letter}": f"{letter * 12}{seed}" for letter in "abcdefg"}
+        make_run(folder, (0.9,), seed=seed, **settings)
+    for name, value in {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    show_comparison(tabulate(find_runs(["outputs"])))
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2
+    assert all(cell_len(row) <= 80 for row in rows)
+    assert "…" in rows[0]
+    assert [row[-3:] for row in rows] == ["d=1", "d=2"]  # the ends, which differ, stay
 
 
 def test_unprintable_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,4 +238,4 @@ def test_numbers_are_right_aligned_and_wide_letters_take_two_columns(capsys: pyt
     ]
     show_comparison(tabulate(find_runs(["."]), ["momentum"], sort="momentum"))
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:8] for line in lines] == ["momentum", "   1e-05", "     0.9", "    null"]
+    assert [line[:8] for line in lines] == ["momentum", "   1e-05", "     0.9", "    null", "", "not aver"]

@@ -102,4 +102,18 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
             hint = f"; write it without blanks: {name}=VALUE"
         raise ConfigError(f"'{name}' is neither a command nor of the form KEY=VALUE{hint}")
     parser = parser_of(name)
-    command_module(name).main(parser.parse_intermixed_args(arguments))
+    command_module(name).main(parser.parse_intermixed_args(_with_values_joined(parser, arguments)))
+
+
+def _with_values_joined(parser: Parser, arguments: Sequence[str]) -> list[str]:
+    """`--sort -KEY` as `--sort=-KEY`: argparse takes a word with a dash for an option, even where a value must be."""
+    flags = parser._option_string_actions
+    joined: list[str] = []
+    for word in arguments:
+        option = flags.get(joined[-1]) if joined else None
+        takes_value = option is not None and option.option_strings and option.nargs is None and "--" not in joined
+        if takes_value and word.startswith("-") and word not in flags and word != "--":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined

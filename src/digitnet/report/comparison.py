@@ -4,8 +4,9 @@ import math
 import operator
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from digitnet.config.dotted import as_yaml
@@ -17,6 +18,8 @@ from digitnet.text import did_you_mean
 
 AVERAGED = ("val_acc", "best_val_acc", "test_acc", "test_errors", "seconds")
 SHOWN_EVEN_IF_CHANGEABLE = ("trainer.epochs", "device")
+MAX_VALUES = 8  # of a setting, in a message
+FEW = 3  # runs: a mean of fewer says little
 CONDITION = re.compile(r"\s*([\w.]+)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
 ORDERS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
@@ -25,11 +28,17 @@ ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """`columns` are keys; a row has values for some of them; `runs` has the runs of each row."""
+    """`columns` are keys; a row has values for some of them; `runs` has the runs of each row.
+
+    `told_apart` are the settings that the rows were not to be grouped by, but that no mean may be over; `chosen` if the
+    user named the columns.
+    """
 
     columns: list[str]
     rows: list[dict[str, Any]]
     runs: list[list[Run]]
+    told_apart: list[str] = field(default_factory=list)
+    chosen: bool = False
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
@@ -55,7 +64,7 @@ def resolve_key(word: str, runs: Sequence[Run]) -> str:
 
     Raises ConfigError if there is no such key, or more than one.
     """
-    keys = dict.fromkeys([*METRICS, *(key for run in runs for key in run.settings)])
+    keys = _all_keys(runs)
     for key in (word, word.removesuffix(".name")):
         if key in keys:
             return key
@@ -67,6 +76,17 @@ def resolve_key(word: str, runs: Sequence[Run]) -> str:
     raise ConfigError(
         f"no key '{word}' in these runs{did_you_mean(word, keys) or '; metrics are ' + ', '.join(METRICS)}"
     )
+
+
+def short_keys(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """`keys` as short as `resolve_key` takes them: `lr` for `optimizer.lr` if no other key ends in `.lr`."""
+    all_keys = _all_keys(runs)
+    leaves = Counter(key.rpartition(".")[2] for key in all_keys)
+    return [leaf if leaves[leaf := key.rpartition(".")[2]] == 1 else key for key in keys]
+
+
+def _all_keys(runs: Sequence[Run]) -> dict[str, None]:
+    return dict.fromkeys([*METRICS, *(key for run in runs for key in run.settings)])
 
 
 def filter_runs(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
@@ -84,11 +104,24 @@ def filter_runs(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         number = _parse_number(wanted)
         if sign in ORDERS and number is None:
             raise ConfigError(f"--where {condition}: '{wanted}' is not a number; words are compared with = and !=")
-        kept = [run for run in kept if _fulfils(run, key, sign, wanted, number)]
+        before, kept = kept, [run for run in kept if _fulfils(run, key, sign, wanted, number)]
         if not kept:
-            hint = "; accuracies are fractions" if key.endswith("_acc") and (number or 0) > 1 else ""
-            raise ConfigError(f"--where {condition}: no run is left{hint}")
+            raise ConfigError(f"--where {condition}: no run is left; {_values_hint(key, before, number)}")
     return kept
+
+
+def _values_hint(key: str, runs: Sequence[Run], number: float | None) -> str:
+    """What values the runs have: `data has the values digits, mnist`, `optimizer.lr is between 0.1 and 3`."""
+    if key.endswith("_acc") and (number or 0) > 1:
+        return "accuracies are fractions"
+    values = {as_yaml(run.get(key)): run.get(key) for run in runs if key in run}
+    texts = sorted(values, key=lambda text: sort_key(values[text]))
+    if not texts:
+        return f"none of the runs has a value for {key}"
+    if len(texts) > MAX_VALUES and all(map(is_number, values.values())):
+        return f"{key} is between {texts[0]} and {texts[-1]}"
+    more = f" and {len(texts) - MAX_VALUES} more" if len(texts) > MAX_VALUES else ""
+    return f"{key} has the {'values' if len(texts) > 1 else 'value'} {', '.join(texts[:MAX_VALUES])}{more}"
 
 
 def _parse_number(word: str) -> float | None:
@@ -110,15 +143,23 @@ def _fulfils(run: Run, key: str, sign: str, wanted: str, number: float | None) -
     return equal is (sign != "!=")
 
 
-def tabulate(runs: Sequence[Run], group_by: Sequence[str] = (), sort: str | None = None) -> ComparisonTable:
+def tabulate(
+    runs: Sequence[Run],
+    group_by: Sequence[str] = (),
+    sort: str | None = None,
+    over: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> ComparisonTable:
     """One row per run, or one per group of runs with the same values of `group_by`: means, standard deviations and n.
 
-    Sorted by `sort`, lowest first, or highest first for `-KEY`. The default is the last validation accuracy, highest
-    first, with unfinished runs after the finished ones. Raises ConfigError for an unknown key.
+    No mean is over a setting that differs, except for the seed and the settings `over`: the others make groups of their
+    own. Sorted by `sort`, lowest first, or highest first for `-KEY`; by default, by the last validation accuracy,
+    highest first, with unfinished runs after the finished ones. With `columns`, only these. Raises ConfigError for an
+    unknown key.
     """
-    keys = list(dict.fromkeys(resolve_key(key, runs) for key in group_by))
+    keys, told_apart = grouping_keys(runs, group_by, over)
     if keys:
-        groups = _group(runs, keys)
+        groups = group_runs(runs, keys)
         rows = [{key: group[0].get(key) for key in keys if key in group[0]} | _means(group) for group in groups]
         others = ["n", "unfinished", *(name for key in AVERAGED for name in (key, f"{key}_std"))]
     else:
@@ -126,12 +167,54 @@ def tabulate(runs: Sequence[Run], group_by: Sequence[str] = (), sort: str | None
         groups = [[run] for run in runs]
         rows = [_row(run, keys) for run in runs]
         others = [key for key in METRICS if key not in ("val_loss", "parameters")] + ["folder", "error"]
-    columns = [*keys, *(key for key in others if key not in keys and any(row.get(key) is not None for row in rows))]
-    order = _order(columns, rows, groups, sort)
-    return ComparisonTable(columns, [rows[index] for index in order], [groups[index] for index in order])
+    present = [*keys, *(key for key in others if key not in keys and any(row.get(key) is not None for row in rows))]
+    order = _order(present, rows, groups, sort)
+    rows, groups = [rows[index] for index in order], [groups[index] for index in order]
+    if columns:
+        present = list(dict.fromkeys(key if key in (*present, *others) else resolve_key(key, runs) for key in columns))
+        rows = [_completed(row, group, present) for row, group in zip(rows, groups, strict=True)]
+    return ComparisonTable(present, rows, groups, told_apart, bool(columns))
 
 
-def _group(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
+def grouping_keys(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(all keys that groups differ in, those of them that the user did not ask for); none without `group_by`."""
+    keys = list(dict.fromkeys(resolve_key(key, runs) for key in group_by))
+    averaged = ("seed", *(resolve_key(key, runs) for key in over))
+    differing = [key for key in differing_settings(runs) if not _is_within(key, averaged)] if keys else []
+    told_apart = [key for key in without_dependent([*keys, *differing], runs) if key not in keys]
+    return keys + told_apart, told_apart
+
+
+def keys_but_seed(runs: Sequence[Run]) -> list[str]:
+    """What to group `runs` by for means over their seeds alone; empty if no two of them differ in the seed alone."""
+    differing = without_dependent(differing_settings(runs), runs)
+    keys = [key for key in differing if key != "seed"] or ["model"]
+    return keys if "seed" in differing and len(group_runs(runs, keys)) < len(runs) else []
+
+
+def without_dependent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """`keys` without those that an option determines: with optimizer=sgd,adam, lr and weight_decay differ as well."""
+
+    def is_dependent(key: str) -> bool:
+        group = key.partition(".")[0]
+        pairs = {(as_yaml(run.get(group)), as_yaml(run.get(key))) for run in runs if key in run and group in run}
+        return key != group and group in keys and len(pairs) == len({option for option, _ in pairs})
+
+    return [key for key in keys if not is_dependent(key)]
+
+
+def _is_within(key: str, groups: Sequence[str]) -> bool:
+    """Whether `key` is one of `groups`, or one of their keys: `data.root` is within `data`."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def _completed(row: Mapping[str, Any], group: Sequence[Run], columns: Sequence[str]) -> dict[str, Any]:
+    """`row` with the values of `columns` that all runs of its group have in common."""
+    common = {key: group[0].get(key) for key in columns if key not in row and key in group[0]}
+    return {**{key: value for key, value in common.items() if all(run.get(key) == value for run in group)}, **row}
+
+
+def group_runs(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
     """The runs with the same values of `keys` together, groups and runs in the order given."""
     groups: dict[tuple[str | None, ...], list[Run]] = {}
     for run in runs:

@@ -18,6 +18,7 @@ from digitnet.errors import ConfigError
 from digitnet.report.curves import Curve, CurveSet, collect_curves
 from digitnet.report.plots import as_label, save_figure, use_log_scale
 from digitnet.runs.reader import Run
+from digitnet.text import plural
 
 Color = str | tuple[float, ...]
 Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -29,15 +30,19 @@ LABEL_LETTERS = 60  # of a curve's label
 FAILURE_LABEL = "diverged or failed"
 
 
-def plot_comparison(path: Path, runs: Sequence[Run], group_by: Sequence[str]) -> None:
-    """Draw `runs` into `path`, a curve per group, see `collect_curves`.
+def plot_comparison(path: Path, runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str] = ()) -> str:
+    """Draw `runs` into `path`, a curve per group, see `collect_curves`; returns a sentence about what was drawn.
 
     Raises ConfigError if no run has a metrics.csv to draw, OSError if `path` cannot be written.
     """
-    curve_set = collect_curves(runs, group_by)
+    curve_set = collect_curves(runs, group_by, over)
     if not any(accuracies for curve in curve_set.curves for accuracies in [*curve.finished, *curve.unfinished]):
         raise ConfigError(f"--plot {path}: nothing to draw, no run has figures in a metrics.csv; leave out --plot")
     draw_comparison(path, curve_set)
+    axes = "validation error over the epochs" + (f", final error against {curve_set.swept}" if curve_set.swept else "")
+    left_out = curve_set.never_trained
+    more = f", without {plural(left_out, 'run')} that ended before the first epoch did" if left_out else ""
+    return f"wrote {path}: {axes}; {plural(len(runs) - left_out, 'run')}{more}"
 
 
 def draw_comparison(path: Path, curve_set: CurveSet) -> None:

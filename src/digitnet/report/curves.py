@@ -10,13 +10,20 @@ from pathlib import Path
 
 from digitnet.config.dotted import as_yaml
 from digitnet.errors import ConfigError
-from digitnet.report.comparison import differing_settings, resolve_key, sort_key, tabulate
+from digitnet.report.comparison import (
+    differing_settings,
+    group_runs,
+    grouping_keys,
+    sort_key,
+    without_dependent,
+)
 from digitnet.report.tables import abbreviated
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import is_number
 from digitnet.runs.reader import Run
 
 LARGEST_POSITION = 1e100  # on an axis; matplotlib's arithmetic overflows with more
+DRAWN_WITHOUT_EPOCH = ("finished", "diverged")
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -40,11 +47,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveSet:
-    """All curves of a picture; `swept` is the setting on the horizontal axis, `measure` names the error against it."""
+    """All curves of a picture; `swept` is the setting on the horizontal axis, `measure` names the error against it.
+
+    `never_trained` counts the runs that ended before their first epoch did, without having diverged: their settings are
+    not to blame, so they are not drawn.
+    """
 
     curves: Sequence[Curve]
     swept: str | None
     measure: str
+    never_trained: int = 0
 
 
 def check_plot_path(path: Path) -> None:
@@ -55,43 +67,34 @@ def check_plot_path(path: Path) -> None:
         raise ConfigError(f"--plot {path}: the folder {path.parent} does not exist; make it first")
 
 
-def collect_curves(runs: Sequence[Run], group_by: Sequence[str]) -> CurveSet:
-    """One curve per group of runs with the same values of `group_by`.
+def collect_curves(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str] = ()) -> CurveSet:
+    """One curve per group of runs with the same values of `group_by`, see `comparison.grouping_keys`.
 
     By default, the runs of a group differ only in the seed. The swept setting is one of the keys with several values,
     see `_swept_setting`. The final error is the test error if all finished runs have one, else the last validation
     error.
     """
-    keys = _curve_keys(runs, group_by)
-    swept = _swept_setting(runs, keys, chosen=bool(group_by))
+    drawn = [run for run in runs if run.settings and (run.metrics.get("epochs") or run.status in DRAWN_WITHOUT_EPOCH)]
+    keys = _curve_keys(drawn, group_by, over)
+    swept = _swept_setting(drawn, keys, chosen=bool(group_by))
     series_keys = [key for key in keys if key not in (swept, "seed")]
-    finished = [run for run in runs if run.status == "finished"]
+    finished = [run for run in drawn if run.status == "finished"]
     measure = "test_acc" if all("test_acc" in run.metrics for run in finished) else "val_acc"
 
-    groups = tabulate([run for run in runs if run.settings], keys).runs
+    groups = group_runs(drawn, keys)
     legend_order = [*series_keys, *([swept] if swept else []), "seed"]
     groups.sort(key=lambda group: [sort_key(group[0].get(key)) for key in legend_order])
     curves = [_curve(group, keys, series_keys, swept, measure) for group in groups]
-    return CurveSet(curves, swept, "Test error" if measure == "test_acc" else "Validation error")
+    title = "Test error" if measure == "test_acc" else "Validation error"
+    return CurveSet(curves, swept, title, len(runs) - len(drawn))
 
 
-def _curve_keys(runs: Sequence[Run], group_by: Sequence[str]) -> list[str]:
+def _curve_keys(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str]) -> list[str]:
     """The keys whose values distinguish curves."""
     if group_by:
-        return [resolve_key(key, runs) for key in group_by]
+        return grouping_keys(runs, group_by, over)[0]
     differing = differing_settings(runs)
-    return [key for key in _without_dependent(differing, runs) if key != "seed"] or differing
-
-
-def _without_dependent(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """`keys` without those that an option determines: with optimizer=sgd,adam, lr and weight_decay differ as well."""
-
-    def is_dependent(key: str) -> bool:
-        group = key.partition(".")[0]
-        pairs = {(as_yaml(run.get(group)), as_yaml(run.get(key))) for run in runs if key in run and group in run}
-        return key != group and group in keys and len(pairs) == len({option for option, _ in pairs})
-
-    return [key for key in keys if not is_dependent(key)]
+    return [key for key in without_dependent(differing, runs) if key != "seed"] or differing
 
 
 def _swept_setting(runs: Sequence[Run], keys: Sequence[str], chosen: bool) -> str | None:

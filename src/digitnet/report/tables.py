@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.config.dotted import as_yaml
-from digitnet.report.comparison import AVERAGED, ComparisonTable, averaged_over
+from digitnet.report.comparison import AVERAGED, FEW, ComparisonTable, averaged_over, short_keys
 from digitnet.report.terminal import show_table
 from digitnet.text import duration, printable, short_path, show
 
-HEADINGS = {
-    "val_acc": "val acc",
-    "best_val_acc": "best val acc",
-    "test_acc": "test acc",
-    "test_errors": "errors",
-    "seconds": "time",
-}
 DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # left out first, in this order
+SAME_AS = {
+    "best_val_acc": "val_acc",
+    "val_acc": "test_acc",
+}  # often, by the end of training or in the notebook's recipe
 MAX_LETTERS = 40  # of a setting: the phases of a schedule could fill a line
 
 
@@ -35,16 +32,18 @@ def write_table(table: ComparisonTable, table_format: str) -> None:
         sys.stdout.write(convert(table))
 
 
-def show_comparison(table: ComparisonTable) -> None:
-    """Print the table for people, on a terminal or not; below it, the runs that failed and why."""
+def show_comparison(table: ComparisonTable, *, reasons: bool = True) -> None:
+    """Print the table for people, on a terminal or not; below it, with `reasons`, the runs that failed and why."""
     headings, cells = displayed(table)
-    dispensable = [HEADINGS.get(key, key) for key in DISPENSABLE_KEYS]
     parent = common_folder(table)
     title = f"{short_path(parent)}:" if parent is not None and parent != Path.cwd() else ""
     if keys := averaged_over(table):
         title = f"{title} mean ± standard deviation over {', '.join(keys)}".lstrip()
-    show_table(headings, cells, dispensable, _on_one_line(title))
-    if lines := failure_lines(table):
+    show_table(headings, cells, () if table.chosen else DISPENSABLE_KEYS, _on_one_line(title))
+    if table.told_apart:
+        keys = table.told_apart
+        show(f"\nnot averaged over {', '.join(keys)}; to do so: --over {','.join(keys)}")
+    if reasons and (lines := failure_lines(table)):
         show("\n" + "\n".join(lines))
 
 
@@ -84,17 +83,27 @@ def as_markdown(table: ComparisonTable) -> str:
 
 
 def displayed(table: ComparisonTable) -> tuple[list[str], list[list[str]]]:
-    """(headings, cells) for people: keys shortened if they stay distinct, folders relative to `common_folder`."""
-    keys = [key for key in table.columns if key != "error" and not key.endswith("_std")]
-    if all(row.get("status") == "finished" for row in table.rows):
-        keys = [key for key in keys if key != "status"]
-    leaves = [key.rpartition(".")[2] for key in keys]
-    headings = [
-        HEADINGS.get(key, leaf if leaves.count(leaf) == 1 else key) for key, leaf in zip(keys, leaves, strict=True)
-    ]
+    """(headings, cells) for people: keys as short as the options take them, folders relative to `common_folder`.
+
+    Without the columns that say nothing new, unless the user chose them.
+    """
+    keys = table.columns
+    if not table.chosen:
+        keys = [key for key in keys if key != "error" and not key.endswith("_std") and not _is_superfluous(key, table)]
+    headings = short_keys(keys, [run for group in table.runs for run in group])
     parent = common_folder(table)
     cells = [[_on_one_line(_cell(key, row, parent)) for key in keys] for row in table.rows]
     return [_on_one_line(heading) for heading in headings], cells
+
+
+def _is_superfluous(key: str, table: ComparisonTable) -> bool:
+    """Whether the column repeats another one in each row, as `val_acc` where the validation set is the test set."""
+    if key == "status":
+        return all(row.get("status") == "finished" for row in table.rows)
+    same_as = SAME_AS.get(key, "")
+    return same_as in table.columns and all(
+        row.get(key + suffix) == row.get(same_as + suffix) for row in table.rows for suffix in ("", "_std")
+    )
 
 
 def common_folder(table: ComparisonTable) -> Path | None:
@@ -106,9 +115,11 @@ def common_folder(table: ComparisonTable) -> Path | None:
 def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
     value: Any = row.get(key)
     std = row.get(f"{key}_std")
-    if key not in row or (value is None and key in ("unfinished", *AVERAGED)):
+    if key not in row or (value is None and key in ("unfinished", "error", *AVERAGED)):
         return ""
-    if key.endswith("_acc"):
+    if key == "n" and value < FEW:
+        return f"{value} (<{FEW})"
+    if key.endswith(("_acc", "_acc_std")) and value is not None:
         return f"{100 * value:.2f} %" if std is None else f"{100 * value:.2f} ± {100 * std:.2f} %"
     if key == "seconds":
         return duration(value)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
@@ -35,6 +35,7 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
 }
 WORKING_SECONDS = 5.0  # without a word
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
+SHORTEST_CELL = 5  # columns: words in a table are not cut below
 NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 
 
@@ -229,24 +230,48 @@ def working(what: str, count: int) -> Iterator[Callable[[], None]]:
 def show_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
 ) -> None:
-    """Print a table of `printable` texts; if the terminal is too narrow, leave out `dispensable` columns, in order."""
+    """Print a table of `printable` texts, a line for each row.
+
+    If the terminal is too narrow, leaves out `dispensable` columns, in order, and then the middle of the longest words.
+    """
     console = _Terminal()
     widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
     kept = list(range(len(headings)))
+
+    def excess() -> int:
+        return sum(widths[n] + 2 for n in kept) - 2 - console.width if console.is_terminal else 0
+
     for name in dispensable:
-        if not console.is_terminal or sum(widths[n] + 2 for n in kept) - 2 <= console.width:
+        if excess() <= 0:
             break
         kept = [n for n in kept if headings[n] != name]
     right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in rows if line[n])}
+    words = [n for n in kept if n not in right]  # numbers without their middle would be other numbers
+    while words and excess() > 0 and max(widths[n] for n in words) > SHORTEST_CELL:
+        widths[max(words, key=lambda n: widths[n])] -= 1
 
     def padded(line: Sequence[str]) -> str:
-        spaces = {n: " " * (widths[n] - cell_len(line[n])) for n in kept}
-        return "  ".join(spaces[n] + line[n] if n in right else line[n] + spaces[n] for n in kept).rstrip()
+        cells = {n: _cut(line[n], widths[n]) for n in kept}
+        spaces = {n: " " * (widths[n] - cell_len(cells[n])) for n in kept}
+        return "  ".join(spaces[n] + cells[n] if n in right else cells[n] + spaces[n] for n in kept).rstrip()
 
     if title:
         console.print(title, soft_wrap=True)
-    console.print(padded(headings), style="bold", soft_wrap=True)
-    console.print("\n".join(map(padded, rows)), soft_wrap=True)
+    lines = [padded(headings), *map(padded, rows)]
+    if console.is_terminal:  # more columns than letters: the last ones do not fit
+        lines = [set_cell_size(line, min(console.width, cell_len(line))).rstrip() for line in lines]
+    console.print(lines[0], style="bold", soft_wrap=True)
+    console.print("\n".join(lines[1:]), soft_wrap=True)
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` without its middle, if it is wider than `width` columns: folders and keys differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    letters = width - 1
+    while letters > 0 and cell_len(short := f"{text[: letters // 2]}…{text[len(text) - (letters + 1) // 2 :]}") > width:
+        letters -= 1  # letters of two columns
+    return short if letters > 0 else "…"
 
 
 def show_error(message: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from digitnet.config.rules import parse_config, run_length
 from digitnet.errors import DigitnetError
-from digitnet.report.comparison import tabulate
+from digitnet.report.comparison import keys_but_seed, tabulate
 from digitnet.report.tables import show_comparison, status_and_reason
 from digitnet.report.terminal import JobRow, SweepView
 from digitnet.runs.formats import RunSummary
@@ -193,5 +193,8 @@ def _show_results(scheduler: Scheduler) -> list[str]:
     runs = find_runs([sweep.folder], {sweep.folder / name: failure for name, failure in scheduler.failures.items()})
     scheduler.view.line()
     show_comparison(tabulate(runs))
+    if keys := keys_but_seed(runs):
+        scheduler.view.line()
+        show_comparison(tabulate(runs, keys), reasons=False)
     pruned = {sweep.folder / name for name in scheduler.pruned}
     return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in pruned]

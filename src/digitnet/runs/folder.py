@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class RunFolder:
 
     def __init__(self, path: Path, trust: bool = False) -> None:
         self.path, self.trust = path, trust
+        self.is_new = False  # from `claim` until training starts
         self._check: Callable[[], None] = lambda: None
 
     @property
@@ -50,7 +52,9 @@ class RunFolder:
     def claim(cls, path: Path, hydra_files: Mapping[str, str]) -> Iterator["RunFolder"]:
         """Create the folder of a new run and hold its lock in this block; `hydra_files` are written to its `.hydra/`.
 
-        Under torchrun, rank 0 does this for all processes. Raises ConfigError if the folder has a run already,
+        If the block ends with an error that the user can fix, or is interrupted, while `is_new` is still true, what was
+        created is removed: a run that could not start is no run. Under torchrun, rank 0 does this for all processes.
+        Raises ConfigError if the folder has a run already,
         CheckpointError if somebody has put links into it, DigitnetError if another process works in it, or if it cannot
         be created.
         """
@@ -58,18 +62,34 @@ class RunFolder:
         if current_group().rank > 0:
             yield folder
             return
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_make(error, "run") from error
-        refuse_links(path)
-        with folder.locked():
-            folder.refuse_taken()
-            try:
-                folder.write_hydra_files(hydra_files)
-            except OSError as error:
-                raise cannot_make(error, "run") from error
-            yield folder
+        try:
+            refuse_links(path)
+            with folder.locked():
+                folder.refuse_taken()
+                folder.is_new = True
+                try:
+                    folder.write_hydra_files(hydra_files)
+                except OSError as error:
+                    raise cannot_make(error, "run") from error
+                yield folder
+        except (DigitnetError, OSError, KeyboardInterrupt):
+            if folder.is_new:
+                folder._remove_new(missing)
+            raise
+
+    def _remove_new(self, created: Sequence[Path]) -> None:
+        """Remove the files of a run that could not start, and the folders `created` for it, innermost first."""
+        shutil.rmtree(self.path / ".hydra", ignore_errors=True)
+        with contextlib.suppress(OSError):  # what else is in the folder stays, and so does the folder
+            for name in (self.summary_file.name, self.log_file.name, ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            for folder in created:
+                folder.rmdir()
 
     @classmethod
     def open(cls, path: str | Path, trust: bool = False) -> "RunFolder":

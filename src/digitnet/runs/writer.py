@@ -45,7 +45,7 @@ class RunWriter:
 
         A killed process may have written more, or less, than is in its checkpoint.
         """
-        self._run = run
+        self._run, self.folder.is_new = run, False
         self.config, self.summary.steps = run.config, run.state.steps
         if self.records and run.state.partial_epoch is None:
             others = [name for name in self._names_after(run.state.epoch) if name != "last"]
@@ -82,8 +82,8 @@ class RunWriter:
         if isinstance(error, KeyboardInterrupt | DistributedError):
             what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
             # Before rank 0 has broadcast the run's folder, another rank has a folder that does not exist.
-            has_started = self.folder.summary_file.exists()
-            error.args = (f"{what}; {self._how_to_resume()}" if has_started else what,)
+            has_started = self.folder.summary_file.exists() and not self.folder.is_new
+            error.args = (f"{what}; {self._how_to_resume()}" if has_started else f"{what} before training began",)
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
         self.summary.error = str(as_digitnet_error(error) if isinstance(error, Exception) else error)

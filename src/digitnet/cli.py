@@ -49,7 +49,7 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
         return as_digitnet_error(error).exit_code
     except KeyboardInterrupt as interrupt:
         stop.ignore_signals()
-        _show_error(DigitnetError(str(interrupt) or "interrupted"))
+        _show_error(interrupt)
         return 130
 
 
@@ -108,13 +108,17 @@ def _train(options: argparse.Namespace) -> None:
         run_experiment(composition.config, folder, composition.command, warnings=composition.warnings)
 
 
-def _show_error(error: Exception) -> None:
-    """Print the error to stderr; under torchrun only one of the processes does."""
-    from digitnet.report.terminal import show_error
+def _show_error(error: Exception | KeyboardInterrupt) -> None:
+    """Print the error, or that the command was stopped, to stderr; under torchrun only one of the processes does."""
+    from digitnet.report.terminal import show_error, show_stop
 
     try:
         reports = current_group().reports_error()
     except ConfigError:  # no process's variables
         reports = True
-    if reports:
+    if not reports:
+        return
+    if isinstance(error, KeyboardInterrupt):
+        show_stop(str(error) or "Stopped")
+    else:
         show_error(str(as_digitnet_error(error)))

@@ -37,7 +37,10 @@ class Stop:
     def raise_if_received(self) -> None:
         """Raise KeyboardInterrupt if a signal came."""
         if self.received is not None:
-            raise KeyboardInterrupt(f"interrupted by {self.received}")
+            raise self._interrupt()
+
+    def _interrupt(self) -> KeyboardInterrupt:
+        return KeyboardInterrupt("Stopped" if self.received == "SIGINT" else f"Stopped by {self.received}")
 
     @contextlib.contextmanager
     def converting_errors(self) -> Iterator[None]:
@@ -51,7 +54,7 @@ class Stop:
         except Exception as error:
             if self.received is None or not _is_of_interrupt(error):
                 raise
-            raise KeyboardInterrupt(f"interrupted by {self.received}") from error
+            raise self._interrupt() from error
         self.raise_if_received()
 
     @contextlib.contextmanager
@@ -91,7 +94,7 @@ class Stop:
         again = self.received is not None and now - self._first_at >= AGAIN_SECONDS
         self.received = signal.Signals(number).name
         if again or not self._deferred:
-            raise KeyboardInterrupt(f"interrupted by {self.received}")
+            raise self._interrupt()
 
 
 def _is_of_interrupt(error: BaseException) -> bool:

@@ -157,7 +157,7 @@ def test_folder_near_a_run_is_answered_with_its_path(trained: Trained, command: 
     for folder, hint in (
         ("runs", "no summary.json there; give one of the runs in it, runs/1 for instance"),
         ("runs/1/checkpoints", "no summary.json there; give runs/1"),
-        ("runs/2", "no summary.json there; it ended before training began; start it again"),
+        ("runs/2", "no summary.json there; it never started training; start it again"),
         ("runs/2/.hydra", "no summary.json there; give the folder of a run or of a sweep"),
         ("runs/3", "not a folder; give that of a run or of a sweep"),
         ("seed=1", "no such folder; RUN_DIR comes first: digitnet resume RUN_DIR seed=1"),

@@ -124,7 +124,7 @@ def test_custom_network_that_fails_is_named(command: Command, tmp_path: Path, bo
     assert done.code in (1, 2)
     assert done.err.startswith(f"error: {message}")
     assert "Traceback" not in done.err
-    assert summary_in(run_folder())["status"] == "failed"
+    assert not Path("outputs").exists()
 
 
 def test_threads_are_restored_after_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,11 +177,34 @@ def test_folder_taken_meanwhile_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "summary.json").read_text() == "another run's"
 
 
-@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has the device")
-def test_missing_device_leaves_no_run_in_the_folder(command: Command) -> None:
-    assert command(*TINY, "device=mps", "hydra.run.dir=here").code == 2
-    assert [name for name in files_in(HERE) if not name.startswith(".")] == []
+@pytest.mark.parametrize(
+    ("override", "code"),
+    [
+        pytest.param(
+            "device=mps", 2, marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="has the device")
+        ),
+        ("init_from=nope", 1),
+        ("data=folder data.root=nope", 1),
+        ("model=custom model.target=nope:Net", 2),
+    ],
+)
+def test_run_that_cannot_start_leaves_nothing(command: Command, override: str, code: int) -> None:
+    words = override.split() if "data" in override else [*TINY, *override.split()]
+    assert command(*words).code == code
+    assert [*Path.cwd().iterdir()] == []  # not even outputs/
+    write(HERE / "notes.txt", "mine")
+    assert command(*words, "hydra.run.dir=here").code == code
+    assert files_in(HERE) == {"notes.txt"}
     assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
+
+
+def test_unexpected_error_before_training_keeps_the_folder_with_its_traceback(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "data", lambda *_: {}["missing"])
+    assert command(*TINY, "hydra.run.dir=here").code == 1
+    assert "KeyError: 'missing'" in (HERE / "train.log").read_text()
+    assert summary_in(HERE)["status"] == "failed"
 
 
 def test_summary_exists_before_the_data_is_loaded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +307,7 @@ def test_signal_raised_as_another_error_is_an_interruption(command: Command, mon
     monkeypatch.setattr("digitnet.experiment.run.write_results", draw)
     done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto resume: digitnet resume here\n"
+    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with: digitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
 
 
@@ -300,7 +323,7 @@ def test_signal_during_the_last_summary_is_an_interruption(command: Command, mon
         patch.setattr(RunWriter, "write_summary", write)
         done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "error: interrupted; checkpoints/last.pt is of step 90;\nto resume: digitnet resume here\n"
+    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with: digitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
     assert command("resume", "here").code == 0
 

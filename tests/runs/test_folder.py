@@ -83,7 +83,7 @@ def test_check_fails_once_the_folder_is_another_one() -> None:
             ConfigError,
             "lost: no summary.json there; restore it; without it, the weights can start a new run: init_from=RUN_DIR",
         ),
-        ("early", ConfigError, "early: no summary.json there; it ended before training began; start it again"),
+        ("early", ConfigError, "early: no summary.json there; it never started training; start it again"),
         ("other", ConfigError, "other: no summary.json there; give the folder of a run or of a sweep"),
         (
             "damaged",

@@ -62,7 +62,7 @@ def with_a_pipe(folder: Path) -> None:
 
 
 BROKEN: list[tuple[Callable[[Path], None], str]] = [
-    (remove_summary, "no summary.json: it ended before training, or the file was removed"),
+    (remove_summary, "never started training: it has no summary.json"),
     (with_a_folder, "summary.json: not a file"),
     (with_a_pipe, "summary.json: not a file"),
     (holding(""), "summary.json: not a run's (Invalid JSON: EOF while parsing a value at line 1 column 0)"),

@@ -114,5 +114,5 @@ def test_process_killed_between_two_files_is_resumed(
 def test_failure_before_the_folder_is_shared_writes_nothing(tmp_path: Path) -> None:
     """Rank 0 was killed before it had made one, or had said which."""
     writer = RunWriter(RunFolder(tmp_path), RunSummary("running", "", 0, {}), load_config(TINY), writes=False)
-    assert writer.record_failure(KeyboardInterrupt()) == "interrupted"
+    assert writer.record_failure(KeyboardInterrupt()) == "Stopped before training began"
     assert list(tmp_path.iterdir()) == []  # nor is anything written: that is rank 0's

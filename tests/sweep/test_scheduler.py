@@ -116,8 +116,8 @@ def test_signal_stops_running_jobs_and_drops_waiting_ones(capsys: pytest.Capture
     assert launcher.stopped == [None]
     assert scheduler.failures == {}
     out = capsys.readouterr().out
-    assert out.startswith("a: interrupted\nSIGTERM: each running job writes a checkpoint and ends\n")
-    with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM"):
+    assert out.startswith("a: interrupted\nStopping: saving each running job …\n")
+    with pytest.raises(KeyboardInterrupt, match="Stopped by SIGTERM"):
         scheduler.run(["c"])
 
 

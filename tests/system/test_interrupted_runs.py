@@ -59,7 +59,8 @@ def test_signal_writes_a_checkpoint_within_the_epoch(started: Started, number: s
     assert last["underway"] is not None
     assert step % 313 % 32 == 0  # of an epoch's 313 batches; they are trained on in chunks of 32
     assert len(figures(HERE)) == summary.epochs == last["epoch"] >= 1
-    assert err == f"error: interrupted; checkpoints/last.pt is of step {step:,};\nto resume: digitnet resume here\n"
+    where = f"in epoch {summary.epochs + 1} of 1000"
+    assert err == f"Stopped {where}; progress saved. Continue with: digitnet resume here\n"
     assert (HERE / "train.log").read_text().endswith(err)
 
 
@@ -72,10 +73,11 @@ def test_run_stopped_before_training_can_be_started_or_resumed(command: Command)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.startswith("error: interrupted")
+    assert err.startswith("Stopped")
     if (HERE / "summary.json").exists():
         assert command("resume", "here", "trainer.epochs=1").code == 0
     else:
+        assert not HERE.exists()
         assert command(*TINY, "hydra.run.dir=here").code == 0
 
 

@@ -67,7 +67,7 @@ def together(processes: int, *arguments: str, first: str | None = None) -> Outco
 def error_in(done: Outcome) -> str:
     """digitnet's only message, among much of torchrun's, whose exit code for any failure is 1."""
     assert done.code == 1
-    (message,) = re.findall(r"^error: .*\n(?:(?:to resume|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
+    (message,) = re.findall(r"^(?:error: |Stopped).*\n(?:(?:to resume|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
     assert done.err.count("Traceback (most recent call last):") == 1  # torchrun's own
     assert not re.search(r"^\[rank\d\]:", done.err, re.MULTILINE)  # as PyTorch's compiled code begins
     assert done.out.count("\ntraining: ") <= 1
@@ -147,7 +147,8 @@ def test_resume_with_different_world_size_matches(command: Command) -> None:
     summary = read_summary(run_dir / "summary.json")
     assert 0 < summary.steps < 188  # of the epoch
     why = "another process of this run has ended (rank 0 noticed)"
-    check_ended(done, run_dir, "failed", f"{why}; checkpoints/last.pt is of step {summary.steps}")
+    kept = f"checkpoints/last.pt is of step {summary.steps}"
+    check_ended(done, run_dir, "failed", f"{why}; {kept};\nto resume: digitnet resume {run_dir}", "error: ")
 
     with torchrun(3, "resume", "run", "trainer.threads=null") as process:
         wait_for(lambda: read_summary(run_dir / "summary.json").steps > summary.steps)
@@ -156,20 +157,20 @@ def test_resume_with_different_world_size_matches(command: Command) -> None:
     assert f"\nresuming from epoch 1, step {summary.steps} of 188\n" in done.out
     assert "(processes was 2, is 3)" in done.out
     summary = read_summary(run_dir / "summary.json")
-    check_ended(done, run_dir, "interrupted", f"interrupted; checkpoints/last.pt is of step {summary.steps}")
+    how = f"Stopped in epoch 1 of 2; progress saved. Continue with: digitnet resume {run_dir}"
+    check_ended(done, run_dir, "interrupted", how)
 
     assert command("resume", "run", "trainer.threads=1").code == 0
     assert command(*options, "hydra.run.dir=whole").code == 0
     check_alike(run_dir, Path("whole"))
 
 
-def check_ended(done: Outcome, run_dir: Path, status: str, how: str) -> None:
-    """The same error on the terminal and in the run's folder."""
-    error = f"{how};\nto resume: digitnet resume {run_dir}"
-    assert error_in(done) == f"error: {error}\n"
+def check_ended(done: Outcome, run_dir: Path, status: str, how: str, prefix: str = "") -> None:
+    """The same message on the terminal and in the run's folder."""
+    assert error_in(done) == f"{prefix}{how}\n"
     summary = read_summary(run_dir / "summary.json")
-    assert (summary.status, summary.error) == (status, error)
-    assert (run_dir / "train.log").read_text().endswith(f"\nerror: {error}\n")
+    assert (summary.status, summary.error) == (status, how)
+    assert (run_dir / "train.log").read_text().endswith(f"\n{prefix}{how}\n")
 
 
 def test_killed_rank_0_is_reported_by_another() -> None:

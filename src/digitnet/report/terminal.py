@@ -274,6 +274,11 @@ def _cut(text: str, width: int) -> str:
     return short if letters > 0 else "…"
 
 
+def show_stop(message: str) -> None:
+    """Print to stderr that the user stopped the command, which is no error."""
+    _Terminal(stderr=True).print(shown(message), soft_wrap=True)
+
+
 def show_error(message: str) -> None:
     """Print `error: …` to stderr, red on a terminal."""
     console = _Terminal(stderr=True)

@@ -190,7 +190,7 @@ class RunFolder:
         if (self.path / "checkpoints").is_dir():
             return "restore it; without it, the weights can start a new run: init_from=RUN_DIR"
         if (self.path / ".hydra").is_dir():
-            return "it ended before training began; start it again"
+            return "it never started training; start it again"
         return "give the folder of a run or of a sweep"
 
     def write_summary(self, summary: RunSummary) -> None:

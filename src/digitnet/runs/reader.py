@@ -135,7 +135,7 @@ def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
     except FileNotFoundError:
         if planned is not None:
             return Run(folder, "waiting", settings=planned)
-        return Run(folder, "broken", "no summary.json: it ended before training, or the file was removed")
+        return Run(folder, "broken", "never started training: it has no summary.json")
     except Exception as error:  # a damaged or foreign file can lead to any
         what = str(error.strerror) if isinstance(error, OSError) else f"not a run's ({error})"
         return Run(folder, "broken", f"{files.summary_file.name}: {what[:200]}")

@@ -79,15 +79,18 @@ class RunWriter:
 
     def record_failure(self, error: BaseException) -> str:
         """Record that the run ended with `error`; returns its text, to which the command to resume is added."""
-        if isinstance(error, KeyboardInterrupt | DistributedError):
-            what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            # Before rank 0 has broadcast the run's folder, another rank has a folder that does not exist.
-            has_started = self.folder.summary_file.exists() and not self.folder.is_new
-            error.args = (f"{what}; {self._how_to_resume()}" if has_started else f"{what} before training began",)
+        # Before rank 0 has broadcast the run's folder, another rank has a folder that does not exist.
+        has_started = self.folder.summary_file.exists() and not self.folder.is_new
+        if isinstance(error, KeyboardInterrupt):
+            error.args = (self._where_it_stopped() if has_started else "Stopped before training began",)
+        elif isinstance(error, DistributedError) and has_started:
+            steps = self.summary.steps
+            kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
+            error.args = (f"{error}; {kept};\nto resume: {self._resume_command()}",)
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
         self.summary.error = str(as_digitnet_error(error) if isinstance(error, Exception) else error)
-        text = f"error: {self.summary.error}\n"
+        text = f"{'' if isinstance(error, KeyboardInterrupt) else 'error: '}{self.summary.error}\n"
         if not isinstance(error, DigitnetError | OSError | KeyboardInterrupt):
             text += "".join(traceback.format_exception(error))
         if self._writes:
@@ -96,14 +99,24 @@ class RunWriter:
                 self.folder.append_to_log(printable(text))
         return self.summary.error
 
-    def _how_to_resume(self) -> str:
-        steps = self.summary.steps
-        kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
+    def _where_it_stopped(self) -> str:
+        """`Stopped in epoch 3 of 12; progress saved. Continue with: digitnet resume RUN_DIR`."""
+        saved, where = self.summary.steps, ""
+        kept = "progress saved" if saved else "no checkpoint yet"
+        if self._run is not None:
+            state, epochs = self._run.state, self._run.epochs
+            where = f" after epoch {epochs}" if state.epoch == epochs else f" in epoch {state.epoch + 1}"
+            where += f" of {epochs}"
+            if 0 < saved < state.steps:  # a second signal did not wait for the checkpoint
+                kept = f"progress saved up to step {saved:,} of {state.steps:,}"
+        return f"Stopped{where}; {kept}. Continue with: {self._resume_command()}"
+
+    def _resume_command(self) -> str:
         more = " --trust" if self.config.model.name == "custom" else ""
         root = getattr(self.config.data, "root", None)
         if root is not None and "source" not in self.summary.dataset:  # `resume` downloads only to a root that is given
             more = f" {shlex.quote(f'data.root={root}')}{more}"
-        return f"{kept};\nto resume: digitnet resume {shlex.quote(str(short_path(self.folder.path)))}{more}"
+        return f"digitnet resume {shlex.quote(str(short_path(self.folder.path)))}{more}"
 
     def without_last(self) -> str:
         """What to do if last.pt is missing or damaged."""

@@ -56,7 +56,7 @@ class Scheduler:
                 self._job_ended(name, failure)
             if self.stop.received is not None and not stopped:
                 stopped = True
-                self.view.line(f"{self.stop.received}: each running job writes a checkpoint and ends")
+                self.view.line("Stopping: saving each running job …")
                 dropped = self.launcher.stop()
                 unfinished = [name for name in unfinished if name not in dropped]
             self._update_view(unfinished)
@@ -173,7 +173,7 @@ def scheduling(sweep: Sweep, trust: bool, jobs: Collection[Job] = ()) -> Iterato
             view.line()
             if scheduler is not None:
                 _show_results(scheduler)
-            raise KeyboardInterrupt(f"{interrupt}; to resume: {_resume_command(sweep)}") from None
+            raise KeyboardInterrupt(f"{interrupt}. Continue with: {_resume_command(sweep)}") from None
         assert scheduler is not None
         if failed := _show_results(scheduler):
             # A job that diverged would diverge again.

@@ -99,8 +99,8 @@ class IdleScheduler:
     def stop(self, names: list[str]) -> None:
         self.stopped += names
 
-    def line(self, text: str, _: str) -> None:
-        self.lines.append(text)
+    def warning(self, text: str) -> None:
+        self.lines.append(f"warning: {text}")
 
 
 def idle_search(at_once: int, trials: int, invalid: bool = False) -> tuple[Any, Trials, Sweep]:

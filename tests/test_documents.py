@@ -272,11 +272,12 @@ def test_output_in_the_readme_has_the_lines_of_a_run(run_dir: Path) -> None:
     header = next(line for line in log if line.startswith("epoch"))
     assert output[0] == header
     row = re.compile(r" *\d+/\d+ +[\d.]+ +\d\.\d{4} +\d+\.\d\d % +\d\.\d{4} +\d+\.\d\d % +\d+\.\d s")
-    assert all(row.fullmatch(line) for line in log[log.index(header) + 1 : -1])
-    assert [line for line in output[1:-1] if not row.fullmatch(line)] == ["..."]
-    end = re.compile(r"test accuracy \d\d\.\d\d % \(\d+ errors of \d+\); \S+")
-    assert end.fullmatch(log[-1])
-    assert end.fullmatch(output[-1])
+    assert all(row.fullmatch(line) for line in log[log.index(header) + 1 : -2])
+    assert [line for line in output[1:-2] if not row.fullmatch(line)] == ["..."]
+    end = re.compile(r"test accuracy \d\d\.\d\d % \(\d+ errors of \d+\)")
+    assert end.fullmatch(log[-2])
+    assert end.fullmatch(output[-2])
+    assert output[-1].partition(": ")[2] == "confusion.png, curves.png, misclassified.png"
 
 
 # What the pages say

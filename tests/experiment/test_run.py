@@ -267,7 +267,10 @@ def test_unexpected_error_leaves_its_traceback_in_the_log(command: Command) -> N
 
 def test_plateau_is_warned_of_once(command: Command) -> None:
     done = command(*TINY, "trainer.epochs=4", "trainer.plateau_epochs=2", "optimizer.lr=0.001")
-    assert done.out.count("warning: for 2 epochs the loss has been at chance, ln 10 = 2.30. LeNet-5 with sigmoids") == 1
+    assert (
+        done.out.count("warning: for 2 epochs the loss has been at chance, ln 10 = 2.30. With 1,437 training images")
+        == 1
+    )
     lines = done.out.splitlines()
     assert lines[lines.index(next(line for line in lines if "at chance" in line)) - 1].startswith("  2/4")
     done = command(*TINY, "trainer.epochs=2", "trainer.plateau_epochs=null", "optimizer.lr=0.001")

@@ -16,20 +16,23 @@ def rendered(view: SweepView, width: int, height: int) -> list[str]:
 
 def test_running_jobs_are_shown_as_far_as_the_terminal_has_room() -> None:
     view = SweepView()
-    rows = [JobRow(f"lr={n},seed=0", n, 10, 0.9 + n / 100 if n else None, 60.0 if n else None) for n in range(4)]
+    rows = [
+        JobRow(f"lr={n},seed=0", n, 10, 0.9 + n / 100 if n else None, 60.0 if n else None, 6.0 * n + 2)
+        for n in range(4)
+    ]
     view.update(rows, "4 running, 2 waiting; 1:30 left")
     assert rendered(view, 80, 24) == [
-        "job          epoch  val acc  left",
-        "lr=0,seed=0   0/10",
-        "lr=1,seed=0   1/10  91.00 %  0:54",
-        "lr=2,seed=0   2/10  92.00 %  0:48",
-        "lr=3,seed=0   3/10  93.00 %  0:42",
+        "job          epoch  val acc  time  left",
+        "lr=0,seed=0   0/10           0:02",
+        "lr=1,seed=0   1/10  91.00 %  0:08  0:52",
+        "lr=2,seed=0   2/10  92.00 %  0:14  0:46",
+        "lr=3,seed=0   3/10  93.00 %  0:20  0:40",
         "4 running, 2 waiting; 1:30 left",
     ]
     assert rendered(view, 80, 6) == [
-        "job          epoch  val acc  left",
-        "lr=0,seed=0   0/10",
-        "lr=1,seed=0   1/10  91.00 %  0:54",
+        "job          epoch  val acc  time  left",
+        "lr=0,seed=0   0/10           0:02",
+        "lr=1,seed=0   1/10  91.00 %  0:08  0:52",
         "and 2 more",
         "4 running, 2 waiting; 1:30 left",
     ]

@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +183,17 @@ def test_pruned_job_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "a: pruned after epoch 4\n"
 
 
+def test_time_of_a_job_goes_on_within_an_epoch() -> None:
+    scheduler = scheduler_of(ScriptedLauncher())
+    write("a", "running", 1, 10)
+    path = SWEEP / "a" / "summary.json"
+    os.utime(path, (time.time() - 5, time.time() - 5))  # written five seconds ago
+    scheduler._update_view(["a"])
+    (row,) = scheduler.view._rows
+    assert 15 <= row.elapsed < 20
+    assert row.left == pytest.approx(40 - row.elapsed)
+
+
 def test_time_left_is_estimated_from_epochs_and_finished_jobs() -> None:
     scheduler = scheduler_of(ScriptedLauncher())
     write("a", "running", 0, 3)
@@ -189,7 +202,8 @@ def test_time_left_is_estimated_from_epochs_and_finished_jobs() -> None:
     write("a", "running", 1, 10)
     write("b", "running", 2, 10)
     scheduler._update_view(["a", "b", "c"])
-    assert scheduler.view._rows == [JobRow("a", 1, 4, 0.5, 40.0), JobRow("b", 2, 4, 0.5, 20.0)]
+    rows = [replace(row, elapsed=round(row.elapsed)) for row in scheduler.view._rows]
+    assert rows == [JobRow("a", 1, 4, 0.5, 40.0, 10), JobRow("b", 2, 4, 0.5, 20.0, 10)]
     assert scheduler.view._below == "2 running, 1 waiting; 0:35 left"  # (30 + 10 + 30) / 2
     write("b", "finished", 4, 20)
     scheduler._job_ended("b", None)

@@ -42,7 +42,7 @@ def test_as_many_trials_are_proposed_as_run_at_a_time(monkeypatch: pytest.Monkey
 def test_search_ends_when_no_proposal_composes() -> None:
     scheduler, trials, _ = idle_search(at_once=1, trials=2, invalid=True)
     assert trials.next_jobs([]) == []
-    assert scheduler.lines == [f"{number}: not tried: they do not fit" for number in range(20)]
+    assert scheduler.lines == [f"warning: {number}: not tried: they do not fit" for number in range(20)]
 
 
 def test_only_a_running_job_with_epochs_left_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:

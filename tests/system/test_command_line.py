@@ -52,7 +52,10 @@ def test_run_writes_every_file_and_they_agree(interpreter: Command) -> None:
     assert lines[0].startswith(
         "data: digits (embedded), 1,437 training and 360 test images of 10 classes, 0 to 9; validation on the test set"
     )
-    assert lines[-1] == f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360); {run_dir}"
+    assert lines[-2:] == [
+        f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360)",
+        f"{run_dir}: confusion.png, curves.png, distorted.png, misclassified.png",
+    ]
     assert (run_dir / "train.log").read_text() == done.out  # no terminal: plain lines, no colours
     assert lines[3] == "note: trainer.epochs=2 is less than the schedule's 20: it ends in phase 1 of 5"
     assert [line.split()[0] for line in lines[4:7]] == ["epoch", "1/2", "2/2"]

@@ -44,7 +44,8 @@ def test_search_tries_values_of_the_space_and_prints_the_best(command: Command) 
 
     again = command("resume", "sweep")
     assert (again.code, again.err) == (0, "")
-    assert again.out.startswith("finished; for more: digitnet resume sweep --trials N\n\nsweep:\n")
+    start = "search: 2 trials, model lenet5, data digits; sweep\n"
+    assert again.out.startswith(f"{start}finished; for more: digitnet resume sweep --trials N\n\nsweep:\n")
     assert again.out.partition("\n\n")[2] == done.out.partition("\n\n")[2]
 
 
@@ -84,7 +85,7 @@ def test_resumed_search_tries_failed_trials_again(command: Command) -> None:
     assert {summary.status for summary in summaries().values()} == {"finished"}
     assert states().count("COMPLETE") == 2
     done = command("resume", "sweep", "--trust")
-    assert done.out.startswith("all combinations were tried\n")
+    assert done.out.startswith("search: 20 trials, model custom, data digits; sweep\nall combinations were tried\n")
 
 
 def test_diverged_trial_is_neither_a_failure_nor_the_best(command: Command) -> None:
@@ -168,12 +169,16 @@ def test_preset_sets_the_search_space(command: Command) -> None:
 
 
 def test_search_by_the_test_set_prints_a_warning(command: Command) -> None:
-    done = command(*tune("Linear", "trainer.epochs=1", "data.validation=test", "--trials", "1"))
+    words = tune("Linear", "trainer.epochs=1", "data.validation=test", "--trials", "1")
+    done = command(*words)
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[0] == (
-        "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
-        "hold out images: data.validation=10000"
-    )
+    warning = "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
+    first = done.out.splitlines()[0]
+    assert first.startswith(f"{warning}hold out images: ")
+    advice = first.rpartition("hold out images: ")[2]
+    followed = command(*[advice if word == "data.validation=test" else word for word in words], "hydra.sweep.dir=other")
+    assert (followed.code, followed.err) == (0, "")
+    assert "warning" not in followed.out
 
 
 def test_search_stopped_before_its_first_trial_can_be_resumed(

@@ -41,7 +41,8 @@ def test_sweep_names_jobs_by_what_differs_and_prints_the_best_first(command: Com
     )  # of a key that was given twice, the last value
     assert (summary.status, summary.seed) == ("finished", 3)
 
-    lines = done.out.splitlines()
+    first, *lines = done.out.splitlines()
+    assert first == "sweep: 4 jobs, model lenet5, data digits; sweep"
     assert {line.partition(":")[0] for line in lines[:4]} == set(jobs)  # as they end
     heading, *rows = lines[6:11]
     assert lines[5] == "sweep:"

@@ -13,6 +13,7 @@ from digitnet.training import runtime
 from digitnet.training.record import EpochRecord
 
 SHOWN_CLASSES = 10
+MNIST_SIZED = 30_000  # training images
 AT_CHANCE = 0.97  # times ln(classes), the loss of guessing; LeNet-5's plateau on MNIST is above 0.99 times that
 
 
@@ -109,7 +110,7 @@ def starting_point(components: Components) -> str | None:
     return f"resuming from epoch {state.epoch + 1}, step {step:,} of {components.steps_per_epoch:,}"
 
 
-def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int) -> list[str]:
+def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int, images: int) -> list[str]:
     """A warning if the loss has stayed at chance for `trainer.plateau_epochs`; only once for each plateau."""
     count = config.trainer.plateau_epochs
     if count is None or len(records) < count:
@@ -118,10 +119,12 @@ def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int)
     if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # the previous epoch has warned
         return []
     hint = ""
-    if config.model.name == "lenet5":
+    if images < MNIST_SIZED:
+        hint = f"With {plural(images, 'training image')} an epoch has few steps, so it may take more epochs; "
+    elif config.model.name == "lenet5":
         hint = (
-            "LeNet-5 with sigmoids stays there for one to three epochs on MNIST, longer with few images or with "
-            "model.init=glorot, and throughout with optimizer.momentum=0.8 at optimizer.lr=1; "
+            "LeNet-5 with sigmoids stays there for one to three epochs on MNIST, longer with model.init=glorot, and "
+            "throughout with optimizer.momentum=0.8 at optimizer.lr=1; "
         )
     return [
         f"for {plural(count, 'epoch')} the loss has been at chance, ln {classes} = {math.log(classes):.2f}. {hint}"

@@ -187,7 +187,7 @@ def _train(
                     writer.summary.device["cuda_graph"] = recorded.recorded
                 for observer in observers:
                     observer.epoch(record)
-                warnings = messages.plateau(writer.records, config, len(data.classes))
+                warnings = messages.plateau(writer.records, config, len(data.classes), len(data.train))
                 if recorded is not None and recorded.refusal != refusal:  # once
                     refusal = recorded.refusal
                     warnings.append(f"trainer.cuda_graph: no step can be recorded: {refusal}")

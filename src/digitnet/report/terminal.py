@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from rich.theme import Theme
 
 from digitnet.atomic import open_regular
 from digitnet.runs.formats import RunSummary
@@ -36,6 +37,17 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
 WORKING_SECONDS = 5.0  # without a word
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
 SHORTEST_CELL = 5  # columns: words in a table are not cut below
+# Readable on black as on white: rich's own cyan and yellow are not, and its grey23 looks like ink on white.
+THEME = Theme(
+    {
+        "bar.back": "grey50",
+        "bar.complete": "magenta",
+        "bar.finished": "magenta",
+        "bar.pulse": "magenta",
+        "progress.remaining": "none",
+        "progress.percentage": "none",
+    }
+)
 NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 
 
@@ -43,7 +55,12 @@ class _Terminal(Console):
     """Prints text literally (no markup, no emoji codes in paths); after a closed pipe (`| head`), prints nothing."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, theme=THEME)
+
+    def warning(self, text: str) -> None:
+        """Print `warning: …`, with the first word in colour."""
+        line = Text.assemble(("warning:", "bold magenta"), f" {text}")
+        self.print(line, soft_wrap=not self.is_terminal)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -68,6 +85,10 @@ class Terminal:
         """Print `text`, wrapped to a narrow terminal; `whole` lines are not wrapped, so that they can be copied."""
         text = printable(text)
         self._console.print(text, style=style, soft_wrap=whole or not self._console.is_terminal)
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        """Write a line to the log. Raises OSError."""
         try:
             self._file.write(text + "\n")
             self._file.flush()
@@ -75,7 +96,8 @@ class Terminal:
             raise OSError(error.errno, error.strerror, str(self._log)) from error
 
     def warning(self, text: str) -> None:
-        self.line(f"warning: {text}", "yellow")
+        self._console.warning(printable(text))
+        self._write(f"warning: {printable(text)}")
 
     def start(self, run: StartedRun) -> None:
         """Print what is trained, warnings, and where a resumed run starts."""
@@ -117,7 +139,7 @@ class Terminal:
         bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=None),
-            TaskProgressColumn("{task.percentage:>3.0f} %"),
+            TaskProgressColumn("{task.percentage:>3.0f} % of the run,"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("left"),
             console=self._console,
@@ -136,12 +158,13 @@ class Terminal:
             yield
 
     def end(self, summary: RunSummary) -> None:
-        """Print the test accuracy, if the run finished, and close the log."""
+        """Print the test accuracy and the run's folder with its pictures, if the run finished, and close the log."""
         try:
             if summary.status == "finished" and summary.test is not None:
                 accuracy, errors, n = (summary.test[key] for key in ("accuracy", "errors", "n"))
-                text = f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,})"
-                self.line(f"{text}; {short_path(self._run_dir)}", "bold", whole=True)
+                self.line(f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,})", "bold")
+                pictures = ", ".join(sorted(path.name for path in self._run_dir.glob("*.png")))
+                self.line(f"{short_path(self._run_dir)}{': ' if pictures else ''}{pictures}", whole=True)
         finally:
             with contextlib.suppress(OSError):  # `line` has raised it already
                 self._file.close()
@@ -149,18 +172,22 @@ class Terminal:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A running job: `epoch` of `epochs` are finished; `seconds` is the estimated time of all epochs."""
+    """A running job: `epoch` of `epochs` are finished, `elapsed` seconds have passed of about `seconds`."""
 
     name: str
     epoch: int
     epochs: int
     val_acc: float | None
     seconds: float | None
+    elapsed: float
 
     @property
     def left(self) -> float | None:
         """Estimated seconds until it finishes; None before the first epoch."""
-        return None if self.seconds is None else self.seconds * (1 - self.epoch / self.epochs)
+        return None if self.seconds is None else max(0.0, self.seconds - self.elapsed)
+
+
+JOB_COLUMNS = (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("time", "right"), ("left", "right"))
 
 
 class SweepView:
@@ -173,6 +200,9 @@ class SweepView:
 
     def line(self, text: str = "", style: str | None = None) -> None:
         self._console.print(shown(text), style=style, soft_wrap=not self._console.is_terminal)
+
+    def warning(self, text: str) -> None:
+        self._console.warning(shown(text))
 
     def update(self, rows: list[JobRow], below: str) -> None:
         """Set what is shown: the running jobs, and a line `below` them about all jobs."""
@@ -191,12 +221,12 @@ class SweepView:
         """The table of running jobs, as many as fit the terminal's height."""
         room = max(1, self._console.height - 4)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading, justify in (("job", "left"), ("epoch", "right"), ("val acc", "right"), ("left", "right")):
+        for heading, justify in JOB_COLUMNS:
             table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         for row in self._rows[:room]:
             accuracy = "" if row.val_acc is None else f"{100 * row.val_acc:.2f} %"
             left = "" if row.left is None else duration(row.left)
-            table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
+            table.add_row(printable(row.name), f"{row.epoch}/{row.epochs}", accuracy, duration(row.elapsed), left)
         more: list[RenderableType] = [Text(f"and {len(self._rows) - room} more")] if len(self._rows) > room else []
         return Group(*([table, *more] if self._rows else more), Text(self._below))
 

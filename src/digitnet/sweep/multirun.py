@@ -20,7 +20,7 @@ def run_sweep(overrides: Sequence[str], tree: Tree) -> None:
     plan = plan_sweep(overrides, tree)
     jobs = plan.jobs(plan.request.combinations()) if plan.request.sweeper is None else []
     for warning in plan.request.warnings:
-        SweepView().line(f"warning: {warning}", "yellow")
+        SweepView().warning(warning)
     with plan.claimed(), scheduling(plan.sweep, True, jobs) as scheduler:
 
         def run_jobs(jobs: list[Job]) -> list[float | None]:

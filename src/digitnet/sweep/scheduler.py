@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
@@ -138,7 +139,9 @@ class Scheduler:
         if epochs is None:
             return None
         seconds = summary.seconds * epochs / summary.epochs if summary.epochs else None
-        return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds)
+        written = self._summaries[name][0][0] / 1e9  # by the clock of the file system
+        elapsed = summary.seconds + max(0.0, time.time() - written)
+        return JobRow(name, summary.epochs, epochs, (summary.final or {}).get("val_acc"), seconds, elapsed)
 
 
 def epochs_of(summary: RunSummary) -> int | None:
@@ -162,6 +165,8 @@ def scheduling(sweep: Sweep, trust: bool, jobs: Collection[Job] = ()) -> Iterato
         try:
             launcher = make_launcher(sweep, trust, on_gpus(jobs))
             scheduler = Scheduler(sweep, launcher, view, stop)
+            if jobs:
+                view.line(_introduction(sweep, jobs))
             try:
                 with view.live(), stop.deferred():
                     yield scheduler
@@ -179,6 +184,16 @@ def scheduling(sweep: Sweep, trust: bool, jobs: Collection[Job] = ()) -> Iterato
             # A job that diverged would diverge again.
             again = "" if {*failed} == {"diverged"} else f"; to try again: {_resume_command(sweep)}"
             raise DigitnetError(f"{plural(len(failed), 'job')} of {len(sweep.jobs)} failed{again}")
+
+
+def _introduction(sweep: Sweep, jobs: Collection[Job]) -> str:
+    """`sweep: 4 jobs, model lenet5, data digits; outputs/sweeps/…`; of a search not every job is known."""
+
+    def names(group: str) -> str:
+        return ", ".join(dict.fromkeys(str(job.config.get(group, {}).get("name")) for job in jobs))
+
+    what = f"sweep: {plural(len(jobs), 'job')}" if sweep.search is None else f"search: {sweep.search.trials} trials"
+    return f"{what}, model {names('model')}, data {names('data')}; {short_path(sweep.folder)}"
 
 
 def _resume_command(sweep: Sweep) -> str:

@@ -111,7 +111,7 @@ class Trials:
             job = self._make_job(trial.number, overrides)
         except ConfigError as error:
             self._rejected.append(overrides)
-            self._scheduler.view.line(f"{trial.number}: not tried: {error}", "yellow")
+            self._scheduler.view.warning(f"{trial.number}: not tried: {error}")
             self._tell(trial, None, "FAIL")
             return
         self._running[job.name], self._reported[job.name] = trial, 0

@@ -19,6 +19,10 @@ from digitnet.sweep.scheduler import scheduling
 from digitnet.sweep.search import Trials, best_trial, check_optuna_installed
 from digitnet.text import short_path
 
+# How many training images to hold out, by the name of the data; of others, whose number is not known, FEW_HELD_OUT.
+HELD_OUT = {"mnist": 10_000, "fashion_mnist": 10_000, "kmnist": 10_000}
+FEW_HELD_OUT = 300
+
 
 def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool = True) -> None:
     """Search the values given in `overrides` with at most `trials` jobs, and print the best.
@@ -34,12 +38,12 @@ def start_search(overrides: Sequence[str], tree: Tree, trials: int, prune: bool 
         assert plan.sweep.search is not None
         raise _needs_whole_numbers(error, plan.sweep.search.space) or error from error
     for warning in plan.request.warnings:
-        SweepView().line(f"warning: {warning}", "yellow")
-    if any(job.config["data"]["validation"] == "test" for job in jobs):
-        SweepView().line(
-            "warning: data.validation=test: the search selects by the test set, so its test accuracy is biased; "
-            "hold out images: data.validation=10000",
-            "yellow",
+        SweepView().warning(warning)
+    if selecting := [data for job in jobs if (data := job.config["data"])["validation"] == "test"]:
+        count = min(HELD_OUT.get(data["name"], FEW_HELD_OUT) for data in selecting)
+        SweepView().warning(
+            "data.validation=test: the search selects by the test set, so its test accuracy is biased; "
+            f"hold out images: data.validation={count}"
         )
     with plan.claimed():
         run_search(plan, True, jobs)

@@ -16,19 +16,23 @@ from pictures import count_pixels, pixels
 pytestmark = pytest.mark.slow
 
 
-def compared(monkeypatch: pytest.MonkeyPatch, curves: list[Curve], swept: str | None = "optimizer.lr") -> Figure:
+def compared(
+    monkeypatch: pytest.MonkeyPatch, curves: list[Curve], swept: str | None = "optimizer.lr", is_log: bool = False
+) -> Figure:
     """The figure that `draw_comparison` saves, laid out."""
     drawn: list[Figure] = []
     monkeypatch.setattr(comparison_plot, "save_figure", lambda figure, _: drawn.append(figure))
-    draw_comparison(Path("unused.png"), CurveSet(curves, swept, "Test error"))
+    draw_comparison(Path("unused.png"), CurveSet(curves, swept, "Test error", is_log=is_log))
     (figure,) = drawn
     figure.draw_without_rendering()
     return figure
 
 
-def labels(owner: Figure | Axes) -> list[str]:
-    """The labels of the legend beside the axes or inside them."""
-    legend = owner.legends[0] if isinstance(owner, Figure) else owner.get_legend()
+def labels(figure: Figure) -> list[str]:
+    """The labels of the one legend, which is beside the axes: it covers nothing."""
+    (legend,) = figure.legends
+    assert all(axes.get_legend() is None for axes in figure.axes)
+    assert all(axes.get_window_extent().x1 <= legend.get_window_extent().x0 for axes in figure.axes)
     return [text.get_text() for text in legend.get_texts()]
 
 
@@ -49,8 +53,7 @@ def test_epoch_axes_have_runs_and_means_and_value_axes_have_standard_deviations(
 ) -> None:
     figure = compared(monkeypatch, rates(0.01, 0.1, 1))
     left, right = figure.axes
-    assert labels(figure) == ["lr 0.01", "lr 0.1", "lr 1"]
-    assert right.get_legend() is None
+    assert labels(figure) == ["lr 0.01 (n=2)", "lr 0.1 (n=2)", "lr 1 (n=2)"]
     assert (left.get_title(), left.get_xlabel()) == ("Validation error (%), runs and their mean", "epoch")
     assert right.get_title() == "Test error (%), runs, mean and standard deviation"
     assert (right.get_xlabel(), right.get_xscale(), ticks(right)) == ("optimizer.lr", "log", ["0.01", "0.1", "1"])
@@ -74,7 +77,7 @@ def test_line_of_means_is_sorted_by_value(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_a_swept_setting_there_are_epoch_axes_only(monkeypatch: pytest.MonkeyPatch) -> None:
     figure = compared(monkeypatch, [Curve("run-1", [[0.5, 0.9]])], swept=None)
     (axes,) = figure.axes
-    assert labels(axes) == ["run-1"]
+    assert labels(figure) == ["run-1"]
     assert axes.get_title() == "Validation error (%)"
 
 
@@ -88,6 +91,21 @@ def test_value_axis_is_logarithmic_from_a_factor_of_ten(
     _, right = compared(monkeypatch, rates(*values)).axes
     assert right.get_xscale() == scale
     assert ticks(right) == [f"{value:g}" for value in values]
+
+
+def test_value_axis_is_logarithmic_where_the_search_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compared(monkeypatch, rates(1.0, 9.0), is_log=True).axes[1].get_xscale() == "log"
+    assert compared(monkeypatch, rates(0.0, 9.0), is_log=True).axes[1].get_xscale() == "linear"
+
+
+def test_error_bars_end_within_the_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = [
+        Curve(f"lr {lr}", [[0.5]], final=final, swept_value=lr) for lr, final in ((1.0, [0.1, 0.97]), (2.0, [0.9]))
+    ]
+    right = compared(monkeypatch, curves).axes[1]
+    (bar,) = [segment for bars in right.collections for segment in bars.get_segments()]
+    assert bar[:, 1].tolist() == [0, 100]  # 46.5 ± 61.5 %
+    assert right.get_ylim()[1] <= 110
 
 
 def test_values_too_close_for_labels_have_round_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +184,7 @@ def test_more_series_than_palette_colours_have_a_colour_per_curve(monkeypatch: p
         for word in ("a", "b")
     ]
     left, _ = compared(monkeypatch, curves).axes
-    assert len({str(line.get_color()) for line in left.lines}) == 22
+    assert len({(str(line.get_color()), str(line.get_marker())) for line in left.lines}) == 22
 
 
 def test_each_series_has_a_line_and_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +195,7 @@ def test_each_series_has_a_line_and_a_colour(monkeypatch: pytest.MonkeyPatch) ->
     ]
     figure = compared(monkeypatch, curves)
     left, right = figure.axes
-    assert labels(right) == ["batch_size 32", "batch_size 128"]
+    assert labels(figure) == [curve.label for curve in curves]
     lines = [line for line in right.lines if len(line.get_xdata()) == 2]
     assert len(lines) == 2
     assert lines[0].get_color() != lines[1].get_color()
@@ -200,11 +218,10 @@ def test_unfinished_runs_are_dashed_and_in_no_mean(monkeypatch: pytest.MonkeyPat
     ]
     figure = compared(monkeypatch, curves)
     left, right = figure.axes
-    assert labels(figure) == ["lr 1", "lr 10"]
+    assert labels(figure) == ["lr 1 (n=2 to 1)", "lr 10", "diverged or failed"]
     assert [line.get_linestyle() for line in left.lines] == ["-", "-", "--", "--"]
-    assert list(left.lines[0].get_ydata()) == pytest.approx([50, 30])  # up to the shorter run
+    assert list(left.lines[0].get_ydata()) == pytest.approx([50, 30, 10])  # to the end of the longest run
     assert np.nanmax(left.lines[1].get_xdata()) == 3
-    assert labels(right) == ["diverged or failed"]
     assert [line.get_xdata()[0] for line in right.lines if line.get_marker() == "x"] == [1.0, 10.0]
 
 
@@ -212,7 +229,7 @@ def test_long_legend_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = [Curve(f"run {n}", [[0.5, 0.9]]) for n in range(25)]
     figure = compared(monkeypatch, curves, swept=None)
     assert labels(figure) == [*(f"run {n}" for n in range(20)), "and 5 more"]
-    assert len({tuple(line.get_color()) for line in figure.axes[0].lines}) == 25
+    assert len({(str(line.get_color()), str(line.get_marker())) for line in figure.axes[0].lines}) == 25
 
 
 @pytest.mark.parametrize("series", ["one", "many"])

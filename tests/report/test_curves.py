@@ -1,9 +1,11 @@
 """Which runs make a curve, and which setting is swept."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from conftest import write
 from digitnet.report.curves import Curve, collect_curves
 from digitnet.runs.reader import find_runs
 from run_folders import ACCURACIES, changing_summary, make_run, remove_summary, write_or_pipe
@@ -36,6 +38,15 @@ def test_runs_that_differ_only_in_the_seed_are_one_curve() -> None:
         ([[0.5, 0.9], [0.5, 0.91]], [0.9, 0.91], 1),
     ]
     assert curves[2].unfinished == [[0.1], [0.2]]
+
+
+def test_axis_of_a_search_in_the_logarithm_is_logarithmic() -> None:
+    for lr in (0.1, 0.2):
+        make_run(f"sweep/{lr}", optimizer__lr=lr)
+    assert not collect_curves(find_runs(["sweep"]), []).is_log
+    for log in (True, False):
+        write(Path("sweep/sweep.json"), json.dumps({"jobs": {}, "search": {"space": {"optimizer.lr": {"log": log}}}}))
+        assert collect_curves(find_runs(["sweep"]), []).is_log == log
 
 
 def test_runs_that_never_trained_are_counted_and_not_drawn() -> None:

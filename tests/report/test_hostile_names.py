@@ -60,7 +60,7 @@ def test_any_name_is_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_confusion(tmp_path / "confusion.png", labels, 1 - labels, [name, "b"])
-        draw_misclassified(tmp_path / "misclassified.png", images, labels, 1 - labels, [name, name])
+        draw_misclassified(tmp_path / "misclassified.png", images, labels, 1 - labels, labels.float(), [name, name])
     with Image.open(tmp_path / "confusion.png") as picture:
         assert picture.width < 1000
 

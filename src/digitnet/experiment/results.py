@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from digitnet.atomic import write_atomically
 from digitnet.experiment import build
@@ -19,6 +19,8 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
     data, logger = components.data, components.config.logger
     images, labels = data.test.images.cpu(), data.test.labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
+    accuracy = (predicted == labels).double().mean().item()
+    caption = f"{_run_caption(components)}, test accuracy {100 * accuracy:.2f} %"
     if logger.predictions:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -33,9 +35,26 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
         if len(data.classes) > plots.MOST_CLASSES:
             _write_confusion(run_dir / "confusion.csv", labels, predicted, data.classes)
         chance = 1 - 1 / len(data.classes)
-        plots.draw_misclassified(run_dir / "misclassified.png", images, labels, predicted, data.classes)
-        plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes)
-        plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance=chance)
+        path = run_dir / "misclassified.png"
+        plots.draw_misclassified(path, images, labels, predicted, confidence, data.classes, caption)
+        plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes, caption)
+        how = f"{caption}. {_how_training_is_measured(components)}"
+        plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance, how)
+
+
+def _run_caption(components: Components) -> str:
+    config = components.config
+    return f"{config.model.name} on {components.data.name}, seed {config.seed}"
+
+
+def _how_training_is_measured(components: Components) -> str:
+    """Why the error on the test set may be lower than that on the training set."""
+    modules = components.state.model.modules()
+    dropout = any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in modules)
+    causes = [name for name, used in (("dropout", dropout), ("distortions", components.augment is not None)) if used]
+    during, after = (f", with {' and '.join(causes)}", ", without") if causes else ("", "")
+    split = components.validation_split
+    return f"Training figures are taken during each epoch{during}; those of the {split} after it{after}"
 
 
 def _write_confusion(path: Path, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> None:
@@ -66,4 +85,4 @@ def draw_distorted_samples(run_dir: Path, components: Components) -> None:
     augment = build.augment(config.aug, Generator(train.images.device).manual_seed(config.seed))
     assert augment is not None
     rows = [augment(originals.float().div(255)).mul(255).round().to(torch.uint8) for _ in range(9)]
-    plots.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu())
+    plots.draw_distorted(path, originals.cpu(), torch.stack(rows).cpu(), _run_caption(components))

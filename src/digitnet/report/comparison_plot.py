@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib import cm
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgb
@@ -23,6 +22,7 @@ from digitnet.text import plural
 Color = str | tuple[float, ...]
 Percentages = np.ndarray[tuple[int], np.dtype[np.float64]]
 PALETTE = ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"]
+MARKERS = "os^Dv<>P*X"  # for more curves than colours
 MAX_LEGEND_LINES = 20  # as many as fit beside the axes
 AXIS_LETTERS = 64  # letters of labels that fit below the axes
 WORD_LETTERS = 24  # of a label on an axis
@@ -64,8 +64,7 @@ def draw_comparison(path: Path, curve_set: CurveSet) -> None:
     _fill_epoch_axes(left, curves, colors)
     for axes in right:
         _fill_value_axes(axes, curve_set, colors, with_means=color_scale is None)
-    if color_scale is None:
-        _add_legend(figure, left)
+    _add_legend(figure, [left, *right] if color_scale is None else right)
     save_figure(figure, path)
 
 
@@ -108,7 +107,7 @@ def _colors(curves: Sequence[Curve], color_scale: ScalarMappable | None) -> list
         ]
     n = len(curves)
     if _has_one_color_per_curve(curves):
-        return list(PALETTE[:n]) if n <= len(PALETTE) else [tuple(cm.viridis(0.95 * index / n)) for index in range(n)]
+        return [PALETTE[index % len(PALETTE)] for index in range(n)]  # and other markers, see `_marker`
     series: dict[str, list[int]] = {}
     for index, curve in enumerate(curves):
         series.setdefault(curve.series, []).append(index)
@@ -120,9 +119,14 @@ def _colors(curves: Sequence[Curve], color_scale: ScalarMappable | None) -> list
     return colors
 
 
+def _marker(position: int) -> str:
+    """The marker of the curve at this position in the legend: ten curves of the same colour have different ones."""
+    return MARKERS[position // len(PALETTE) % len(MARKERS)]
+
+
 def _fill_epoch_axes(axes: Axes, curves: Sequence[Curve], colors: Sequence[Color]) -> None:
-    for curve, color in zip(curves, colors, strict=True):
-        _draw_over_epochs(axes, curve, color)
+    for position, (curve, color) in enumerate(zip(curves, colors, strict=True)):
+        _draw_over_epochs(axes, curve, color, _marker(position))
     with_means = any(len(curve.finished) > 1 for curve in curves)
     axes.set_title("Validation error (%)" + (", runs and their mean" if with_means else ""))
     axes.set_xlabel("epoch")
@@ -130,15 +134,19 @@ def _fill_epoch_axes(axes: Axes, curves: Sequence[Curve], colors: Sequence[Color
     _set_error_axis(axes, [_error_percent(run) for curve in curves for run in (*curve.finished, *curve.unfinished)])
 
 
-def _draw_over_epochs(axes: Axes, curve: Curve, color: Color) -> None:
-    """Draw a curve's runs and their mean, which ends with the shortest finished run: it is always over all runs."""
+def _draw_over_epochs(axes: Axes, curve: Curve, color: Color, marker: str) -> None:
+    """Draw a curve's runs and their mean, at each epoch over those that have done it; the legend tells how many."""
     finished = [run for run in curve.finished if run]
     labels = iter([curve.label])
     if finished:
-        length = min(map(len, finished))
-        mean = np.mean([_error_percent(run[:length]) for run in finished], axis=0)
-        marker = "o" if length <= 30 else ""
-        axes.plot(range(1, length + 1), mean, marker=marker, markersize=3, color=color, label=next(labels))
+        length, shortest = max(map(len, finished)), min(map(len, finished))
+        at_epoch = [[run[epoch] for run in finished if len(run) > epoch] for epoch in range(length)]
+        mean = [float(np.mean(_error_percent(accuracies))) for accuracies in at_epoch]
+        count = f"n={len(finished)}" if length == shortest else f"n={len(finished)} to {len(at_epoch[-1])}"
+        label = f"{next(labels)} ({count})" if len(finished) > 1 else next(labels)
+        every = max(1, length // 30)
+        marker = "" if length > 30 and marker == MARKERS[0] else marker
+        axes.plot(range(1, length + 1), mean, marker=marker, markevery=every, markersize=3, color=color, label=label)
     if len(finished) > 1:  # as one line with gaps: drawing a thousand lines takes a second
         epochs = [epoch for run in finished for epoch in (*range(1, len(run) + 1), math.nan)]
         errors = _error_percent([accuracy for run in finished for accuracy in (*run, math.nan)])
@@ -150,7 +158,8 @@ def _draw_over_epochs(axes: Axes, curve: Curve, color: Color) -> None:
 
 def _fill_value_axes(axes: Axes, curve_set: CurveSet, colors: Sequence[Color], with_means: bool) -> None:
     curves = curve_set.curves
-    positions = _set_value_axis(axes, [curve.swept_value for curve in curves if curve.swept_value is not None])
+    values = [curve.swept_value for curve in curves if curve.swept_value is not None]
+    positions = _set_value_axis(axes, values, curve_set.is_log)
     series = list(dict.fromkeys(curve.series for curve in curves))
     for name in series:
         members = [(curve, color) for curve, color in zip(curves, colors, strict=True) if curve.series == name]
@@ -163,8 +172,6 @@ def _fill_value_axes(axes: Axes, curve_set: CurveSet, colors: Sequence[Color], w
     axes.set_title(f"{curve_set.measure} (%)" + (", runs, mean and standard deviation" if several else ""))
     axes.set_xlabel(str(curve_set.swept))
     _set_error_axis(axes, [_error_percent(curve.final) for curve in curves])
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=8)
 
 
 def _draw_final_errors(axes: Axes, curve: Curve, color: Color, positions: Mapping[float | str, float]) -> None:
@@ -189,15 +196,19 @@ def _draw_means(axes: Axes, curves: Sequence[Curve], color: Color, positions: Ma
             errors.setdefault(positions[curve.swept_value], []).extend(_error_percent(curve.final))
     means = {position: float(np.mean(errors[position])) for position in sorted(errors)}
     if not any(isinstance(value, str) for value in positions):
-        axes.plot(list(means), list(means.values()), color=color, label=curves[0].series or None, zorder=1)
+        axes.plot(list(means), list(means.values()), color=color, zorder=1)
     for position, mean in means.items():
         if len(errors[position]) > 1:
             std = float(np.std(errors[position], ddof=1))
-            axes.errorbar(position, mean, std, fmt="_", markersize=12, capsize=3, color=color, zorder=1)
+            ends = [[mean - max(mean - std, 0.0)], [min(mean + std, 100.0) - mean]]  # an error is 0 to 100 %
+            axes.errorbar(position, mean, ends, fmt="_", markersize=12, capsize=3, color=color, zorder=1)
 
 
-def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | str, float]:
-    """Set scale and labels of the horizontal axis; returns the position of each value. Words are one unit apart."""
+def _set_value_axis(axes: Axes, values: Sequence[float | str], is_log: bool) -> dict[float | str, float]:
+    """Set scale and labels of the horizontal axis; returns the position of each value. Words are one unit apart.
+
+    The scale is logarithmic if `is_log`, or if the values span a decade.
+    """
     distinct = list(dict.fromkeys(values))
     numbers = sorted(value for value in distinct if not isinstance(value, str))
     if len(numbers) < len(distinct):
@@ -207,12 +218,13 @@ def _set_value_axis(axes: Axes, values: Sequence[float | str]) -> dict[float | s
             axes.tick_params("x", rotation=90, labelsize=8)
         axes.set_xlim(-0.5, len(distinct) - 0.5)
         return {value: float(position) for position, value in enumerate(distinct)}
-    if _suits_log_scale(numbers):
+    logarithmic = numbers[0] > 0 and (is_log or _suits_log_scale(numbers))
+    if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if numbers[-1] < 200 * numbers[0] else (1,)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    scaled = np.log(numbers) if _suits_log_scale(numbers) else np.asarray(numbers, dtype=float)
+    scaled = np.log(numbers) if logarithmic else np.asarray(numbers, dtype=float)
     labels = [f"{value:g}" for value in numbers]
     share = max(0.07, (max(map(len, labels)) + 1) / AXIS_LETTERS)  # of the axis, for one label
     if min(np.diff(scaled), default=1) > share * (scaled[-1] - scaled[0]):
@@ -229,22 +241,25 @@ def _set_error_axis(axes: Axes, errors: Sequence[Percentages]) -> None:
     all_errors = np.concatenate([np.empty(0), *errors])
     if len(all_errors) and all_errors.min() > 0 and all_errors.max() >= 5 * all_errors.min():
         use_log_scale(axes)
+        axes.set_ylim(all_errors.min() / 1.3, min(1.3 * all_errors.max(), 110))  # a bar below 0 has no end there
     else:
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, 0), min(top, 100) if len(all_errors) and all_errors.max() < 100 else top)
     axes.grid(alpha=0.3)
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
-    """Add a legend beside the axes, with at most MAX_LEGEND_LINES curves; for a single curve, inside the axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:
-        hidden = len(labels) - MAX_LEGEND_LINES
-        more = [f"and {hidden} more"] if hidden > 0 else []
-        shown = [*handles[:MAX_LEGEND_LINES], *(Line2D([], [], linestyle="none") for _ in more)]
-        figure.legend(shown, labels[:MAX_LEGEND_LINES] + more, fontsize=8, loc="outside right upper")
-    elif labels:
-        axes.legend(fontsize=8)
+def _add_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Add one legend of all `axes` beside them, where it covers nothing, with at most MAX_LEGEND_LINES lines."""
+    pairs = [pair for one in axes for pair in zip(*one.get_legend_handles_labels(), strict=True)]
+    failures = [pair for pair in pairs if pair[1] == FAILURE_LABEL]
+    curves = [pair for pair in pairs if pair[1] != FAILURE_LABEL]
+    hidden = len(curves) - MAX_LEGEND_LINES
+    shown = curves[:MAX_LEGEND_LINES] + failures
+    if hidden > 0:
+        shown.append((Line2D([], [], linestyle="none"), f"and {hidden} more"))
+    if shown:
+        handles, labels = zip(*shown, strict=True)
+        figure.legend(handles, labels, fontsize=8, loc="outside right upper")
 
 
 def _error_percent(accuracies: Sequence[float]) -> Percentages:

@@ -20,7 +20,7 @@ from digitnet.report.comparison import (
 from digitnet.report.tables import abbreviated
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import is_number
-from digitnet.runs.reader import Run
+from digitnet.runs.reader import Run, is_searched_in_logarithm
 
 LARGEST_POSITION = 1e100  # on an axis; matplotlib's arithmetic overflows with more
 DRAWN_WITHOUT_EPOCH = ("finished", "diverged")
@@ -49,14 +49,16 @@ class Curve:
 class CurveSet:
     """All curves of a picture; `swept` is the setting on the horizontal axis, `measure` names the error against it.
 
-    `never_trained` counts the runs that ended before their first epoch did, without having diverged: their settings are
-    not to blame, so they are not drawn.
+    `is_log` if a search drew that setting's values uniformly in the logarithm. `never_trained` counts the runs that
+    ended before their first epoch did, without having diverged: their settings are not to blame, so they are not
+    drawn.
     """
 
     curves: Sequence[Curve]
     swept: str | None
     measure: str
     never_trained: int = 0
+    is_log: bool = False
 
 
 def check_plot_path(path: Path) -> None:
@@ -86,7 +88,8 @@ def collect_curves(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[
     groups.sort(key=lambda group: [sort_key(group[0].get(key)) for key in legend_order])
     curves = [_curve(group, keys, series_keys, swept, measure) for group in groups]
     title = "Test error" if measure == "test_acc" else "Validation error"
-    return CurveSet(curves, swept, title, len(runs) - len(drawn))
+    is_log = swept is not None and any(is_searched_in_logarithm(run.folder, swept) for run in drawn[:1])
+    return CurveSet(curves, swept, title, len(runs) - len(drawn), is_log)
 
 
 def _curve_keys(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str]) -> list[str]:

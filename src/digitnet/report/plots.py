@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor  # takes seconds to import, and `digitnet compare` imports this file
 
 COLUMNS = 10  # images per row
+IMAGE_INCHES = 1.2  # height of an image with its labels
+MIN_RATIO = 5.0  # of an axis' ends: a log scale then has two labels at least
 MOST_CLASSES = 30  # of a confusion matrix
 DEFAULT_FONT = "DejaVu Sans"
 FONTS = (  # with letters that matplotlib's own does not have, where they are installed
@@ -32,23 +34,32 @@ FONTS = (  # with letters that matplotlib's own does not have, where they are in
 
 
 def draw_misclassified(
-    path: Path, images: "Tensor", labels: "Tensor", predicted: "Tensor", classes: Sequence[str]
+    path: Path,
+    images: "Tensor",
+    labels: "Tensor",
+    predicted: "Tensor",
+    confidence: "Tensor",
+    classes: Sequence[str],
+    caption: str = "",
 ) -> None:
-    """Draw the first 100 misclassified images, as the notebook does: black on white, true class blue, predicted red."""
+    """Draw the 100 hardest misclassified images, black on white: those that the network was surest of, first.
+
+    Above an image are its true class, in blue, and the predicted one, in red; below it its index in the test set and
+    `confidence`, the probability of the predicted class, (N,) from 0 to 1. `caption` stands below the title.
+    """
     wrong = (labels != predicted).nonzero().flatten()
-    shown = wrong[: COLUMNS * COLUMNS]
+    hardest = wrong[confidence[wrong].argsort(descending=True, stable=True)]
+    shown = hardest[: COLUMNS * COLUMNS]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
-    height = 0.6 + rows  # inches; an image and its labels take one
+    height = 0.85 + IMAGE_INCHES * rows
     figure = Figure(figsize=(10, height), dpi=100)
-    figure.suptitle(
-        f"{len(wrong):,} of {len(labels):,} test images misclassified"
-        + (f", the first {len(shown)}" if len(shown) < len(wrong) else "")
-        + " (blue: true, red: predicted)",
-        fontsize=12,
-        y=1 - 0.2 / height,
-        va="center",
-    )
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.05 / height, top=1 - 0.6 / height, hspace=0.32, wspace=0.1)
+    title = f"{len(wrong):,} of {len(labels):,} test images misclassified"
+    if len(shown) < len(wrong):
+        title += f", the {len(shown)} hardest"
+    figure.suptitle(f"{title} (blue: true, red: predicted)", fontsize=12, y=1 - 0.2 / height, va="center")
+    _add_caption(figure, f"{caption}; below each image: index and confidence".lstrip("; "), y=1 - 0.45 / height)
+    bottom, top = 0.25 / height, 1 - 0.85 / height
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=bottom, top=top, hspace=0.55, wspace=0.1)
     for position, index in enumerate(shown.tolist(), start=1):
         axes = figure.add_subplot(rows, COLUMNS, position)
         axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
@@ -56,25 +67,40 @@ def draw_misclassified(
         # The names are above the image, so that they do not cover it.
         true, guess = (as_label(classes[int(kind[index])], 9) for kind in (labels, predicted))
         if len(true) + len(guess) <= 4:
-            axes.text(0.0, 1.02, true, color="blue", fontsize=13, transform=axes.transAxes)
-            axes.text(0.3, 1.02, guess, color="red", fontsize=13, transform=axes.transAxes)
+            axes.text(0.05, 1.04, true, color="blue", fontsize=13, transform=axes.transAxes)
+            axes.text(0.35, 1.04, "→", color="0.5", fontsize=11, transform=axes.transAxes)
+            axes.text(0.65, 1.04, guess, color="red", fontsize=13, transform=axes.transAxes)
         else:
-            axes.text(0.1, 1.15, true, color="blue", fontsize=7, transform=axes.transAxes)
-            axes.text(0.1, 1.02, guess, color="red", fontsize=7, transform=axes.transAxes)
+            axes.text(0.05, 1.17, true, color="blue", fontsize=7, transform=axes.transAxes)
+            axes.text(0.05, 1.04, f"→ {guess}", color="red", fontsize=7, transform=axes.transAxes)
+        text = f"{index:,}   {100 * confidence[index]:.0f} %"
+        axes.text(0.5, -0.04, text, color="0.35", fontsize=7, ha="center", va="top", transform=axes.transAxes)
     save_figure(figure, path)
 
 
-def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: Sequence[str]) -> None:
+def _add_caption(figure: Figure, text: str, y: float | None = None) -> None:
+    """Add small grey text: at the height `y`, a fraction of the figure's, or below all axes."""
+    if text and y is None:
+        figure.supxlabel(as_label(text, 400), fontsize=8, color="0.35")
+    elif text:
+        figure.text(0.5, y or 0.0, as_label(text, 400), fontsize=8, color="0.35", ha="center", va="center")
+
+
+def draw_confusion(
+    path: Path, labels: "Tensor", predicted: "Tensor", classes: Sequence[str], caption: str = ""
+) -> None:
     """Draw the confusion matrix: counts; errors are coloured by their share of the true class.
 
+    Beside each row is the accuracy of its class; `caption` stands below.
     Of more than MOST_CLASSES, it shows those that were confused most: more could not be read, and take gigabytes.
     """
     title, wrong = f"Confusion matrix, {len(labels):,} test images", labels != predicted
+    totals = np.bincount(labels.numpy(), minlength=len(classes))
     if len(classes) > MOST_CLASSES:
         confused = sum(np.bincount(kind[wrong].numpy(), minlength=len(classes)) for kind in (labels, predicted))
         kept = np.sort(np.argsort(-confused, kind="stable")[:MOST_CLASSES])
         title += f";\nthe {MOST_CLASSES} of {len(classes)} classes that were confused most"
-        places = np.full(len(classes), -1)
+        places, totals = np.full(len(classes), -1), totals[kept]
         places[kept] = np.arange(MOST_CLASSES)
         labels, predicted = places[labels.numpy()], places[predicted.numpy()]
         inside = (labels >= 0) & (predicted >= 0)
@@ -94,12 +120,17 @@ def draw_confusion(path: Path, labels: "Tensor", predicted: "Tensor", classes: S
                 color = "white" if on_dark else "0.45" if row == column else "black"
                 text = f"{matrix[row, column]:,}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
+    axes.text(n - 0.4, -0.6, "accuracy", fontsize=8, color="0.35", va="bottom")
+    for row, total in enumerate(totals):
+        if total:
+            axes.text(n - 0.4, row, f"{100 * matrix[row, row] / total:.1f} %", va="center", fontsize=8, color="0.35")
     long_names = max(map(len, classes)) > 3
     axes.set_xticks(range(n), classes, rotation=45 if long_names else 0, ha="right" if long_names else "center")
     axes.set_yticks(range(n), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)
+    _add_caption(figure, caption)
     save_figure(figure, path)
 
 
@@ -126,13 +157,14 @@ def _available_fonts() -> list[str]:
     return [DEFAULT_FONT, *(name for name in FONTS if name in names)]
 
 
-def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, chance: float) -> None:
+def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, chance: float, caption: str = "") -> None:
     """Draw loss and error over the epochs, both on a log scale, and the learning rate.
 
-    `validation` names the validation split in the legends; `chance` is the error of guessing, as a fraction.
+    `validation` names the validation split in the legends; `chance` is the error of guessing, as a fraction; `caption`
+    stands below.
     """
     epochs = [record.epoch for record in records]
-    figure = Figure(figsize=(11, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 4.2), dpi=100, layout="constrained")
     loss, error, rate = figure.subplots(1, 3)
     style = {"marker": "o", "markersize": 3}
     loss.plot(epochs, [r.train_loss for r in records], label="training", **style)
@@ -151,19 +183,24 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     for axes in (loss, error, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5 if len(records) < 2 else None, 1.5 if len(records) < 2 else None)
         axes.grid(alpha=0.3)
+    _add_caption(figure, caption)
     save_figure(figure, path)
 
 
-def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None:
+def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor", caption: str = "") -> None:
     """Draw training images and distorted copies, all uint8: `originals` (C, 1, 28, 28) in the top row, `distorted`
-    (R, C, 1, 28, 28) in the R rows below.
+    (R, C, 1, 28, 28) in the R rows below; `caption` stands below the title.
     """
     rows, columns = distorted.shape[:2]
     images = np.concatenate([originals.unsqueeze(0).numpy(), distorted.numpy()])[:, :, 0]
-    figure = Figure(figsize=(max(0.8 * columns, 5.6), 0.8 * (rows + 1) + 0.5), dpi=100)
-    figure.suptitle("Training images (top row) and their distorted copies", fontsize=11)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / (0.8 * (rows + 1) + 0.5))
+    height = 0.8 * (rows + 1) + 0.7
+    figure = Figure(figsize=(max(0.8 * columns, 5.6), height), dpi=100)
+    title = "Training images (top row) and their distorted copies"
+    figure.suptitle(title, fontsize=11, y=1 - 0.2 / height, va="center")
+    _add_caption(figure, caption, y=1 - 0.48 / height)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.7 / height)
     for position, image in enumerate(images.reshape(-1, *images.shape[2:]), start=1):
         axes = figure.add_subplot(rows + 1, columns, position)
         axes.imshow(255 - image, cmap="gray", vmin=0, vmax=255)
@@ -172,7 +209,13 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor") -> None
 
 
 def use_log_scale(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with labels at 1, 2 and 5 of each decade, without exponents."""
+    """Make the vertical axis logarithmic, with labels at 1, 2 and 5 of each decade, without exponents.
+
+    It stays linear if there would be fewer than two labels, as in a short run.
+    """
+    low, high = axes.dataLim.intervaly
+    if low > 0 and high < MIN_RATIO * low:
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

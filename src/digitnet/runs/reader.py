@@ -121,6 +121,14 @@ def _jobs(path: Path) -> dict[str, dict[str, Any]]:
     return settings_by_name
 
 
+def is_searched_in_logarithm(folder: Path, key: str) -> bool:
+    """Whether the run in `folder` is a trial of a search that draws the values of `key` uniformly in the logarithm."""
+    try:
+        return json.loads(read_regular(folder.parent / SWEEP_FILE))["search"]["space"][key]["log"] is True
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
 def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
     """Read a run's folder; `error` says why it is broken. A job with `planned` settings may not have started."""
     files = RunFolder(folder)

@@ -28,7 +28,7 @@ from digitnet.report.shell_completion import SCRIPTS
         ("digitnet val", ["validate"]),
         ("digitnet seed=1 val", []),  # a command comes first
         ("digitnet validate --f", ["--format"]),
-        ("digitnet validate --format ", ["github", "json", "text"]),
+        ("digitnet validate --format ", ["github", "json", "junit", "sarif", "text"]),
         ("digitnet validate model=le", ["model=lenet5"]),
         ("digitnet --cfg ", ["all", "hydra", "job"]),
         ("digitnet --mu", ["--multirun"]),

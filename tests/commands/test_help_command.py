@@ -20,7 +20,7 @@ def test_help_lists_every_option_with_its_description(command: Command, monkeypa
     text = re.sub(r"\s+", " ", command("--help").out)
     assert len(FILES) > 25
     for path in FILES:
-        assert f" {path.stem} {read_yaml(path).description}" in text, path
+        assert f" {path.stem} {read_yaml(path, f'{path.parent.name}/{path.stem}').description}" in text, path
     for name in commands.NAMES:
         assert f" {name} {commands.command_summary(name)}" in text
     for example, meaning in EXAMPLES.items():

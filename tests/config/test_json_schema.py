@@ -56,6 +56,7 @@ def test_packaged_yaml_passes(path: Path) -> None:
         ("device", "name: tpu"),
         ("tracker", "name: tensorbord"),
         ("sweep", "trainer: {epoch: 3}"),
+        ("sweep", "optimizer.lrr: 0.1,0.3"),
     ],
 )
 def test_wrong_yaml_is_refused(name: str, text: str) -> None:
@@ -69,6 +70,8 @@ def test_wrong_yaml_is_refused(name: str, text: str) -> None:
         ("optimizer", "defaults: [sgd]\nlr: ${oc.env:LR}"),
         ("model", "defaults: [custom]\ntarget: mine:Net\nkwargs: {width: 3}"),
         ("experiment", "defaults:\n  - override /model: allconv\noptimizer: {lr: 0.1}\nseed: 3"),
+        ("sweep", "model: allconv\noptimizer.lr: 0.1,0.3\nseed: [0, 1]\naug: none,distort"),
+        ("sweep", "hydra: {sweeper: {params: {optimizer.lr: '0.1,0.3'}}}"),
     ],
 )
 def test_own_yaml_passes(name: str, text: str) -> None:
@@ -76,12 +79,11 @@ def test_own_yaml_passes(name: str, text: str) -> None:
 
 
 def test_presets_refer_to_the_root() -> None:
-    for name in ("experiment", "sweep"):
-        assert SCHEMAS[name] == {
-            "$schema": "http://json-schema.org/draft-07/schema#",
-            "title": f"digitnet's {name}",
-            "$ref": "config.json",
-        }
+    assert SCHEMAS["experiment"] == {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "digitnet's experiment",
+        "$ref": "config.json",
+    }
 
 
 def test_definitions_are_named_by_the_fields_words() -> None:

@@ -14,6 +14,7 @@ from digitnet.config import hydra_adapter
 from digitnet.config.files import Tree
 from digitnet.experiment.validation import all_compositions, validate
 from digitnet.models import LeNet5
+from digitnet.report import terminal
 from digitnet.sweep.plan import plan_sweep
 
 pytestmark = pytest.mark.slow
@@ -159,7 +160,7 @@ def test_validate_returns_what_it_finds() -> None:
     write(Path("conf/aug/y.yaml"), "defaults: [distort]\nrotation_deg: 400\n")
     done = validate(Tree.at(), ["aug=y"], schema_only=True)
     (finding,) = done.findings
-    assert (done.checked, done.errors) == (1, 1)
+    assert (done.compositions, done.errors) == (["aug=y"], 1)
     assert (finding.severity, finding.composition, finding.fault.line) == ("error", "aug=y", 2)
     assert validate(Tree.at(), ["seed=1"], schema_only=True).findings == []
 
@@ -168,7 +169,71 @@ def test_every_value_of_a_sweep_is_checked() -> None:
     params = "hydra: {sweeper: {params: {optimizer.lr: '0.1,1,-1', seed: '0,-1'}}}\n"
     write(Path("conf/sweep/mine.yaml"), "# @package _global_\n# Mine.\n" + params)
     done = validate(Tree.at(), ["sweep=mine"], schema_only=True)
-    assert [finding.fault.message for finding in done.findings] == [
-        "seed=-1: should be greater than or equal to 0",
-        "optimizer.lr=-1: should be greater than 0",
+    assert sorted((finding.fault.message, finding.fault.line) for finding in done.findings) == [
+        ("optimizer.lr=-1: should be greater than 0", 3),
+        ("seed=-1: should be greater than or equal to 0", 3),
     ]
+
+
+PLAIN = "# Mine.\noptimizer.lr: {lr}\nmodel: {model}\ntrainer.epochs: [3, {epochs}]\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "faults"),
+    [
+        ({"lr": "0.1,1"}, {}),
+        ({"lr": "0.1,-1"}, {"optimizer.lr=-1: should be greater than 0": 2}),
+        (
+            {"lr": "0.1,-1", "model": "lenet5,lenet6", "epochs": 0},
+            {
+                "optimizer.lr=-1: should be greater than 0": 2,
+                "model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, fastnet, lenet5": 3,
+                "trainer.epochs=0: should be greater than or equal to 1": 4,
+            },
+        ),
+        (
+            {"lr": "0.1,,1", "model": "range("},
+            {
+                "optimizer.lr=0.1,,1: cannot be read; "
+                "quote a value with special characters: 'optimizer.lr=\"0.1,,1\"'": 2,
+                "model=range(: cannot be read; a bracket is not closed": 3,
+            },
+        ),
+    ],
+)
+def test_all_faults_of_a_sweep_preset_have_their_lines(values: dict[str, object], faults: dict[str, int]) -> None:
+    path = Path("conf/sweep/mine.yaml").resolve()
+    write(path, PLAIN.format(**({"model": "lenet5", "epochs": 4} | values)))
+    done = validate(Tree.at(), ["sweep=mine"], schema_only=True)
+    errors = [finding.fault for finding in done.findings if finding.severity == "error"]
+    assert {fault.message.replace("\n", " "): fault.line for fault in errors} == faults
+    assert {fault.file for fault in errors} <= {path}
+
+
+def test_misspelt_keys_of_a_sweep_preset_are_all_reported() -> None:
+    write(Path("conf/sweep/mine.yaml"), "optimzer.lr: 0.1,1\nseeds: 0,1\n")
+    done = validate(Tree.at(), ["sweep=mine"], schema_only=True)
+    assert [(finding.fault.message.partition(" …")[0], finding.fault.line) for finding in done.findings] == [
+        ("no key 'optimzer.lr'", 1),
+        ("no key 'seeds'", 2),
+    ]
+
+
+def test_values_behind_a_wrong_default_of_a_preset_are_checked() -> None:
+    text = "# @package _global_\ndefaults:\n  - override /optimizer: adm\noptimizer: {nonesuch: 1}\n"
+    write(Path("conf/experiment/mine.yaml"), text + "trainer:\n  epochs: 0\n  batchsize: 3\nseeds: 3\n")
+    done = validate(Tree.at(), ["experiment=mine"], schema_only=True)
+    assert [(finding.fault.message.partition(" …")[0], finding.fault.line) for finding in done.findings] == [
+        ("defaults: optimizer=adm: no such option", 3),
+        ("trainer.epochs=0: should be greater than or equal to 1", 6),
+        ("no key 'trainer.batchsize'", 7),
+        ("no key 'seeds'", 8),
+    ]
+
+
+def test_progress_is_told_after_some_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "WORKING_SECONDS", 0.0)
+    validate(Tree.at(), ["aug=distort"], schema_only=True)
+    assert capsys.readouterr().err == "checking configuration 0 of 1; ? left\n"

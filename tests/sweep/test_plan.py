@@ -117,7 +117,25 @@ def test_validate_checks_every_value_of_a_preset(command: Command) -> None:
         "# @package _global_\n# Mine.\nhydra: {sweeper: {params: {optimizer.lr: '0.1,1,-1', seed: '0,1'}}}\n",
     )
     done = command("validate", "--schema-only", "sweep=mine")
-    assert (done.code, done.out) == (2, "optimizer.lr=-1: should be greater than 0 [sweep=mine]\n")
+    fault = "optimizer.lr=-1: should be greater than 0"
+    assert (done.code, done.out) == (2, f"conf/sweep/mine.yaml:3: {fault} [sweep=mine]\n")
+    done = command("sweep=mine")
+    assert (done.code, done.err) == (2, f"error: {fault} (conf/sweep/mine.yaml:3)\n")
+    done = command("sweep=mine", "optimizer.lr=-2,1")  # typed values are not the file's
+    assert (done.code, done.err) == (2, "error: optimizer.lr=-2: should be greater than 0\n")
+
+
+def test_plain_preset_sweeps_what_its_keys_list() -> None:
+    write(
+        Path("conf/sweep/mine.yaml"),
+        "# Mine.\naug: distort\noptimizer: {lr: [0.1, 1]}\nseed: 0,1\n",
+    )
+    planned = plan_sweep(["sweep=mine", "hydra.sweep.dir=s"], Tree.at())
+    jobs = planned.jobs(planned.request.combinations())
+    assert [job.name for job in jobs] == ["lr=0.1,seed=0", "lr=0.1,seed=1", "lr=1,seed=0", "lr=1,seed=1"]
+    assert [(job.config["optimizer"]["lr"], job.config["seed"], job.config["aug"]["name"]) for job in jobs] == [
+        *[(0.1, 0, "distort"), (0.1, 1, "distort"), (1.0, 0, "distort"), (1.0, 1, "distort")]
+    ]
 
 
 def names_of(*overrides: str) -> list[str]:

@@ -11,6 +11,7 @@ otherwise 0.
   digitnet validate model=lenet5 aug=distort     one composition
   digitnet validate --schema-only                faster, without torch; does not import your networks
   digitnet validate --format github              in a GitHub workflow: annotations on the lines of a pull request
+  digitnet validate --format sarif               for code scanning; --format junit: a test for each configuration
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main(options: argparse.Namespace) -> None:
     from digitnet.experiment.validation import validate  # imports Hydra, half a second, which --help does not need
 
     done = validate(Tree.at(options.config_dir, options.config_name), options.overrides, options.schema_only)
-    for line in FORMATS[options.format](done.findings, done.checked):
+    for line in FORMATS[options.format](done.findings, done.compositions):
         show(line)
     if done.errors:
-        raise ConfigError(f"{plural(done.errors, 'fault')} in {plural(done.checked, 'configuration')}")
+        raise ConfigError(f"{plural(done.errors, 'fault')} in {plural(len(done.compositions), 'configuration')}")

@@ -35,6 +35,7 @@ from digitnet.config.hydra_adapter import (
 from digitnet.config.lint import file_faults, octal_numbers
 from digitnet.config.provenance import located
 from digitnet.config.schema import Config
+from digitnet.config.sweep_preset import move_swept_values
 from digitnet.errors import SHOWN_FAULTS, ConfigError, DigitnetError, Fault
 
 
@@ -183,6 +184,7 @@ def compose_unchecked(overrides: Sequence[str], tree: Tree) -> DictConfig:
     try:
         check_root(tree.read(tree.root))
         composed = compose_config(tree.root, overrides)
+        move_swept_values(composed)
     except ConfigError:
         raise
     except Exception as error:

@@ -197,5 +197,6 @@ def unknown_key(name: str, overrides: Iterable[str], tree: Tree) -> str:
     for choice in (chosen, []):
         with contextlib.suppress(Exception), composing(tree):
             content = compose_config(tree.root, choice, with_hydra=name.startswith("hydra."))
-            return no_key(name, [*PRESETS, *nested_keys(OmegaConf.to_container(content))])
+            existing = [key for key in nested_keys(OmegaConf.to_container(content)) if not key.startswith("sweep.")]
+            return no_key(name, [*PRESETS, *existing])
     return no_key(name, [])

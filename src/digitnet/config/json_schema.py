@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from digitnet.config.files import Tree
+from digitnet.config.keys import all_keys
 from digitnet.config.schema import GROUPS, PRESETS, SECTIONS, Config, Group
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -36,6 +37,12 @@ def json_schema(name: str, comments: Mapping[str, str]) -> dict[str, Any]:
     its schema refers to that of the root. `comments` describe keys: {"aug.shift": "fraction of the width"}.
     """
     head = {"$schema": DRAFT, "title": f"digitnet's {name}"}
+    if name == "sweep":  # its keys are dotted, and have several values
+        value = {"type": ["string", "number", "boolean", "array", "null"]}
+        groups = [group for group in GROUPS if group not in PRESETS]
+        keys: dict[str, Any] = dict.fromkeys(sorted({*groups, *all_keys()}), value)
+        plain = {"type": "object", "properties": keys, "additionalProperties": False}
+        return head | {"anyOf": [plain, {"$ref": "config.json"}]}
     if name in PRESETS:
         return head | {"$ref": "config.json"}
     definitions: dict[str, Any] = {"interpolation": INTERPOLATION}

@@ -79,7 +79,11 @@ def _lint(tree: Tree, source: YamlFile, defaults: Iterable[DefaultsEntry]) -> It
         return
     if message := _wrong_header(source):
         yield Fault(message, file=source.path, line=1)
-    if top in ("", *PRESETS):
+    if source.is_plain_sweep and defaults:
+        message = "defaults: a sweep preset has none; choose an option as a key, 'aug: distort'"
+        yield Fault(message, file=source.path, line=source.line_of(("defaults",)))
+        return
+    if top in ("", *PRESETS) and not source.is_plain_sweep:
         yield from _lint_groups(source)
     for default in defaults:
         message = _wrong_default(tree, source, default)
@@ -115,6 +119,8 @@ def _wrong_header(source: YamlFile) -> str:
         if len(words) != 2:
             return f"'# {' '.join(words)}': Hydra reads a first line with '# @' as '# @KEY VALUE'; leave out the '@'"
     packages = [package for key, package in source.header if key == "@package"]
+    if source.is_plain_sweep:
+        return ""
     if top in PRESETS:
         is_global = packages == ["_global_"]
         return "" if is_global else f"{top}: a preset sets any group; its first line must be '# @package _global_'"

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from digitnet.config.files import Tree
 from digitnet.config.guard import check_launcher
 from digitnet.config.hydra_adapter import BASIC_SWEEPER, Launch, ParsedOverride, composing, parse_overrides, run_sweeper
 from digitnet.config.schema import LauncherConfig
-from digitnet.errors import ConfigError, DigitnetError
+from digitnet.config.sweep_preset import places_of_swept_keys
+from digitnet.errors import ConfigError, DigitnetError, Fault
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SweepRequest:
     sweeper: DictConfig | None  # a plugin's; None: Hydra's own, which lists all combinations
     shared: Mapping[str, Any] | None = None  # of Hydra's node, what all jobs must have in common; None: not compared
     warnings: tuple[str, ...] = ()  # about the YAML files
+    places: Mapping[str, tuple[Path, int]] = field(default_factory=dict)  # file and line of each key of the preset
 
     @property
     def all_overrides(self) -> list[str]:
@@ -54,9 +56,44 @@ class SweepRequest:
         """As few combinations as contain every value at least once. Raises ConfigError."""
         return covering(self._lists())
 
+    def one_at_a_time(self, base: Sequence[str] | None) -> list[list[str]]:
+        """A combination for each value, with the other words of `base` or, without, those that have a single value."""
+        lists = self._lists()
+        single = [values[0] for values in lists if len(values) == 1]
+        combinations = []
+        for values in lists if len(lists) > len(single) else []:
+            key = values[0].partition("=")[0]
+            others = [word for word in base or single if word.partition("=")[0] != key]
+            combinations += [[*others, value] for value in values]
+        return combinations
+
+    def located(self, faults: Iterable[Fault]) -> list[Fault]:
+        """The faults, with file and line where a value of the preset is wrong."""
+        typed = {word.lstrip("+~").partition("=")[0] for word in self.overrides}
+        places = {key: place for key, place in self.places.items() if key not in typed}
+        return [_located(fault, places) for fault in faults]
+
     def _lists(self) -> list[list[str]]:
         with composing(self.tree):
-            return _lists(self.all_overrides, self.tree)
+            try:
+                return _lists(self.all_overrides, self.tree)
+            except ConfigError as error:
+                faults = {str(fault): fault for fault in self.located(error.faults)}
+                for word in self.all_overrides:  # all that cannot be read, not only the first
+                    try:
+                        _lists([word], self.tree)
+                    except ConfigError as its_error:
+                        faults |= {str(fault): fault for fault in self.located(its_error.faults)}
+                raise ConfigError(faults.values()) from error
+
+
+def _located(fault: Fault, places: Mapping[str, tuple[Path, int]]) -> Fault:
+    for key, (path, line) in places.items():
+        if fault.file is None and (
+            fault.key == key or re.match(rf"(no key '){{0,1}}{re.escape(key)}['=]", fault.message)
+        ):
+            return replace(fault, file=path, line=line)
+    return fault
 
 
 def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
@@ -78,6 +115,7 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
             raise ConfigError("hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time")
         folder = chosen_folder(composed, "sweep.dir").absolute()
         params = node.sweeper.get("params")
+        places = places_of_swept_keys(tree, typed) if params and tree.own else {}
     return SweepRequest(
         tree,
         typed,
@@ -90,6 +128,7 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
         None if is_basic else node.sweeper,
         shared_settings(composed),
         warnings,
+        places,
     )
 
 

@@ -50,6 +50,11 @@ class YamlFile:
         return self.name.rpartition("/")[0]
 
     @property
+    def is_plain_sweep(self) -> bool:
+        """Whether it is a sweep preset whose keys, dotted, are those that are swept: `optimizer.lr: 0.1,0.3`."""
+        return self.group == "sweep" and not any(key == "@package" for key, *_ in self.header)
+
+    @property
     def description(self) -> str:
         """Its first comment line."""
         lines = re.findall(r"^#\s*(.*)", self.text, flags=re.MULTILINE)
@@ -157,7 +162,7 @@ def read_yaml(path: Path, name: str = "") -> YamlFile:
     source = YamlFile(name, path, text, root if isinstance(root, yaml.MappingNode) else None)
     if root is not None and source.root is None:
         raise source.error(f"the file has no keys; it should have lines KEY: VALUE, this is {node_text(root)}", root)
-    if faults := list(_malformed(path, root, "", (), set())):
+    if faults := list(_malformed(path, root, "", (), set(), source.is_plain_sweep)):
         raise ConfigError(faults)
     if (count := _expanded_size(root, {})) > MOST_VALUES:
         raise source.error(f"the file has {count:,} values when its aliases are written out; at most {MOST_VALUES:,}")
@@ -187,11 +192,12 @@ def not_yaml(error: yaml.MarkedYAMLError, path: Path) -> Fault:
 
 
 def _malformed(
-    path: Path, node: yaml.Node | None, prefix: str, ancestors: tuple[int, ...], visited: set[int]
+    path: Path, node: yaml.Node | None, prefix: str, ancestors: tuple[int, ...], visited: set[int], dots: bool
 ) -> Iterator[Fault]:
     """Duplicate keys, tags that would create Python objects, aliases that contain themselves, unclosed `${`.
 
-    `ancestors` and `visited` are ids of nodes: an alias is the same node again.
+    Keys with dots too, unless `dots` are allowed. `ancestors` and `visited` are ids of nodes: an alias is the same node
+    again.
     """
     if node is None:
         return
@@ -220,14 +226,14 @@ def _malformed(
             )
         elif key.tag and not key.tag.endswith(":str"):
             yield Fault(f"the key '{name}' is not text in YAML; use another name", prefix + name, path, line)
-        if "." in name and not prefix.startswith(("defaults.", "hydra.sweeper.params.")):
+        if "." in name and not dots and not prefix.startswith(("defaults.", "hydra.sweeper.params.")):
             head, _, leaf = name.partition(".")
             message = f"'{prefix}{name}': in YAML write '{head}:' and below it, indented, '{leaf}: …'"
             yield Fault(message, prefix + name, path, line)
         if name in first:
             yield Fault(f"'{prefix}{name}' occurs twice, first in line {first[name]}", prefix + name, path, line)
         first.setdefault(name, line)
-        yield from _malformed(path, value, f"{prefix}{name}.", (*ancestors, id(node)), visited)
+        yield from _malformed(path, value, f"{prefix}{name}.", (*ancestors, id(node)), visited, dots)
 
 
 def node_items(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:

@@ -9,13 +9,14 @@ from typing import Any
 
 from digitnet.config.compose import compose_incomplete, compose_job, composed_values, locate_faults
 from digitnet.config.files import ROOT, Tree, asks_for_sweep, files_below, no_group
-from digitnet.config.hydra_adapter import composing
+from digitnet.config.hydra_adapter import composing, is_readable
 from digitnet.config.lint import file_faults, octal_numbers
 from digitnet.config.rules import ADDED_SINCE, config_notes, run_length
 from digitnet.config.schema import GROUPS, SECTIONS, Config
 from digitnet.config.sweep_space import read_sweep
 from digitnet.errors import ConfigError, Fault
 from digitnet.report.findings import Finding
+from digitnet.report.terminal import working
 from digitnet.text import did_you_mean
 
 CLASSES = 10  # of every data set except data=folder, which would have to be read first
@@ -24,10 +25,10 @@ CHECKED_EPOCHS = 1000  # of a schedule, at most
 
 @dataclass(frozen=True)
 class Validation:
-    """The findings, each once, and the number of compositions that were checked."""
+    """The findings, each once, and the compositions that were checked, as typed on the command line."""
 
     findings: list[Finding]
-    checked: int
+    compositions: list[str]
 
     @property
     def errors(self) -> int:
@@ -47,19 +48,21 @@ def validate(tree: Tree, overrides: Sequence[str] = (), schema_only: bool = Fals
 def _validate(tree: Tree, overrides: Sequence[str], schema_only: bool) -> Validation:
     compositions = [(tree, tuple(overrides))] if overrides else list(all_compositions(tree))
     findings: list[Finding] = []
-    for its_tree, words in compositions:
-        if not overrides and words and _root_values(tree) is None:  # then no option of it does, for the same reason
-            faults = file_faults(tree, [words[0].lstrip("+").replace("=", "/", 1)])
-            findings += [Finding("error", fault, words[0]) for fault in faults]
-        else:
-            findings += _check_composition(its_tree, words, schema_only)
+    with working("checking configuration", len(compositions)) as count:
+        for its_tree, words in compositions:
+            count()
+            if not overrides and words and _root_values(tree) is None:  # then no option of it does, for the same reason
+                faults = file_faults(tree, [words[0].lstrip("+").replace("=", "/", 1)])
+                findings += [Finding("error", fault, words[0]) for fault in faults]
+            else:
+                findings += _check_composition(its_tree, words, schema_only)
     if not overrides:
         findings += _files_not_used(tree)
     findings += _octal_numbers(tree)
     once: dict[tuple[str, Fault], Finding] = {}  # a fault of the root is in every composition
     for finding in findings:
         once.setdefault((finding.severity, finding.fault), finding)
-    return Validation(list(once.values()), len(compositions))
+    return Validation(list(once.values()), [_label(*composition) for composition in compositions])
 
 
 def all_compositions(tree: Tree) -> Iterator[tuple[Tree, tuple[str, ...]]]:
@@ -108,12 +111,18 @@ def _is_root(name: str, tree: Tree) -> bool:
         return True
 
 
+def _label(tree: Tree, overrides: tuple[str, ...]) -> str:
+    """The composition as typed on the command line; "" for the root as it is."""
+    return " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
+
+
 def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool) -> list[Finding]:
-    label = " ".join(overrides if tree.root == ROOT else ("--config-name", tree.root, *overrides))
+    label = _label(tree, overrides)
     try:
         configs = _configs(tree, overrides)
     except ConfigError as error:
-        return [Finding("error", fault, label) for fault in error.faults]
+        faults = [*error.faults, *_faults_behind(error.faults, tree, overrides)]
+        return [Finding("error", fault, label) for fault in dict.fromkeys(faults)]
     all_findings: list[Finding] = []
     for its_overrides, config in configs:
         findings = [Finding("warning", Fault(message, key), label) for key, message in config_notes(config)]
@@ -129,6 +138,29 @@ def _check_composition(tree: Tree, overrides: tuple[str, ...], schema_only: bool
     return all_findings
 
 
+def _faults_behind(faults: Sequence[Fault], tree: Tree, overrides: tuple[str, ...]) -> Iterator[Fault]:
+    """Faults of the values in a preset that Hydra does not compose, because of the `faults` of its defaults.
+
+    Keys of the groups in its defaults are left out: which keys these have depends on the option that is at fault.
+    """
+    name = overrides[0].lstrip("+").replace("=", "/", 1) if len(overrides) == 1 else ""
+    if name.partition("/")[0] != "experiment" or tree.find(name) is None:
+        return
+    with contextlib.suppress(ConfigError):  # the file cannot be read, which is among the faults
+        source = tree.read(name)
+        groups = {default.group for default in source.defaults()}
+        if not any(fault.file == source.path and fault.message.startswith("defaults: ") for fault in faults):
+            return
+        for key, value in source.values():
+            line = source.line_of(key.split("."))
+            if key.partition(".")[0] in groups or not is_readable(f"{key}={value}") or "$" in value:
+                continue
+            try:
+                compose_incomplete([f"{key}={value}"], tree)
+            except ConfigError as error:
+                yield from (replace(fault, file=source.path, line=line) for fault in error.faults if not fault.file)
+
+
 def _configs(tree: Tree, overrides: tuple[str, ...]) -> list[tuple[list[str], Config]]:
     """(overrides, configuration) of a composition or, for a sweep preset, of as few jobs as have every value.
 
@@ -138,15 +170,20 @@ def _configs(tree: Tree, overrides: tuple[str, ...]) -> list[tuple[list[str], Co
         config = compose_incomplete(overrides, tree)
         return [(list(overrides), config)] if config else []
     request = read_sweep(overrides, tree)
-    configs = []
+    configs: list[tuple[list[str], Config]] = []
     faults: dict[str, Fault] = {}
-    combinations = request.covering()
-    with composing(tree):
+
+    def check_all(combinations: Sequence[list[str]]) -> None:
         for number, words in enumerate(combinations):
             try:
                 configs.append((words, compose_job(words, request.hydra_overrides, number, tree).config))
             except ConfigError as error:
-                faults |= {str(fault): fault for fault in error.faults}
+                faults.update({str(fault): fault for fault in request.located(error.faults)})
+
+    with composing(tree):
+        check_all(request.covering())
+        if faults:  # a missing option hides the wrong values of its combination
+            check_all(request.one_at_a_time(configs[0][0] if configs else None))
     if faults:
         raise ConfigError(faults.values())
     return configs

@@ -1,12 +1,17 @@
-"""Formats the findings of `digitnet validate` as text, as JSON, and as annotations of a GitHub workflow."""
+"""Formats the findings of `digitnet validate`: for people, for programs, for services that run checks."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 from digitnet.errors import Fault
-from digitnet.text import plural
+from digitnet.text import plural, printable
+from digitnet.version import __version__
+
+SARIF_RULE = "configuration"
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,10 @@ class Finding:
     composition: str = ""
 
 
-def as_text(findings: Sequence[Finding], checked: int) -> Iterator[str]:
+def as_text(findings: Sequence[Finding], compositions: Sequence[str]) -> Iterator[str]:
     """A line per finding, as compilers write them: `conf/aug/mine.yaml:3: message [aug=mine]`.
 
-    `checked` is the number of configurations.
+    `compositions` are all that were checked.
     """
     for finding in findings:
         fault = finding.fault
@@ -30,10 +35,10 @@ def as_text(findings: Sequence[Finding], checked: int) -> Iterator[str]:
         label = f" [{finding.composition}]" if finding.composition else ""
         yield f"{place}{warning}{fault.message}{label}".replace("\n", " ")  # one line each, for other programs
     if not any(finding.severity == "error" for finding in findings):
-        yield f"{plural(checked, 'configuration')}, no fault"
+        yield f"{plural(len(compositions), 'configuration')}, no fault"
 
 
-def as_json_report(findings: Sequence[Finding], checked: int) -> Iterator[str]:
+def as_json_report(findings: Sequence[Finding], compositions: Sequence[str]) -> Iterator[str]:
     """`{"checked": 40, "findings": [{"severity": …, "file": …, "line": …, "key": …, "message": …, …}]}`."""
     rows = [
         {
@@ -46,10 +51,10 @@ def as_json_report(findings: Sequence[Finding], checked: int) -> Iterator[str]:
         }
         for finding in findings
     ]
-    yield json.dumps({"checked": checked, "findings": rows}, indent=2)
+    yield json.dumps({"checked": len(compositions), "findings": rows}, indent=2)
 
 
-def as_github(findings: Sequence[Finding], checked: int) -> Iterator[str]:
+def as_github(findings: Sequence[Finding], _: Sequence[str]) -> Iterator[str]:
     """Workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
     for finding in findings:
         fault = finding.fault
@@ -65,8 +70,51 @@ def _escape(text: str, more: str = "") -> str:
     return text
 
 
-FORMATS: dict[str, Callable[[Sequence[Finding], int], Iterator[str]]] = {
+def as_sarif(findings: Sequence[Finding], _: Sequence[str]) -> Iterator[str]:
+    """SARIF 2.1.0, which code scanning reads (OASIS, "Static Analysis Results Interchange Format", 2020)."""
+
+    def result(finding: Finding) -> dict[str, Any]:
+        fault = finding.fault
+        label = f" [{finding.composition}]" if finding.composition else ""
+        row: dict[str, Any] = {
+            "ruleId": SARIF_RULE,
+            "level": finding.severity,
+            "message": {"text": fault.message + label},
+        }
+        if fault.file is not None:
+            place: dict[str, Any] = {"artifactLocation": {"uri": quote(fault.place.removesuffix(f":{fault.line}"))}}
+            place |= {"region": {"startLine": fault.line}} if fault.line else {}
+            row["locations"] = [{"physicalLocation": place}]
+        return row
+
+    driver = {"name": "digitnet validate", "version": __version__, "rules": [{"id": SARIF_RULE}]}
+    run = {"tool": {"driver": driver}, "results": [result(finding) for finding in findings]}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    yield json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def as_junit(findings: Sequence[Finding], compositions: Sequence[str]) -> Iterator[str]:
+    """JUnit's XML, which CI services show as tests: a test for each composition, and for each file that is in none."""
+    by_test: dict[str, list[Finding]] = {label or "config": [] for label in compositions}
+    for finding in findings:
+        by_test.setdefault(finding.composition or finding.fault.place or "config", []).append(finding)
+    failures = sum(any(finding.severity == "error" for finding in its) for its in by_test.values())
+    suite = ElementTree.Element("testsuite", name="digitnet validate", tests=str(len(by_test)), failures=str(failures))
+    for name, its_findings in by_test.items():
+        test = ElementTree.SubElement(suite, "testcase", classname="digitnet", name=printable(name))
+        for severity, tag in (("error", "failure"), ("warning", "system-out")):
+            texts = [printable(str(finding.fault)) for finding in its_findings if finding.severity == severity]
+            if texts:
+                part = ElementTree.SubElement(test, tag, {"message": texts[0]} if tag == "failure" else {})
+                part.text = "\n".join(texts)
+    ElementTree.indent(suite)
+    yield ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+FORMATS: dict[str, Callable[[Sequence[Finding], Sequence[str]], Iterator[str]]] = {
     "text": as_text,
     "json": as_json_report,
     "github": as_github,
+    "sarif": as_sarif,
+    "junit": as_junit,
 }

@@ -5,14 +5,15 @@ import io
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from digitnet.config.dotted import as_yaml
 from digitnet.report.comparison import AVERAGED, FEW, ComparisonTable, averaged_over, short_keys
-from digitnet.report.terminal import show_table
+from digitnet.report.terminal import cell_len, print_lines, set_cell_size, terminal_width
 from digitnet.text import duration, printable, short_path, show
 
 DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # left out first, in this order
@@ -20,6 +21,8 @@ SAME_AS = {
     "best_val_acc": "val_acc",
     "val_acc": "test_acc",
 }  # often, by the end of training or in the notebook's recipe
+SHORTEST_CELL = 5  # columns: words are not cut below
+NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 MAX_LETTERS = 40  # of a setting: the phases of a schedule could fill a line
 
 
@@ -39,12 +42,56 @@ def show_comparison(table: ComparisonTable, *, reasons: bool = True) -> None:
     title = f"{short_path(parent)}:" if parent is not None and parent != Path.cwd() else ""
     if keys := averaged_over(table):
         title = f"{title} mean ± standard deviation over {', '.join(keys)}".lstrip()
-    show_table(headings, cells, () if table.chosen else DISPENSABLE_KEYS, _on_one_line(title))
+    heading, *rows = laid_out(headings, cells, () if table.chosen else DISPENSABLE_KEYS, terminal_width())
+    print_lines(heading, rows, _on_one_line(title))
     if table.told_apart:
         keys = table.told_apart
         show(f"\nnot averaged over {', '.join(keys)}; to do so: --over {','.join(keys)}")
     if reasons and (lines := failure_lines(table)):
         show("\n" + "\n".join(lines))
+
+
+def laid_out(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str], width: int | None
+) -> list[str]:
+    """A line for the headings and one for each row, of `printable` cells; numbers are aligned to the right.
+
+    If `width` columns are too few, `dispensable` columns are left out, in order, and then the middle of the longest
+    words.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    kept = list(range(len(headings)))
+
+    def excess() -> int:
+        return 0 if width is None else sum(widths[n] + 2 for n in kept) - 2 - width
+
+    for name in dispensable:
+        if excess() <= 0:
+            break
+        kept = [n for n in kept if headings[n] != name]
+    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in rows if line[n])}
+    words = [n for n in kept if n not in right]  # numbers without their middle would be other numbers
+    while words and excess() > 0 and max(widths[n] for n in words) > SHORTEST_CELL:
+        widths[max(words, key=lambda n: widths[n])] -= 1
+
+    def padded(line: Sequence[str]) -> str:
+        cells = {n: _cut(line[n], widths[n]) for n in kept}
+        spaces = {n: " " * (widths[n] - cell_len(cells[n])) for n in kept}
+        text = "  ".join(spaces[n] + cells[n] if n in right else cells[n] + spaces[n] for n in kept)
+        # More columns than letters: the last ones do not fit.
+        return (text if width is None else set_cell_size(text, min(width, cell_len(text)))).rstrip()
+
+    return [padded(headings), *map(padded, rows)]
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` without its middle, if it is wider than `width` columns: folders and keys differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    letters = width - 1
+    while letters > 0 and cell_len(short := f"{text[: letters // 2]}…{text[len(text) - (letters + 1) // 2 :]}") > width:
+        letters -= 1  # letters of two columns
+    return short if letters > 0 else "…"
 
 
 def as_csv(table: ComparisonTable) -> str:

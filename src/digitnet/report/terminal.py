@@ -2,14 +2,14 @@
 
 import contextlib
 import io
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len as cell_len
+from rich.cells import set_cell_size as set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
@@ -36,7 +36,6 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
 }
 WORKING_SECONDS = 5.0  # without a word
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
-SHORTEST_CELL = 5  # columns: words in a table are not cut below
 # Readable on black as on white: rich's own cyan and yellow are not, and its grey23 looks like ink on white.
 THEME = Theme(
     {
@@ -48,7 +47,6 @@ THEME = Theme(
         "progress.percentage": "none",
     }
 )
-NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 
 
 class _Terminal(Console):
@@ -257,51 +255,19 @@ def working(what: str, count: int) -> Iterator[Callable[[], None]]:
             console.print(" " * (console.width - 1), end="\r")
 
 
-def show_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str] = (), title: str = ""
-) -> None:
-    """Print a table of `printable` texts, a line for each row.
-
-    If the terminal is too narrow, leaves out `dispensable` columns, in order, and then the middle of the longest words.
-    """
+def print_lines(heading: str, rows: Sequence[str], title: str = "") -> None:
+    """Print `printable` lines as they are, however long: a table that is laid out, with its heading in bold."""
     console = _Terminal()
-    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
-    kept = list(range(len(headings)))
-
-    def excess() -> int:
-        return sum(widths[n] + 2 for n in kept) - 2 - console.width if console.is_terminal else 0
-
-    for name in dispensable:
-        if excess() <= 0:
-            break
-        kept = [n for n in kept if headings[n] != name]
-    right = {n for n in kept if all(re.match(NUMBER, line[n]) for line in rows if line[n])}
-    words = [n for n in kept if n not in right]  # numbers without their middle would be other numbers
-    while words and excess() > 0 and max(widths[n] for n in words) > SHORTEST_CELL:
-        widths[max(words, key=lambda n: widths[n])] -= 1
-
-    def padded(line: Sequence[str]) -> str:
-        cells = {n: _cut(line[n], widths[n]) for n in kept}
-        spaces = {n: " " * (widths[n] - cell_len(cells[n])) for n in kept}
-        return "  ".join(spaces[n] + cells[n] if n in right else cells[n] + spaces[n] for n in kept).rstrip()
-
     if title:
         console.print(title, soft_wrap=True)
-    lines = [padded(headings), *map(padded, rows)]
-    if console.is_terminal:  # more columns than letters: the last ones do not fit
-        lines = [set_cell_size(line, min(console.width, cell_len(line))).rstrip() for line in lines]
-    console.print(lines[0], style="bold", soft_wrap=True)
-    console.print("\n".join(lines[1:]), soft_wrap=True)
+    console.print(heading, style="bold", soft_wrap=True)
+    console.print("\n".join(rows), soft_wrap=True)
 
 
-def _cut(text: str, width: int) -> str:
-    """`text` without its middle, if it is wider than `width` columns: folders and keys differ at their ends."""
-    if cell_len(text) <= width:
-        return text
-    letters = width - 1
-    while letters > 0 and cell_len(short := f"{text[: letters // 2]}…{text[len(text) - (letters + 1) // 2 :]}") > width:
-        letters -= 1  # letters of two columns
-    return short if letters > 0 else "…"
+def terminal_width() -> int | None:
+    """The columns of the terminal; None if stdout is none, so that there is no limit."""
+    console = _Terminal()
+    return console.width if console.is_terminal else None
 
 
 def show_stop(message: str) -> None:

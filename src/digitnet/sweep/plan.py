@@ -54,7 +54,7 @@ class SweepPlan:
                     if first is None and other != name:
                         raise ConfigError(f"{name}: the same configuration as {other}; leave one of them out")
                 except ConfigError as error:
-                    faults |= {str(fault): fault for fault in error.faults}
+                    faults |= {str(fault): fault for fault in self.request.located(error.faults)}
                     continue
                 self._composed[name] = replace(composition, run_dir=self.sweep.folder / name)
                 command = command_line(overrides, self.request.tree)

@@ -11,6 +11,7 @@ from digitnet import commands
 from digitnet.errors import ConfigError, DigitnetError, as_digitnet_error
 from digitnet.signals import Stop, handling_signals
 from digitnet.streams import NAMES, drop_output, prepare_streams
+from digitnet.text import show
 from digitnet.training.distributed import current_group, refuse_under_torchrun
 from digitnet.version import __version__
 
@@ -96,7 +97,15 @@ def _train(options: argparse.Namespace) -> None:
     if flags:
         show_config(options.overrides, tree, flags)
         return
-    if options.multirun or asks_for_sweep(options.overrides):
+    is_sweep = options.multirun or asks_for_sweep(options.overrides)
+    if options.dry_run:
+        from digitnet.sweep.dry_run import dry_run
+
+        refuse_under_torchrun("--dry-run")
+        for line in dry_run(options.overrides, tree, is_sweep):
+            show(line)
+        return
+    if is_sweep:
         from digitnet.sweep.multirun import run_sweep
 
         run_sweep(options.overrides, tree)

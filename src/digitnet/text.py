@@ -21,6 +21,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def file_size(count: int) -> str:
+    """`512 B`, `1.4 MB`: in powers of 1,000."""
+    size, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+
+
 def one_line(error: BaseException) -> str:
     """`ValueError: first line of its text`, for exceptions of other libraries: a message has at most four lines."""
     lines = [line for line in str(error).splitlines() if line.strip()]

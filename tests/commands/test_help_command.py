@@ -111,5 +111,7 @@ def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
     assert command("help", "Adam").err == "error: no help on 'Adam' … did you mean 'adam' or 'adamw'?\n"
     assert command("help", "momentun").err == "error: no help on 'momentun' … did you mean 'optimizer.momentum'?\n"
-    assert command("help", "xyz").err.startswith("error: no help on 'xyz'; there is help on compare, completion, ")
+    assert command("help", "xyz").err.startswith(
+        "error: no help on 'xyz'; there is help on clean, compare, completion, "
+    )
     assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'?")

@@ -42,6 +42,23 @@ def test_keep_decides_which_checkpoints_are_left(command: Command) -> None:
         assert checkpoint.load_checkpoint(Path(name, "checkpoints/last.pt"))["epoch"] == 5
 
 
+def test_without_every_epochs_only_the_best_and_the_last_epoch_have_checkpoints(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[list[str]] = []
+    names_after = RunWriter._names_after
+
+    def look(book: RunWriter, number: int) -> list[str]:
+        written.append(names_after(book, number))
+        return written[-1]
+
+    monkeypatch.setattr(RunWriter, "_names_after", look)
+    monkeypatch.setattr(RunWriter, "best", property(lambda book: book.records[0]))  # the first epoch
+    options = ["trainer.epochs=4", "checkpoint.every_epochs=null", "checkpoint.keep=null"]
+    assert command(*TINY, *options, "hydra.run.dir=run").code == 0
+    assert written == [["last", "best"], [], [], ["last", "epoch_4"]]
+
+
 def test_checkpoint_is_written_within_an_epoch_after_every_minutes(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 from digitnet.errors import ConfigError
 from digitnet.text import did_you_mean
 
-NAMES = ("compare", "completion", "help", "resume", "schema", "tune", "validate")
+NAMES = ("clean", "compare", "completion", "help", "list", "resume", "schema", "tune", "validate")
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +35,7 @@ def flag_parser() -> Parser:
     instead.add_argument(
         "-m", "--multirun", action="store_true", help="run a sweep: every combination of comma-separated values"
     )
+    add("--dry-run", action="store_true", help="check everything, tell how long it may take, and run nothing")
     add(
         "--config-dir",
         metavar="FOLDER",

@@ -182,7 +182,7 @@ class TrainerConfig(Group):
 
 
 class CheckpointConfig(Group):
-    every_epochs: Count
+    every_epochs: Count | None
     every_minutes: Positive | None
     keep: Annotated[int, Field(ge=0)] | None
 

@@ -14,7 +14,7 @@ from typing import Any
 from digitnet.config.dotted import as_yaml
 from digitnet.report.comparison import AVERAGED, FEW, ComparisonTable, averaged_over, short_keys
 from digitnet.report.terminal import cell_len, print_lines, set_cell_size, terminal_width
-from digitnet.text import duration, printable, short_path, show
+from digitnet.text import duration, file_size, printable, short_path, show
 
 DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # left out first, in this order
 SAME_AS = {
@@ -172,6 +172,8 @@ def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
         return duration(value)
     if key == "test_errors" and "n" in row:
         return f"{value:,.1f}" if std is None else f"{value:,.1f} ± {std:,.1f}"
+    if key == "size":
+        return file_size(value)
     if key == "folder":
         return _relative_to(parent, Path(value))
     return abbreviated(value)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ from digitnet.training.record import EpochRecord
 
 RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # a folder with one of these is, or was, a run's
 SWEEP_FILE = "sweep.json"
+# All that a run writes into its folder, apart from scratch files.
+WRITTEN = (
+    "summary.json", "metrics.csv", "train.log", "output.txt", "predictions.csv", "confusion.csv", "misclassified.png",
+    "confusion.png", "curves.png", "distorted.png",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -84,12 +90,36 @@ class RunFolder:
 
     def _remove_new(self, created: Sequence[Path]) -> None:
         """Remove the files of a run that could not start, and the folders `created` for it, innermost first."""
-        shutil.rmtree(self.path / ".hydra", ignore_errors=True)
         with contextlib.suppress(OSError):  # what else is in the folder stays, and so does the folder
-            for name in (self.summary_file.name, self.log_file.name, ".lock"):
-                (self.path / name).unlink(missing_ok=True)
+            self.remove_files()
+            (self.path / ".lock").unlink(missing_ok=True)
             for folder in created:
                 folder.rmdir()
+
+    def holds_files(self) -> bool:
+        """Whether the folder has something that a run has written: it may be any folder of the user."""
+        return any((self.path / name).exists() for name in RUN_FILES)
+
+    def remove_files(self) -> None:
+        """Remove all that a run writes, but for the lock; files of the user in the folder stay. Raises OSError."""
+        self.check()
+        self.remove_unfinished()
+        for name in WRITTEN:
+            (self.path / name).unlink(missing_ok=True)
+        for name in (".hydra", "checkpoints"):
+            if (self.path / name).is_symlink():
+                (self.path / name).unlink()
+            elif (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if it has only its lock, and the folder of its day if that is empty then."""
+        if {path.name for path in self.path.iterdir()} <= {".lock"}:
+            (self.path / ".lock").unlink(missing_ok=True)
+            self.path.rmdir()
+            with contextlib.suppress(OSError):  # it has other runs
+                if re.fullmatch(r"\d{4}-\d\d-\d\d", self.path.parent.name):
+                    self.path.parent.rmdir()
 
     @classmethod
     def open(cls, path: str | Path, trust: bool = False) -> "RunFolder":

@@ -68,7 +68,7 @@ class RunWriter:
         """
         assert self._run is not None
         options, is_best = self.config.checkpoint, self.best.epoch == number
-        is_due = number == self._run.epochs or number % options.every_epochs == 0
+        is_due = number == self._run.epochs or bool(options.every_epochs and number % options.every_epochs == 0)
         names = ["last"] if is_best or is_due else []
         names += ["best"] if is_best else []
         return names + ([f"epoch_{number}"] if is_due and options.keep != 0 else [])

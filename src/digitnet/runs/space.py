@@ -1,0 +1,76 @@
+"""What runs take on disk, and which of their files can be removed."""
+
+import contextlib
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from digitnet.errors import DigitnetError
+from digitnet.runs.folder import RunFolder
+from digitnet.runs.reader import Run
+from digitnet.text import short_path
+
+# What `removals` can remove: runs by their status, and the checkpoints of finished runs that are not the best.
+STATUSES = {"failed": ("failed",), "broken": ("broken",), "unfinished": ("interrupted", "killed")}
+KINDS = (*STATUSES, "checkpoints")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What to remove of a run: the whole run, if there are no `checkpoints`, or these."""
+
+    run: Run
+    size: int  # bytes
+    checkpoints: Sequence[Path] = ()
+
+
+def disk_usage(folder: Path) -> int:
+    """Bytes of all files in and below a run's folder; links are not followed."""
+    total = 0
+    for top, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):  # it was just removed
+                total += Path(top, name).lstat().st_size
+    return total
+
+
+def removals(runs: Iterable[Run], kinds: Collection[str]) -> list[Removal]:
+    """What can be removed of `runs`; `kinds` are some of KINDS. A run at which a process works stays as it is."""
+    statuses = {status for kind in kinds for status in STATUSES.get(kind, ())}
+    found = []
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if not folder.holds_files() or folder.is_locked():
+            continue
+        if run.status in statuses:
+            found.append(Removal(run, disk_usage(run.folder)))
+        elif "checkpoints" in kinds and run.status == "finished" and folder.checkpoint_file("best").is_file():
+            others = sorted({*folder.checkpoint_file().parent.glob("*.pt")} - {folder.checkpoint_file("best")})
+            if others:
+                found.append(Removal(run, sum(path.lstat().st_size for path in others), others))
+    return found
+
+
+def remove(removal: Removal) -> None:
+    """Remove it, unless a process has begun to work there. Raises DigitnetError, OSError."""
+    folder = RunFolder(short_path(removal.run.folder))
+    with folder.locked(patience=0):
+        for path in removal.checkpoints:
+            path.unlink()
+        if not removal.checkpoints:
+            folder.remove_files()
+    if not removal.checkpoints:
+        folder.remove_if_empty()
+
+
+def remove_all(found: Iterable[Removal]) -> tuple[int, list[str]]:
+    """Remove all of them: (bytes that are free now, why some could not be removed)."""
+    freed, failures = 0, []
+    for removal in found:
+        try:
+            remove(removal)
+            freed += removal.size
+        except (DigitnetError, OSError) as error:
+            failures.append(str(error))
+    return freed, failures

@@ -1,5 +1,6 @@
 """A user's own images: splits, bad files, links, names."""
 
+import csv
 import os
 import shutil
 import zlib
@@ -146,6 +147,31 @@ def test_bad_files_are_named_and_refused_or_skipped(images: Path, kind: str) -> 
     assert [name.partition(": ")[0] for name in skipped] == names
 
 
+def test_bad_files_that_leave_a_class_too_few_images_are_to_be_fixed(images: Path) -> None:
+    """Skipping them would be refused in its turn."""
+    for number in range(9):
+        (path,) = (images / "no").glob(f"{number}.*")
+        path.write_bytes(b"")
+    with pytest.raises(DataError) as raised:
+        load_folder(str(images))
+    advice = str(raised.value).rpartition(";\n")[2]
+    assert advice == "fix them: without them, class no has 1 image, too few to skip them"
+    with pytest.raises(DataError, match="class no has 1 image"):
+        load_folder(str(images), bad_files="skip")
+
+
+def test_predictions_name_the_files(images: Path, command: Command) -> None:
+    (images / "no" / "a, b.png").symlink_to(next((images / "no").glob("0.*")))
+    words = ["data=folder", f"data.root={images}", "trainer.epochs=1", "trainer.batch_size=8", "hydra.run.dir=run"]
+    assert command(*words).code == 0
+    with Path("run/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    test = load_folder(str(images)).test
+    assert [row["file"] for row in rows] == list(test.files)
+    assert all(row["file"].startswith(f"{('no', 'yes')[int(row['label'])]}/") for row in rows)
+    assert {*test.files} < {str(path.relative_to(images)) for path in images.rglob("*.*")}
+
+
 def test_only_bad_files_are_refused(images: Path) -> None:
     for path in images.rglob("*.*"):
         path.write_bytes(b"")
@@ -179,7 +205,7 @@ def test_unprintable_file_names_are_escaped(images: Path, command: Command) -> N
     done = command(*options)
     assert done.code == 1
     assert r"2 of 22 files cannot be used for training (no/\x1b[2K.png: empty; no/\udcff.png: empty)" in done.err
-    shutil.rmtree("run")
+    assert not Path("run").exists()
     done = command(*options, "data.bad_files=skip")
     assert done.code == 0
     assert r"no/\x1b[2K.png: empty; no/\udcff.png: empty" in done.out

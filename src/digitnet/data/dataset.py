@@ -10,19 +10,25 @@ from digitnet.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """`images` (N, 1, 28, 28) uint8 from 0 (background) to 255 (ink); `labels` (N,) int64."""
+    """`images` (N, 1, 28, 28) uint8 from 0 (background) to 255 (ink); `labels` (N,) int64.
+
+    `files` names the N files that the images are from, relative to the data set's folder; empty if they are from none
+    of their own.
+    """
 
     images: Tensor
     labels: Tensor
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(self.images.to(device), self.labels.to(device), self.files)
 
     def __getitem__(self, index: Tensor | slice) -> "Split":
-        return Split(self.images[index], self.labels[index])
+        chosen = torch.arange(len(self))[index].tolist() if self.files else []
+        return Split(self.images[index], self.labels[index], tuple(self.files[number] for number in chosen))
 
 
 @dataclass(frozen=True)

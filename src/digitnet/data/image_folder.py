@@ -14,6 +14,7 @@ from digitnet.data.dataset import Dataset, Split
 from digitnet.data.images import Decoded, decode_image, image_files, is_junk, read_content
 from digitnet.data.splits import drawn_splits, given_splits, groups_of_copies, unusual_images
 from digitnet.errors import DataError
+from digitnet.text import plural
 
 PART_NAMES = {  # the names, in lower case, of folders that divide a data set
     "train": ("train", "training"),
@@ -58,7 +59,7 @@ def load_folder(
     _check(files, folder, classes, bad_files)
     images, inverted, warnings = _choose_polarity(files.images, invert)
     groups = groups_of_copies(images)
-    every = Split(images, torch.tensor(files.labels))
+    every = Split(images, torch.tensor(files.labels), tuple(files.names))
     if len(parts) > 1:
         train, test, held_out = given_splits(every, files.parts, groups, validation, warnings)
     else:
@@ -77,6 +78,7 @@ class _Files:
     images: list[Decoded] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # relative to the data set's folder
     bad: list[str] = field(default_factory=list)  # `yes/0.png: empty`
     checksum: int = 0
 
@@ -137,6 +139,7 @@ def _read_files(
             else:
                 files.labels.append(label)
                 files.parts.append(part)
+                files.names.append(relative)
                 files.checksum = zlib.crc32(content, zlib.crc32(os.fsencode(relative), files.checksum))
 
 
@@ -151,10 +154,20 @@ def _check(files: _Files, folder: Path, classes: Sequence[str], bad_files: str) 
         shown = "; ".join(files.bad[:3]) + ("; …" if bad > 3 else "")
         raise DataError(
             f"{folder}: {bad:,} of {bad + good:,} files cannot be used for training ({shown});\n"
-            "fix or remove them, or skip them with data.bad_files=skip"
+            f"{_what_to_do(files, classes)}"
         )
     if not good:
         raise DataError(f"{folder}: none of its {bad:,} files can be used for training ({files.bad[0]})")
+
+
+def _what_to_do(files: _Files, classes: Sequence[str]) -> str:
+    """Whether the bad files can be skipped: each class needs an image to train on and, undivided, one to test with."""
+    left = Counter(label for label, part in zip(files.labels, files.parts, strict=True) if part in ("all", "train"))
+    enough = 2 if "all" in files.parts else 1
+    for label, name in enumerate(classes):
+        if left[label] < enough:
+            return f"fix them: without them, class {name} has {plural(left[label], 'image')}, too few to skip them"
+    return "fix or remove them, or skip them with data.bad_files=skip"
 
 
 def _choose_polarity(images: Sequence[Decoded], invert: bool | str) -> tuple[Tensor, bool, list[str]]:

@@ -44,7 +44,7 @@ def load_csv(root: str, test_fraction: float = 0.2, validation: str | int = "tes
     if train is None:
         raise DataError(f"{train_file}: has no labels; there should be {COLUMNS}")
     every = (
-        train if test is None else Split(*map(torch.cat, ([train.images, test.images], [train.labels, test.labels])))
+        train if test is None else Split(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
     )
     if test is not None and (others := sorted({*test.labels.tolist()} - {*train.labels.tolist()})):
         raise DataError(f"{test_file}: has the label {others[0]}, of which {train_file} has no image")

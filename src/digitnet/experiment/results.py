@@ -24,10 +24,11 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
     if logger.predictions:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["index", "label", "predicted", "confidence"])
-        rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
-        writer.writerows((index, label, guess, f"{sure:.6f}") for index, (label, guess, sure) in enumerate(rows))
-        write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+        names = [[name] for name in data.test.files] or [[]] * len(labels)
+        writer.writerow(["index", "label", "predicted", "confidence", *(["file"] if data.test.files else [])])
+        rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), names, strict=True)
+        writer.writerows((n, label, guess, f"{sure:.6f}", *name) for n, (label, guess, sure, name) in enumerate(rows))
+        write_atomically(run_dir / "predictions.csv", text.getvalue().encode(errors="backslashreplace"))
     draw_distorted_samples(run_dir, components)
     if logger.pictures:
         from digitnet.report import plots  # imports matplotlib, half a second, which training does not need

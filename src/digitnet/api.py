@@ -5,7 +5,8 @@ from pathlib import Path
 
 from digitnet.config.compose import compose_run
 from digitnet.config.files import Tree
-from digitnet.experiment.resume import resume as resume
+from digitnet.experiment.restore import load_finished
+from digitnet.experiment.resume import resume_run
 from digitnet.experiment.run import Result, run_experiment
 from digitnet.runs.folder import RunFolder
 
@@ -24,6 +25,25 @@ def run(*overrides: str, run_dir: str | Path | None = None, config_dir: str | Pa
     composition = compose_run([*overrides, *run_dir_override], Tree.at(config_dir))
     with RunFolder.claim(composition.run_dir, composition.hydra_files()) as folder:
         return run_experiment(composition.config, folder, composition.command, warnings=composition.warnings)
+
+
+def resume(
+    run_dir: str | Path,
+    *overrides: str,
+    trust: bool = False,
+    quiet: bool = False,
+    config_dir: str | Path | None = None,
+) -> Result:
+    """Resume the run in `run_dir`, and return its records and the trained network; if it is finished, only that.
+
+    >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
+
+    With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. Options
+    that `overrides` choose, `logger=mine`, are also searched for in `config_dir` and ./conf. Raises ConfigError,
+    CheckpointError and, as the run itself does, other DigitnetErrors; the text says what to do.
+    """
+    result = resume_run(run_dir, *overrides, trust=trust, quiet=quiet, config_dir=config_dir)
+    return load_finished(RunFolder.open(run_dir, trust)) if result is None else result
 
 
 def _quoted(path: str | Path) -> str:

@@ -278,10 +278,13 @@ def test_resume_on_another_machine_is_warned_of(trained: Trained, command: Comma
 def test_resume_from_python(command: Command) -> None:
     done = run(*TINY, run_dir="here")
     again = resume("here", "trainer.epochs=3")
-    assert again is not None
     assert [record.epoch for record in again.records] == [1, 2, 3]
     assert again.records[:2] == done.records
-    assert resume("here") is None
+    loaded = resume("here")  # finished: nothing is trained
+    assert (loaded.records, loaded.test, loaded.run_dir) == (again.records, again.test, Path("here"))
+    weights = again.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.model.state_dict().items())
+    assert read_summary(Path("here/summary.json")).resumed == ["digitnet resume here trainer.epochs=3"]
     with pytest.raises(ConfigError, match="cannot be changed in a run that has begun"):
         resume("here", "seed=3")
 

@@ -48,8 +48,8 @@ def main(options: argparse.Namespace) -> None:
         return
     if options.trials is not None:
         raise ConfigError(f"--trials: {options.run_dir} is not a search; for a run, use trainer.epochs=N")
-    from digitnet.experiment.resume import resume  # imports Hydra, half a second, which --help does not need
+    from digitnet.experiment.resume import resume_run  # imports Hydra, half a second, which --help does not need
 
-    resumed = resume(options.run_dir, *options.overrides, trust=options.trust, config_dir=options.config_dir)
+    resumed = resume_run(options.run_dir, *options.overrides, trust=options.trust, config_dir=options.config_dir)
     if resumed is None and current_group().rank == 0:
         show(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")

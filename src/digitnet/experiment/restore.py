@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from digitnet.config import schema
 from digitnet.config.rules import parse_config, run_length, unchangeable_values
 from digitnet.errors import CheckpointError, ConfigError
-from digitnet.experiment import messages
+from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components, run_device
 from digitnet.experiment.run import (
     Result,
@@ -17,13 +18,14 @@ from digitnet.experiment.run import (
     train_and_evaluate,
 )
 from digitnet.lock import this_process
+from digitnet.metrics import Evaluation
 from digitnet.runs.environment import versions
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.writer import RunWriter
 from digitnet.signals import handling_signals
 from digitnet.text import one_line
-from digitnet.training.checkpoint import restore_checkpoint
+from digitnet.training.checkpoint import load_weights, restore_checkpoint
 from digitnet.training.distributed import current_group
 from digitnet.training.runtime import restored_settings
 
@@ -49,6 +51,29 @@ def resume_training(
         summary.resumed.append(command)
         with observed(writer, stop) as observers:
             return train_and_evaluate(components, writer, observers, stop, warnings, quiet)
+
+
+def load_finished(folder: RunFolder) -> Result:
+    """The result of a finished run: what `run_experiment` returned. Raises ConfigError, CheckpointError, OSError.
+
+    With model=custom, the network is imported, if the folder is trusted.
+    """
+    summary = folder.read_summary_of_run()
+    config, test = parse_config(summary.config), summary.test or {}
+    model = load_model(folder, config, len(summary.dataset["classes"]))
+    evaluation = Evaluation(test["loss"], test["n"] - test["errors"], test["n"])
+    return Result(folder.read_records(), evaluation, model, folder.path)
+
+
+def load_model(folder: RunFolder, config: schema.Config, classes: int, checkpoint: str = "last") -> nn.Module:
+    """The run's network with the weights of a checkpoint, `last`, `best` or `epoch_N`, on the CPU.
+
+    Raises ConfigError if the folder is not trusted and the network is one to import; CheckpointError.
+    """
+    folder.refuse_untrusted(config)
+    model = build.model(config.model, classes)
+    load_weights(model, config.model.name, folder.checkpoint_file(checkpoint))
+    return model
 
 
 def _restore(components: Components, writer: RunWriter) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from digitnet.experiment.run import Result
 
 
-def resume(
+def resume_run(
     run_dir: str | Path,
     *overrides: str,
     trust: bool = False,
@@ -24,14 +24,9 @@ def resume(
     patience: float = PATIENCE_SECONDS,
     config_dir: str | Path | None = None,
 ) -> "Result | None":
-    """Resume the run in `run_dir`; returns None if it is finished and there are no `overrides`.
+    """Resume the run in `run_dir`; returns None, without torch, if it is finished and there are no `overrides`.
 
-    >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
-
-    With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. It waits
-    up to `patience` seconds for another process to release the folder. Options that `overrides` choose, `logger=mine`,
-    are also searched for in `config_dir` and ./conf. Raises ConfigError, CheckpointError and, as the
-    run itself does, other DigitnetErrors; the text says what to do.
+    Waits up to `patience` seconds for another process to release the folder. Otherwise as `api.resume`.
     """
     folder = RunFolder.open(run_dir, trust)  # first: no lock file is created in a folder that is not a run's
     with folder.locked(patience):

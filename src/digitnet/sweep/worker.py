@@ -34,9 +34,9 @@ def run_job(folder: Path, name: str, trust: bool, output: bool = False) -> str |
         refuse_links(run_folder.path)
         with _output_in(run_folder.path) if output else contextlib.nullcontext():
             if run_folder.summary_file.exists():
-                from digitnet.experiment.resume import resume
+                from digitnet.experiment.resume import resume_run
 
-                resume(run_folder.path, trust=trust, quiet=True, patience=PATIENCE_SECONDS)
+                resume_run(run_folder.path, trust=trust, quiet=True, patience=PATIENCE_SECONDS)
             else:
                 from digitnet.experiment.run import run_experiment
 

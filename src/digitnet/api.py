@@ -8,6 +8,7 @@ from digitnet.config.files import Tree
 from digitnet.experiment.restore import load_finished
 from digitnet.experiment.resume import resume_run
 from digitnet.experiment.run import Result, run_experiment
+from digitnet.lock import PATIENCE_SECONDS
 from digitnet.runs.folder import RunFolder
 
 
@@ -32,17 +33,19 @@ def resume(
     *overrides: str,
     trust: bool = False,
     quiet: bool = False,
+    patience: float = PATIENCE_SECONDS,
     config_dir: str | Path | None = None,
 ) -> Result:
     """Resume the run in `run_dir`, and return its records and the trained network; if it is finished, only that.
 
     >>> resume("outputs/2026-01-31/12-00-00-1a2b3c", "trainer.epochs=30")
 
-    With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. Options
-    that `overrides` choose, `logger=mine`, are also searched for in `config_dir` and ./conf. Raises ConfigError,
-    CheckpointError and, as the run itself does, other DigitnetErrors; the text says what to do.
+    With model=custom, the network is imported only if you `trust` the folder. A `quiet` run prints nothing. It waits
+    up to `patience` seconds for another process to release the folder. Options that `overrides` choose, `logger=mine`,
+    are also searched for in `config_dir` and ./conf. Raises ConfigError, CheckpointError and, as the run itself does,
+    other DigitnetErrors; the text says what to do.
     """
-    result = resume_run(run_dir, *overrides, trust=trust, quiet=quiet, config_dir=config_dir)
+    result = resume_run(run_dir, *overrides, trust=trust, quiet=quiet, patience=patience, config_dir=config_dir)
     return load_finished(RunFolder.open(run_dir, trust)) if result is None else result
 
 

@@ -116,7 +116,11 @@ def test_closed_terminal_ends_a_run_with_a_checkpoint() -> None:
     wait_for(lambda: "\n 1/60 " in Path("sweep/run/train.log").read_text())
     os.close(ours)
     assert process.wait(30) == 130
-    assert Path("errors").read_text().startswith("Stopped in epoch 2 of 60; progress saved. Continue with: ")
+    assert (
+        Path("errors")
+        .read_text()
+        .startswith("Stopped in epoch 2 of 60; progress saved. Continue with:\ndigitnet resume ")
+    )
     summary = summary_in(Path("sweep/run"))
     assert summary["status"] == "interrupted"
     assert Path("sweep/run/checkpoints/last.pt").exists()

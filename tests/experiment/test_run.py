@@ -310,7 +310,7 @@ def test_signal_raised_as_another_error_is_an_interruption(command: Command, mon
     monkeypatch.setattr("digitnet.experiment.run.write_results", draw)
     done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with: digitnet resume here\n"
+    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with:\ndigitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
 
 
@@ -326,7 +326,7 @@ def test_signal_during_the_last_summary_is_an_interruption(command: Command, mon
         patch.setattr(RunWriter, "write_summary", write)
         done = command(*TINY, "hydra.run.dir=here")
     assert done.code == 130
-    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with: digitnet resume here\n"
+    assert done.err == "Stopped after epoch 2 of 2; progress saved. Continue with:\ndigitnet resume here\n"
     assert read_summary(HERE / "summary.json").status == "interrupted"
     assert command("resume", "here").code == 0
 

@@ -12,7 +12,15 @@ from rich.cells import cell_len
 
 from conftest import write
 from digitnet.report.comparison import tabulate
-from digitnet.report.tables import abbreviated, as_csv, as_json, as_markdown, displayed, show_comparison
+from digitnet.report.tables import (
+    abbreviated,
+    as_csv,
+    as_json,
+    as_markdown,
+    displayed,
+    show_comparison,
+    status_and_reason,
+)
 from digitnet.runs.reader import find_runs
 from run_folders import changing_summary, make_run
 
@@ -146,6 +154,23 @@ def test_table_is_followed_by_the_reasons_of_failures(capsys: pytest.CaptureFixt
         "b: interrupted; no checkpoint\n"
         "c: failed: ValueError: no\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "text"),
+    [
+        ("failed", "ValueError: no\nmore", "failed: ValueError: no"),
+        ("diverged", "diverged: epoch 1", "diverged: epoch 1"),
+        ("killed", "", "killed"),
+        (
+            "interrupted",
+            "Stopped in epoch 3 of 4; progress saved. Continue with:\ndigitnet resume x",
+            "interrupted in epoch 3 of 4; progress saved",
+        ),
+    ],
+)
+def test_reason_is_one_line_without_the_status_twice(status: str, error: str, text: str) -> None:
+    assert status_and_reason(status, error) == text
 
 
 def test_single_run_is_shown_with_its_whole_folder_and_no_status(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_signal_writes_a_checkpoint_within_the_epoch(started: Started, number: s
     assert step % 313 % 32 == 0  # of an epoch's 313 batches; they are trained on in chunks of 32
     assert len(figures(HERE)) == summary.epochs == last["epoch"] >= 1
     where = f"in epoch {summary.epochs + 1} of 1000"
-    assert err == f"Stopped {where}; progress saved. Continue with: digitnet resume here\n"
+    assert err == f"Stopped {where}; progress saved. Continue with:\ndigitnet resume here\n"
     assert (HERE / "train.log").read_text().endswith(err)
 
 

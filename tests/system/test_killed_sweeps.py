@@ -72,7 +72,7 @@ def test_interrupted_sweep_is_resumed_with_its_original_configuration(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "Stopped. Continue with: digitnet resume sweep\n"
+    assert err == "Stopped. Continue with:\ndigitnet resume sweep\n"
     assert "Stopping: saving each running job …" in out
     assert [status_of(f"seed={seed}") for seed in range(3)] == ["finished", "interrupted", "waiting"]
     assert [row[-1] for row in table_of(out)[1:]] == ["seed=0", "seed=1", "seed=2"]
@@ -127,7 +127,7 @@ def test_killed_and_resumed_search_equals_an_uninterrupted_one(command: Command)
     interrupted = command(*words)
     thread.join()
     assert interrupted.code == 130
-    assert interrupted.err == "Stopped. Continue with: digitnet resume sweep\n"
+    assert interrupted.err == "Stopped. Continue with:\ndigitnet resume sweep\n"
     first, second = summaries()
     assert summaries()[second].status == "interrupted"
     assert f"\nbest: {100 * accuracy(summaries()[first]):.2f} %, sweep/{first}\n" in interrupted.out

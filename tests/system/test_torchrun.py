@@ -67,7 +67,9 @@ def together(processes: int, *arguments: str, first: str | None = None) -> Outco
 def error_in(done: Outcome) -> str:
     """digitnet's only message, among much of torchrun's, whose exit code for any failure is 1."""
     assert done.code == 1
-    (message,) = re.findall(r"^(?:error: |Stopped).*\n(?:(?:to resume|lower|HYDRA)\b.*\n)?", done.err, re.MULTILINE)
+    (message,) = re.findall(
+        r"^(?:error: |Stopped).*\n(?:(?:to resume|lower|HYDRA|digitnet)\b.*\n)?", done.err, re.MULTILINE
+    )
     assert done.err.count("Traceback (most recent call last):") == 1  # torchrun's own
     assert not re.search(r"^\[rank\d\]:", done.err, re.MULTILINE)  # as PyTorch's compiled code begins
     assert done.out.count("\ntraining: ") <= 1
@@ -157,7 +159,7 @@ def test_resume_with_different_world_size_matches(command: Command) -> None:
     assert f"\nresuming from epoch 1, step {summary.steps} of 188\n" in done.out
     assert "(processes was 2, is 3)" in done.out
     summary = read_summary(run_dir / "summary.json")
-    how = f"Stopped in epoch 1 of 2; progress saved. Continue with: digitnet resume {run_dir}"
+    how = f"Stopped in epoch 1 of 2; progress saved. Continue with:\ndigitnet resume {run_dir}"
     check_ended(done, run_dir, "interrupted", how)
 
     assert command("resume", "run", "trainer.threads=1").code == 0

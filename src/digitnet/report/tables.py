@@ -202,7 +202,9 @@ def failure_lines(table: ComparisonTable) -> list[str]:
 
 def status_and_reason(status: str, error: str) -> str:
     """`failed: the error's first line`, without the status if the error begins with it."""
-    first_line = error.partition("\n")[0].rstrip(";")
+    first_line = error.partition("\n")[0].rstrip(";").removesuffix(". Continue with:")
+    if first_line.startswith("Stopped "):
+        return f"{status} {first_line.removeprefix('Stopped ')}"
     if first_line.startswith(status):
         return first_line
     return f"{status}: {first_line}" if first_line else status

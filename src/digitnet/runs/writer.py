@@ -100,7 +100,7 @@ class RunWriter:
         return self.summary.error
 
     def _where_it_stopped(self) -> str:
-        """`Stopped in epoch 3 of 12; progress saved. Continue with: digitnet resume RUN_DIR`."""
+        """`Stopped in epoch 3 of 12; progress saved. Continue with:`, and below it `digitnet resume RUN_DIR`."""
         saved, where = self.summary.steps, ""
         kept = "progress saved" if saved else "no checkpoint yet"
         if self._run is not None:
@@ -109,7 +109,7 @@ class RunWriter:
             where += f" of {epochs}"
             if 0 < saved < state.steps:  # a second signal did not wait for the checkpoint
                 kept = f"progress saved up to step {saved:,} of {state.steps:,}"
-        return f"Stopped{where}; {kept}. Continue with: {self._resume_command()}"
+        return f"Stopped{where}; {kept}. Continue with:\n{self._resume_command()}"
 
     def _resume_command(self) -> str:
         more = " --trust" if self.config.model.name == "custom" else ""

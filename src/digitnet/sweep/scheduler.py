@@ -178,7 +178,7 @@ def scheduling(sweep: Sweep, trust: bool, jobs: Collection[Job] = ()) -> Iterato
             view.line()
             if scheduler is not None:
                 _show_results(scheduler)
-            raise KeyboardInterrupt(f"{interrupt}. Continue with: {_resume_command(sweep)}") from None
+            raise KeyboardInterrupt(f"{interrupt}. Continue with:\n{_resume_command(sweep)}") from None
         assert scheduler is not None
         if failed := _show_results(scheduler):
             # A job that diverged would diverge again.
@@ -208,7 +208,7 @@ def _show_results(scheduler: Scheduler) -> list[str]:
     runs = find_runs([sweep.folder], {sweep.folder / name: failure for name, failure in scheduler.failures.items()})
     scheduler.view.line()
     show_comparison(tabulate(runs))
-    if keys := keys_but_seed(runs):
+    if keys := keys_but_seed([run for run in runs if run.status == "finished"]):
         scheduler.view.line()
         show_comparison(tabulate(runs, keys), reasons=False)
     pruned = {sweep.folder / name for name in scheduler.pruned}

@@ -86,7 +86,7 @@ def _folder_that_is_named(words: list[str]) -> tuple[str, str] | None:
             return name, "run_dir"
         if name == "SWEEP_DIR":
             return name, "search_dir" if "--trials" in words else "sweep_dir"
-    if words[1:2] == ["compare"] and "--help" not in words:
+    if words[1:2] in (["clean"], ["compare"], ["list"]) and "--help" not in words:
         return DEFAULT_PATH, "run_dir"
     return None
 
@@ -158,6 +158,9 @@ def _check(arguments: list[str], command: Command) -> None:
     if arguments[:1] == ["resume"]:
         arguments = [word.replace("launcher=ray", "launcher=local") for word in arguments]  # where there is no cluster
         arguments = [{"50": "2", "trainer.epochs=30": "trainer.epochs=3"}.get(word, word) for word in arguments]
+    if arguments[:1] == ["clean"]:
+        arguments = [*arguments, "--yes"]
+    arguments = [word for word in arguments if word != "--dry-run" or arguments[0] == "clean"]
     if arguments[:1] == ["tune"]:
         arguments = [*arguments, *TINY, "trainer.epochs=1", "data.validation=300", "--trials=1"]
     if arguments[:1] and (arguments[0] in commands.NAMES or arguments[0].startswith("--")):

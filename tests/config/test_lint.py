@@ -74,6 +74,11 @@ MISTAKES: list[Mistake] = [
         "experiment: a preset sets any group; its first line must be '# @package _global_' (conf/experiment/x.yaml:1)",
     ),
     (
+        {"sweep/x.yaml": "defaults:\n  - override /aug: distort\nseed: 1,2\n"},
+        "sweep=x",
+        "defaults: a sweep preset has none; choose an option as a key, 'aug: distort' (conf/sweep/x.yaml:1)",
+    ),
+    (
         {"experiment/x.yaml": "\ufeff" + GLOBAL + "seed: 1\n"},
         "experiment=x",
         "Hydra does not read a first line behind a byte order mark; save the file as UTF-8 without it "

@@ -58,7 +58,12 @@ def test_jobs_of_the_same_speed_are_measured_once(command: Command, monkeypatch:
     assert command("-m", *TINY, "model=lenet5,fastnet", "--dry-run").out.startswith("2 jobs, 4 epochs; about 2:00\n")
 
 
-def test_missing_data_are_not_downloaded(command: Command) -> None:
+def test_missing_data_are_not_downloaded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(config: Config, download: bool = True) -> Components:
+        assert not download
+        return build_components(config, download)
+
+    monkeypatch.setattr(estimate, "build_components", build)
     done = command("data=mnist", "data.root=nowhere", "--dry-run")
     assert done.out == "1 run of 20 epochs; data=mnist is not on this machine yet, so the time is not known\n"
     assert not Path("nowhere").exists()

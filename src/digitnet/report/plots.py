@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 10  # images per row
 IMAGE_INCHES = 1.2  # height of an image with its labels
-MIN_RATIO = 5.0  # of an axis' ends: a log scale then has two labels at least
 MOST_CLASSES = 30  # of a confusion matrix
 DEFAULT_FONT = "DejaVu Sans"
 FONTS = (  # with letters that matplotlib's own does not have, where they are installed
@@ -183,7 +182,6 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
     for axes in (loss, error, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(0.5 if len(records) < 2 else None, 1.5 if len(records) < 2 else None)
         axes.grid(alpha=0.3)
     _add_caption(figure, caption)
     save_figure(figure, path)
@@ -209,13 +207,7 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor", caption
 
 
 def use_log_scale(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with labels at 1, 2 and 5 of each decade, without exponents.
-
-    It stays linear if there would be fewer than two labels, as in a short run.
-    """
-    low, high = axes.dataLim.intervaly
-    if low > 0 and high < MIN_RATIO * low:
-        return
+    """Make the vertical axis logarithmic, with labels at 1, 2 and 5 of each decade, without exponents."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

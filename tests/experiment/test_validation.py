@@ -210,6 +210,13 @@ def test_all_faults_of_a_sweep_preset_have_their_lines(values: dict[str, object]
     assert {fault.file for fault in errors} <= {path}
 
 
+def test_interpolation_in_a_sweep_preset_is_refused() -> None:
+    write(Path("conf/sweep/mine.yaml"), "seed: 1,2\noptimizer:\n  lr: ${seed}\n")
+    (finding,) = validate(Tree.at(), ["sweep=mine"], schema_only=True).findings
+    message = "optimizer.lr=${seed}: a sweep preset lists values; an interpolation is none"
+    assert (finding.fault.message, finding.fault.line) == (message, 3)
+
+
 def test_misspelt_keys_of_a_sweep_preset_are_all_reported() -> None:
     write(Path("conf/sweep/mine.yaml"), "optimzer.lr: 0.1,1\nseeds: 0,1\n")
     done = validate(Tree.at(), ["sweep=mine"], schema_only=True)

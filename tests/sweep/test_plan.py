@@ -197,3 +197,20 @@ def test_planning_of_many_jobs_tells_how_far_it_is(
     sweep.jobs(sweep.request.combinations())
     first = capsys.readouterr().err.splitlines()[0]
     assert first == "checking job 0 of 3; ? left"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("optimizer: adam\noptimizer.betas: [[0.9, 0.99], [0.8, 0.9]]\n", ["optimizer.betas=[0.8,0.9]"]),
+        ("model: custom\nmodel.target: mine:Net\nmodel.kwargs: {width: 3}\n", ["model.kwargs={width: 3}"]),
+        ("model: custom\nmodel: {target: mine:Net}\n".partition("\n")[2], ["model.target=mine:Net"]),
+        ("init_from: ['a,b', c d]\nseed: null\n", ["init_from='a,b'"]),
+        ("model: allconv\nmodel.final_relu: [true, false]\n", ["model.final_relu=False"]),
+    ],
+)
+def test_values_of_a_plain_preset_are_those_of_the_file(text: str, overrides: list[str]) -> None:
+    write(Path("conf/sweep/mine.yaml"), text)
+    combinations = plan_sweep(["sweep=mine", "hydra.sweep.dir=s"], Tree.at()).request.combinations()
+    plain = [word.replace(" ", "") for words in combinations for word in words]
+    assert {word.replace(" ", "") for word in overrides} <= {*plain}, plain

@@ -184,7 +184,7 @@ def compose_unchecked(overrides: Sequence[str], tree: Tree) -> DictConfig:
     try:
         check_root(tree.read(tree.root))
         composed = compose_config(tree.root, overrides)
-        move_swept_values(composed)
+        move_swept_values(composed, overrides, tree)
     except ConfigError:
         raise
     except Exception as error:

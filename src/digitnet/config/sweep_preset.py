@@ -2,33 +2,46 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from digitnet.config.dotted import as_yaml, flatten
+from digitnet.config.dotted import as_yaml
 from digitnet.config.files import Tree
 from digitnet.config.hydra_adapter import files_used
+from digitnet.errors import ConfigError, Fault
 
 SWEPT = ("hydra", "sweeper", "params")
 
 
-def move_swept_values(composed: DictConfig) -> None:
-    """Give the keys of a plain sweep preset to Hydra's sweeper: `optimizer.lr: 0.1,0.3`, or a list [0.1, 0.3]."""
+def move_swept_values(composed: DictConfig, overrides: Sequence[str], tree: Tree) -> None:
+    """Give the keys of a plain sweep preset to Hydra's sweeper: `optimizer.lr: 0.1,0.3`, or a list [0.1, 0.3].
+
+    Call it inside `composing`. Raises ConfigError if a value is an interpolation.
+    """
     if not isinstance(composed.get("sweep"), DictConfig):
         return
     content = OmegaConf.to_container(composed.sweep)
     assert isinstance(content, dict)
-    lists = {
-        key: ",".join(map(as_yaml, value))
-        if isinstance(value, list)
-        else value
-        if isinstance(value, str)
-        else as_yaml(value)
-        for key, value in flatten({str(key): value for key, value in content.items()}).items()
-    }
+    lists: dict[str, str] = {}
+    for key, value in content.items():
+        nested = value if isinstance(value, dict) and "." not in str(key) else None
+        pairs = {str(key): value} if nested is None else {f"{key!s}.{leaf}": inner for leaf, inner in nested.items()}
+        lists |= {name: _as_values(value) for name, value in pairs.items()}
+    if wrong := next((key for key, values in lists.items() if "${" in values), None):
+        file, line = places_of_swept_keys(tree, overrides).get(wrong, (None, None))
+        message = f"{wrong}={lists[wrong]}: a sweep preset lists values; an interpolation is none"
+        raise ConfigError(Fault(message, wrong, file, line))
     with open_dict(composed):
         composed.hydra.sweeper.params = {**lists, **(composed.hydra.sweeper.params or {})}
         del composed["sweep"]
+
+
+def _as_values(value: Any) -> str:
+    """As on the command line: `0.1,0.3`."""
+    if isinstance(value, list):
+        return as_yaml(value)[1:-1]  # without its brackets; an entry with a comma is in quotes
+    return value if isinstance(value, str) else as_yaml(value)
 
 
 def places_of_swept_keys(tree: Tree, overrides: Sequence[str]) -> dict[str, tuple[Path, int]]:
@@ -38,9 +51,9 @@ def places_of_swept_keys(tree: Tree, overrides: Sequence[str]) -> dict[str, tupl
         if tree.find(name) is None:
             continue
         source = tree.read(name)
-        parents = () if source.is_plain_sweep else SWEPT
         for key, _ in source.values():
             key = key.removeprefix(".".join((*SWEPT, "")))
-            if line := source.line_of((*parents, key)):
-                places[key] = source.path, line
+            for path in ((key,), tuple(key.split(".")), (*SWEPT, key)):
+                if line := source.line_of(path):
+                    places[key] = source.path, line
     return places

@@ -67,13 +67,15 @@ def test_of_a_finished_run_the_best_checkpoint_stays(runs: None, command: Comman
 
 def test_files_of_the_user_stay(runs: None, command: Command) -> None:
     write(Path("outputs/2026-11-27/failed/notes.txt"), "mine")
+    write(Path("outputs/2026-11-27/failed/checkpoints/mine.pt"), "mine")
     Path("elsewhere").mkdir()
     write(Path("elsewhere/file"), "mine")
     Path("outputs/2026-11-27/broken/.hydra/config.yaml").unlink()
     Path("outputs/2026-11-27/broken/.hydra").rmdir()
     Path("outputs/2026-11-27/broken/.hydra").symlink_to(Path("elsewhere").resolve())
     assert command("clean", "--yes").code == 0
-    assert {path.name for path in Path("outputs/2026-11-27/failed").iterdir()} == {"notes.txt", ".lock"}
+    kept = {str(path.relative_to("outputs/2026-11-27/failed")) for path in Path("outputs/2026-11-27/failed").rglob("*")}
+    assert kept == {"notes.txt", ".lock", "checkpoints", "checkpoints/mine.pt"}
     assert Path("elsewhere/file").read_text() == "mine"
 
 

@@ -13,7 +13,7 @@ from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError, DataError
 from digitnet.experiment import build, run
 from digitnet.runs import writer
-from digitnet.runs.folder import RunFolder
+from digitnet.runs.folder import HYDRA_FILES, RunFolder
 from digitnet.runs.formats import read_summary
 from digitnet.runs.writer import RunWriter
 
@@ -192,9 +192,15 @@ def test_run_that_cannot_start_leaves_nothing(command: Command, override: str, c
     words = override.split() if "data" in override else [*TINY, *override.split()]
     assert command(*words).code == code
     assert [*Path.cwd().iterdir()] == []  # not even outputs/
-    write(HERE / "notes.txt", "mine")
+    mine = {"notes.txt", "train.log", "curves.png", ".hydra/mine.yaml"}
+    for name in mine:
+        write(HERE / name, "mine")
+    assert command(*words, "hydra.run.dir=here/in/it").code == code
+    assert files_in(HERE) == mine
     assert command(*words, "hydra.run.dir=here").code == code
-    assert files_in(HERE) == {"notes.txt"}
+    assert files_in(HERE) - {f".hydra/{name}" for name in HYDRA_FILES} == mine
+    assert not (HERE / "in").exists()
+    assert (HERE / "train.log").read_text() == "mine"
     assert command(*TINY, "trainer.epochs=1", "hydra.run.dir=here").code == 0
 
 

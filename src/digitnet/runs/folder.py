@@ -3,8 +3,7 @@
 import contextlib
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from digitnet.training.record import EpochRecord
 
 RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # a folder with one of these is, or was, a run's
 SWEEP_FILE = "sweep.json"
+HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 # All that a run writes into its folder, apart from scratch files.
 WRITTEN = (
     "summary.json", "metrics.csv", "train.log", "output.txt", "predictions.csv", "confusion.csv", "misclassified.png",
@@ -73,8 +73,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_make(error, "run") from error
+        before = {entry.name for entry in path.iterdir()}
+        refuse_links(path)
         try:
-            refuse_links(path)
             with folder.locked():
                 folder.refuse_taken()
                 folder.is_new = True
@@ -82,19 +83,25 @@ class RunFolder:
                     folder.write_hydra_files(hydra_files)
                 except OSError as error:
                     raise cannot_make(error, "run") from error
-                yield folder
-        except (DigitnetError, OSError, KeyboardInterrupt):
+                try:
+                    yield folder
+                except (DigitnetError, OSError, KeyboardInterrupt):
+                    if folder.is_new:
+                        folder._remove_new(before)
+                    raise
+        finally:
             if folder.is_new:
-                folder._remove_new(missing)
-            raise
+                for created in missing:  # innermost first
+                    with contextlib.suppress(OSError):  # it is not empty
+                        created.rmdir()
 
-    def _remove_new(self, created: Sequence[Path]) -> None:
-        """Remove the files of a run that could not start, and the folders `created` for it, innermost first."""
-        with contextlib.suppress(OSError):  # what else is in the folder stays, and so does the folder
-            self.remove_files()
-            (self.path / ".lock").unlink(missing_ok=True)
-            for folder in created:
-                folder.rmdir()
+    def _remove_new(self, before: Collection[str]) -> None:
+        """Remove what a run that could not start has written; what was there `before`, by its name, stays."""
+        with contextlib.suppress(OSError):
+            if ".hydra" not in before:
+                self._remove_folder(".hydra", HYDRA_FILES)
+            for name in {self.summary_file.name, self.log_file.name, ".lock"} - {*before}:
+                (self.path / name).unlink(missing_ok=True)
 
     def holds_files(self) -> bool:
         """Whether the folder has something that a run has written: it may be any folder of the user."""
@@ -106,11 +113,23 @@ class RunFolder:
         self.remove_unfinished()
         for name in WRITTEN:
             (self.path / name).unlink(missing_ok=True)
-        for name in (".hydra", "checkpoints"):
-            if (self.path / name).is_symlink():
-                (self.path / name).unlink()
-            elif (self.path / name).is_dir():
-                shutil.rmtree(self.path / name)
+        self._remove_folder(".hydra", HYDRA_FILES)
+        self._remove_folder("checkpoints", [path.name for path in self.checkpoints()])
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that there are, of all names that a run gives."""
+        names = re.compile(r"(last|best|epoch_\d+)\.pt")
+        return sorted(path for path in self.checkpoint_file().parent.glob("*.pt") if names.fullmatch(path.name))
+
+    def _remove_folder(self, name: str, files: Iterable[str]) -> None:
+        """Remove these files of a subfolder and, if nothing else is in it, the subfolder. Follows no link."""
+        folder = self.path / name
+        if folder.is_symlink() or not folder.is_dir():
+            return
+        for file in files:
+            (folder / file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
     def remove_if_empty(self) -> None:
         """Remove the folder if it has only its lock, and the folder of its day if that is empty then."""

@@ -46,7 +46,7 @@ def removals(runs: Iterable[Run], kinds: Collection[str]) -> list[Removal]:
         if run.status in statuses:
             found.append(Removal(run, disk_usage(run.folder)))
         elif "checkpoints" in kinds and run.status == "finished" and folder.checkpoint_file("best").is_file():
-            others = sorted({*folder.checkpoint_file().parent.glob("*.pt")} - {folder.checkpoint_file("best")})
+            others = [path for path in folder.checkpoints() if path != folder.checkpoint_file("best")]
             if others:
                 found.append(Removal(run, sum(path.lstat().st_size for path in others), others))
     return found

@@ -90,8 +90,11 @@ class RunWriter:
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
         self.summary.error = str(as_digitnet_error(error) if isinstance(error, Exception) else error)
+        expected = isinstance(error, DigitnetError | OSError | KeyboardInterrupt)
+        if expected and self.folder.is_new:  # then the folder is removed
+            return self.summary.error
         text = f"{'' if isinstance(error, KeyboardInterrupt) else 'error: '}{self.summary.error}\n"
-        if not isinstance(error, DigitnetError | OSError | KeyboardInterrupt):
+        if not expected:
             text += "".join(traceback.format_exception(error))
         if self._writes:
             with contextlib.suppress(OSError):  # the first error is the message, even if the disk is full now

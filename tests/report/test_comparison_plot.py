@@ -146,6 +146,13 @@ def test_short_curve_has_markers(monkeypatch: pytest.MonkeyPatch, epochs: int, m
     assert axes.lines[0].get_marker() == marker
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_epochs_are_whole_numbers(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    (axes,) = compared(monkeypatch, [Curve("a", [[0.5] * epochs])], swept=None).axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == list(range(1, epochs + 1))
+
+
 def test_words_are_one_unit_apart_without_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = [
         Curve(f"optimizer {word}", [[0.5, 0.9]], final=[0.9], swept_value=word) for word in ("sgd", "adam", "null")

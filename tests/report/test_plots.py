@@ -107,4 +107,7 @@ def test_axes_of_short_runs_have_ticks(figures: list[Figure]) -> None:
         for axes in figure.axes:
             low, high = sorted(axes.get_ylim())
             assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
+            first, last = axes.get_xlim()
+            epochs = [tick for tick in axes.get_xticks() if first <= tick <= last]
+            assert epochs == list(range(1, len(losses) + 1))
         assert "why" in texts(figure)

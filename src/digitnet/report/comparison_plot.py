@@ -11,11 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from digitnet.errors import ConfigError
 from digitnet.report.curves import Curve, CurveSet, collect_curves
-from digitnet.report.plots import as_label, save_figure, use_log_scale
+from digitnet.report.plots import as_label, save_figure, use_epoch_axis, use_log_scale
 from digitnet.runs.reader import Run
 from digitnet.text import plural
 
@@ -129,8 +129,7 @@ def _fill_epoch_axes(axes: Axes, curves: Sequence[Curve], colors: Sequence[Color
         _draw_over_epochs(axes, curve, color, _marker(position))
     with_means = any(len(curve.finished) > 1 for curve in curves)
     axes.set_title("Validation error (%)" + (", runs and their mean" if with_means else ""))
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    use_epoch_axis(axes)
     _set_error_axis(axes, [_error_percent(run) for curve in curves for run in (*curve.finished, *curve.unfinished)])
 
 

@@ -180,8 +180,7 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], validation: str, cha
         use_log_scale(axes)
         axes.legend()
     for axes in (loss, error, rate):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        use_epoch_axis(axes)
         axes.grid(alpha=0.3)
     _add_caption(figure, caption)
     save_figure(figure, path)
@@ -204,6 +203,15 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor", caption
         axes.imshow(255 - image, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     save_figure(figure, path)
+
+
+def use_epoch_axis(axes: Axes) -> None:
+    """Label the horizontal axis with whole epochs; for a single one, it is wide enough that there are no fractions."""
+    low, high = axes.dataLim.intervalx
+    if high - low < 1:
+        axes.set_xlim(low - 0.5, high + 0.5)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def use_log_scale(axes: Axes) -> None:

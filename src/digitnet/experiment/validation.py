@@ -48,7 +48,7 @@ def validate(tree: Tree, overrides: Sequence[str] = (), schema_only: bool = Fals
 def _validate(tree: Tree, overrides: Sequence[str], schema_only: bool) -> Validation:
     compositions = [(tree, tuple(overrides))] if overrides else list(all_compositions(tree))
     findings: list[Finding] = []
-    with working("checking configuration", len(compositions)) as count:
+    with working("checking configuration", len(compositions), to_terminal_only=True) as count:
         for its_tree, words in compositions:
             count()
             if not overrides and words and _root_values(tree) is None:  # then no option of it does, for the same reason

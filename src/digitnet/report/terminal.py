@@ -230,12 +230,13 @@ class SweepView:
 
 
 @contextmanager
-def working(what: str, count: int) -> Iterator[Callable[[], None]]:
+def working(what: str, count: int, to_terminal_only: bool = False) -> Iterator[Callable[[], None]]:
     """Yields a function to call before each of `count` pieces of work; after some seconds, stderr tells how far it is.
 
     On a terminal the line is overwritten, and erased at the end.
     """
     console = _Terminal(stderr=True)
+    console.quiet = to_terminal_only and not console.is_terminal
     started = time.monotonic()
     done, due = 0, started + WORKING_SECONDS
 

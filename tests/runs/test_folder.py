@@ -17,6 +17,23 @@ from run_folders import make_run
 HYDRA = {"config.yaml": "seed: 0\n", "overrides.yaml": "[]\n"}
 
 
+@pytest.mark.parametrize("method", ["refuse_taken", "write_hydra_files"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_interrupted_claim_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(RunFolder, method, fail)
+    with pytest.raises((KeyboardInterrupt, OSError, DigitnetError)), RunFolder.claim(tmp_path / "day" / "run", {}):
+        pass
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "file").touch()
+    with pytest.raises(DigitnetError, match="cannot make the run's folder"), RunFolder.claim(tmp_path / "file", {}):
+        pass
+
+
 def test_claimed_folder_has_hydra_files_and_a_lock() -> None:
     with RunFolder.claim(Path("outputs/run"), HYDRA) as folder:
         assert {path.name for path in Path("outputs/run").iterdir()} == {".hydra", ".lock"}

@@ -70,30 +70,29 @@ class RunFolder:
             return
         missing = [parent for parent in (path, *path.parents) if not parent.exists()]
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_make(error, "run") from error
-        before = {entry.name for entry in path.iterdir()}
-        refuse_links(path)
-        try:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                before = {entry.name for entry in path.iterdir()}
+            except OSError as error:
+                raise cannot_make(error, "run") from error
+            refuse_links(path)
             with folder.locked():
                 folder.refuse_taken()
                 folder.is_new = True
                 try:
-                    folder.write_hydra_files(hydra_files)
-                except OSError as error:
-                    raise cannot_make(error, "run") from error
-                try:
+                    try:
+                        folder.write_hydra_files(hydra_files)
+                    except OSError as error:
+                        raise cannot_make(error, "run") from error
                     yield folder
                 except (DigitnetError, OSError, KeyboardInterrupt):
                     if folder.is_new:
                         folder._remove_new(before)
                     raise
-        finally:
-            if folder.is_new:
-                for created in missing:  # innermost first
-                    with contextlib.suppress(OSError):  # it is not empty
-                        created.rmdir()
+        except (DigitnetError, OSError, KeyboardInterrupt):
+            if missing:
+                folder.remove_if_empty(missing)
+            raise
 
     def _remove_new(self, before: Collection[str]) -> None:
         """Remove what a run that could not start has written; what was there `before`, by its name, stays."""
@@ -131,14 +130,13 @@ class RunFolder:
         with contextlib.suppress(OSError):
             folder.rmdir()
 
-    def remove_if_empty(self) -> None:
-        """Remove the folder if it has only its lock, and the folder of its day if that is empty then."""
-        if {path.name for path in self.path.iterdir()} <= {".lock"}:
-            (self.path / ".lock").unlink(missing_ok=True)
-            self.path.rmdir()
-            with contextlib.suppress(OSError):  # it has other runs
-                if re.fullmatch(r"\d{4}-\d\d-\d\d", self.path.parent.name):
-                    self.path.parent.rmdir()
+    def remove_if_empty(self, folders: Sequence[Path]) -> None:
+        """Remove these folders, the run's and others around it, innermost first, if there is nothing but its lock."""
+        with contextlib.suppress(OSError):  # what is not empty stays
+            if {path.name for path in self.path.iterdir()} == {".lock"} and not self.is_locked():
+                (self.path / ".lock").unlink()
+            for folder in folders:
+                folder.rmdir()
 
     @classmethod
     def open(cls, path: str | Path, trust: bool = False) -> "RunFolder":

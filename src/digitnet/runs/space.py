@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def remove(removal: Removal) -> None:
         if not removal.checkpoints:
             folder.remove_files()
     if not removal.checkpoints:
-        folder.remove_if_empty()
+        day = folder.path.parent
+        folder.remove_if_empty([folder.path, *([day] if re.fullmatch(r"\d{4}-\d\d-\d\d", day.name) else [])])
 
 
 def remove_all(found: Iterable[Removal]) -> tuple[int, list[str]]:

@@ -257,7 +257,8 @@ def test_process_that_does_not_answer_is_given_up() -> None:
         done = outcome(process)
     steps = read_summary(run_folder() / "summary.json").steps
     why = "another process of this run does not answer (rank 0 waited for it)"
-    check_ended(done, run_folder(), "failed", f"{why}; checkpoints/last.pt is of step {steps}")
+    how = f"{why}; checkpoints/last.pt is of step {steps};\nto resume: digitnet resume {run_folder()}"
+    check_ended(done, run_folder(), "failed", how, "error: ")
 
 
 def is_alive(rank: int) -> bool:

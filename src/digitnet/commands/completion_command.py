@@ -89,7 +89,7 @@ def _candidates(before: Sequence[str], current: str) -> Iterator[str]:
         return
     if command == "resume" and any(not word.startswith("-") for word in before[1:]):
         yield from changeable_candidates(current)
-    elif command in ("clean", "compare", "list", "resume"):
+    elif command in ("clean", "compare", "evaluate", "list", "resume"):
         yield from run_folder_candidates(current)
     elif command == "help" and "=" not in current:
         yield from (*commands.NAMES, *CONFIG_TOPICS, *names(Tree.at()))

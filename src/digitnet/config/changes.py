@@ -58,6 +58,32 @@ def _change(content: dict[str, Any], override: str, config_dir: str | Path | Non
             f"{override}: cannot be changed in a run that has begun; what can: digitnet resume --help;\n"
             "a new run can start from its weights: init_from=RUN_DIR"
         )
+    _set(content, override, config_dir)
+
+
+def with_other_data(
+    content: dict[str, Any], overrides: Sequence[str], run: str, config_dir: str | Path | None = None
+) -> Config:
+    """The configuration in the summary.json of a run with other data or another device, for its trained network.
+
+    Raises ConfigError if `content` is not a valid configuration, or if an override is of another group.
+    """
+    content = copy.deepcopy(with_added_keys(content))
+    for override in overrides:
+        if not re.match(r"(data|device)(\.\w+)?=", override):
+            raise ConfigError(
+                f"{override}: cannot be changed in a trained network; data=…, data.KEY=… and device=… can"
+            )
+        _set(content, override, config_dir)
+    try:
+        return check(content)
+    except ConfigError as error:
+        raise error if overrides else ConfigError(f"{run}/summary.json: {error}") from error
+
+
+def _set(content: dict[str, Any], override: str, config_dir: str | Path | None) -> None:
+    """Choose an option of a group, or set a value, in place. Raises ConfigError."""
+    key, _, _ = override.partition("=")
     if key in GROUPS:
         content[key] = composed_group(key, [override], Tree.at(config_dir))
         return

@@ -36,6 +36,11 @@ class ArchiveSet:
 
 
 DIGIT_NAMES = tuple("0123456789")
+# Test images whose labels human raters reject, by their indices (Northcutt, Athalye and Mueller 2021, "Pervasive Label
+# Errors in Test Sets", labelerrors.com).
+WRONG_LABELS = {
+    "mnist": (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729),
+}
 ARCHIVE_SETS = {
     "mnist": ArchiveSet(
         "MNIST",

@@ -60,20 +60,21 @@ def load_finished(folder: RunFolder) -> Result:
     """
     summary = folder.read_summary_of_run()
     config, test = parse_config(summary.config), summary.test or {}
-    model = load_model(folder, config, len(summary.dataset["classes"]))
+    model, _ = load_model(folder, config, len(summary.dataset["classes"]))
     evaluation = Evaluation(test["loss"], test["n"] - test["errors"], test["n"])
     return Result(folder.read_records(), evaluation, model, folder.path)
 
 
-def load_model(folder: RunFolder, config: schema.Config, classes: int, checkpoint: str = "last") -> nn.Module:
-    """The run's network with the weights of a checkpoint, `last`, `best` or `epoch_N`, on the CPU.
+def load_model(
+    folder: RunFolder, config: schema.Config, classes: int, checkpoint: str = "last"
+) -> tuple[nn.Module, int]:
+    """(the run's network with the weights of a checkpoint, `last`, `best` or `epoch_N`, on the CPU; its epoch).
 
     Raises ConfigError if the folder is not trusted and the network is one to import; CheckpointError.
     """
     folder.refuse_untrusted(config)
     model = build.model(config.model, classes)
-    load_weights(model, config.model.name, folder.checkpoint_file(checkpoint))
-    return model
+    return model, load_weights(model, config.model.name, folder.checkpoint_file(checkpoint)).get("epoch", 0)
 
 
 def _restore(components: Components, writer: RunWriter) -> list[str]:

@@ -21,6 +21,7 @@ SAME_AS = {
     "best_val_acc": "val_acc",
     "val_acc": "test_acc",
 }  # often, by the end of training or in the notebook's recipe
+FRACTIONS = ("accuracy", "accuracy_low", "accuracy_high", "calibration_error")
 SHORTEST_CELL = 5  # columns: words are not cut below
 NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
 MAX_LETTERS = 40  # of a setting: the phases of a schedule could fill a line
@@ -164,9 +165,9 @@ def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
     std = row.get(f"{key}_std")
     if key not in row or (value is None and key in ("unfinished", "error", *AVERAGED)):
         return ""
-    if key == "n" and value < FEW:
+    if key == "n" and value < FEW and "folder" not in row:
         return f"{value} (<{FEW})"
-    if key.endswith(("_acc", "_acc_std")) and value is not None:
+    if (key.endswith(("_acc", "_acc_std")) or key in FRACTIONS) and value is not None:
         return f"{100 * value:.2f} %" if std is None else f"{100 * value:.2f} ± {100 * std:.2f} %"
     if key == "seconds":
         return duration(value)
@@ -176,6 +177,8 @@ def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
         return file_size(value)
     if key == "folder":
         return _relative_to(parent, Path(value))
+    if key in ("loss", "brier_score"):
+        return f"{value:.4f}"
     return abbreviated(value)
 
 

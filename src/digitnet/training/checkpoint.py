@@ -147,8 +147,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, model_name: str, path: Path) -> None:
-    """Load the weights of a checkpoint into `model`. Raises CheckpointError where there are none or they do not fit."""
+def load_weights(model: nn.Module, model_name: str, path: Path) -> dict[str, Any]:
+    """Load the weights of a checkpoint into `model`, and return its content.
+
+    Raises CheckpointError where there are none or they do not fit.
+    """
     content = load_checkpoint(path)
     if content["model_name"] != model_name:
         saved = content["model_name"]
@@ -158,3 +161,4 @@ def load_weights(model: nn.Module, model_name: str, path: Path) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         mismatch = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"{path}: its weights do not fit this {model_name} ({mismatch})") from error
+    return content

@@ -12,7 +12,8 @@ import pytest
 from conftest import TINY, Command, write
 from digitnet.runs import space
 from digitnet.runs.folder import WRITTEN, RunFolder
-from run_folders import make_run
+from digitnet.runs.reader import find_runs
+from run_folders import changing_summary, make_run
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,7 @@ def runs() -> None:
         for name in ("last", "best", "epoch_1"):
             write(folder / "checkpoints" / f"{name}.pt", "x" * 1000)
     write(day / "broken/.hydra/config.yaml", "x: 1\n")
+    write(day / "broken/.lock", "")
 
 
 def left() -> set[str]:
@@ -95,6 +97,31 @@ def test_folders_that_are_no_runs_are_left_alone(command: Command) -> None:
     write(Path("other/file"), "mine")
     assert command("clean", "outputs", "other", "--yes").out == "nothing to remove (failed, broken)\n"
     assert Path("outputs/sweep/sweep.json").exists()
+
+
+def test_results_of_other_programs_are_left_alone(command: Command) -> None:
+    make_run("outputs/run")
+    write(Path("outputs/hydra/.hydra/config.yaml"), "x: 1\n")
+    write(Path("outputs/lightning/metrics.csv"), "a,b\n")
+    assert command("clean", "--yes").out == "nothing to remove (failed, broken)\n"
+    assert Path("outputs/hydra/.hydra/config.yaml").exists()
+    assert Path("outputs/lightning/metrics.csv").exists()
+
+
+def test_links_are_not_followed(runs: None, command: Command) -> None:
+    Path("outputs/2026-11-27/finished/checkpoints").rename("elsewhere")
+    Path("outputs/2026-11-27/finished/checkpoints").symlink_to(Path("elsewhere").resolve())
+    assert command("clean", "--checkpoints", "--yes").out == "nothing to remove (checkpoints)\n"
+    assert len([*Path("elsewhere").iterdir()]) == 3
+
+
+def test_run_that_was_resumed_before_the_answer_stays(runs: None) -> None:
+    (found,) = space.removals(find_runs(["outputs/2026-11-27/interrupted"]), ["unfinished"])
+    changing_summary(status="finished")(Path("outputs/2026-11-27/interrupted"))
+    assert space.remove_all([found])[1] == [
+        "outputs/2026-11-27/interrupted: has changed meanwhile; run digitnet clean again"
+    ]
+    assert left() == ALL
 
 
 def test_empty_day_is_removed(command: Command) -> None:

@@ -67,7 +67,7 @@ def test_wrong_arguments_are_refused(command: Command) -> None:
     assert wrong.startswith("error: argument --format: invalid choice: 'xml' (choose from ")
     assert wrong.endswith("; see digitnet validate --help\n")
     assert command("validate", "--config-dir", "nowhere").err == "error: --config-dir nowhere: no such folder\n"
-    assert command("valdiate").err.endswith("did you mean 'validate'?\n")
+    assert command("valdiate").err.endswith("did you mean 'validate' or 'evaluate'?\n")
     assert command("validate", "--help").out.startswith(
         "usage: digitnet validate [-h] [--format {text,json,github,sarif,junit}]"
     )

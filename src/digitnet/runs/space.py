@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from digitnet.atomic import read_regular
 from digitnet.errors import DigitnetError
-from digitnet.runs.folder import RunFolder
+from digitnet.runs.folder import RunFolder, refuse_links
 from digitnet.runs.reader import Run
 from digitnet.text import short_path
 
@@ -24,6 +25,7 @@ class Removal:
     run: Run
     size: int  # bytes
     checkpoints: Sequence[Path] = ()
+    summary: bytes | None = None  # summary.json as it was when the removal was chosen
 
 
 def disk_usage(folder: Path) -> int:
@@ -42,21 +44,41 @@ def removals(runs: Iterable[Run], kinds: Collection[str]) -> list[Removal]:
     found = []
     for run in runs:
         folder = RunFolder(run.folder)
-        if not folder.holds_files() or folder.is_locked():
+        if not folder.holds_files() or folder.is_locked() or not _is_digitnets(folder, run.status):
             continue
         if run.status in statuses:
-            found.append(Removal(run, disk_usage(run.folder)))
+            found.append(Removal(run, disk_usage(run.folder), (), _summary_of(folder)))
         elif "checkpoints" in kinds and run.status == "finished" and folder.checkpoint_file("best").is_file():
             others = [path for path in folder.checkpoints() if path != folder.checkpoint_file("best")]
             if others:
-                found.append(Removal(run, sum(path.lstat().st_size for path in others), others))
+                size = sum(path.lstat().st_size for path in others)
+                found.append(Removal(run, size, others, _summary_of(folder)))
     return found
+
+
+def _is_digitnets(folder: RunFolder, status: str) -> bool:
+    """Whether digitnet wrote the folder: others of Hydra's programs have .hydra/ as well. Without links, as its are."""
+    try:
+        refuse_links(folder.path)
+    except DigitnetError:
+        return False
+    return status != "broken" or (folder.path / ".lock").exists()
+
+
+def _summary_of(folder: RunFolder) -> bytes | None:
+    try:
+        return read_regular(folder.summary_file)
+    except OSError:
+        return None
 
 
 def remove(removal: Removal) -> None:
     """Remove it, unless a process has begun to work there. Raises DigitnetError, OSError."""
     folder = RunFolder(short_path(removal.run.folder))
     with folder.locked(patience=0):
+        if _summary_of(folder) != removal.summary:  # it was resumed between the list and the answer
+            raise DigitnetError(f"{folder.path}: has changed meanwhile; run digitnet clean again")
+        refuse_links(folder.path)
         for path in removal.checkpoints:
             path.unlink()
         if not removal.checkpoints:

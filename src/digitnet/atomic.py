@@ -5,7 +5,10 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Collection
 from pathlib import Path
+
+from digitnet.errors import ConfigError
 
 SCRATCH_PREFIX = ".unfinished-"  # of a file that is being written, or was when its process was killed
 LARGEST_TEXT = 2**28  # bytes: no summary, table or list of jobs is larger
@@ -30,6 +33,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def check_output(option: str, path: Path, suffixes: Collection[str], force: bool) -> None:
+    """Raise ConfigError if the file of an option cannot be written, or exists and must not be replaced (`force`)."""
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{option} {path}: ends in none of {', '.join(suffixes)}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
+    if path.is_dir():
+        raise ConfigError(f"{option} {path}: a folder; name a file in it")
+    if path.exists() and not force:
+        raise ConfigError(f"{option} {path}: exists; add --force to replace it")
 
 
 def open_regular(path: str | os.PathLike[str], flags: int) -> int:

@@ -13,7 +13,19 @@ from typing import NoReturn
 from digitnet.errors import ConfigError
 from digitnet.text import did_you_mean
 
-NAMES = ("clean", "compare", "completion", "evaluate", "help", "list", "resume", "schema", "tune", "validate")
+NAMES = (
+    "clean",
+    "compare",
+    "completion",
+    "evaluate",
+    "help",
+    "list",
+    "predict",
+    "resume",
+    "schema",
+    "tune",
+    "validate",
+)
 
 
 class Parser(argparse.ArgumentParser):

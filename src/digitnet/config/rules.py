@@ -27,7 +27,7 @@ CHANGEABLE = (
 )
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
-ADDED_KEYS = {("data", "folder"): {"links": "inside"}}  # and keys of options, likewise
+ADDED_KEYS = {("data", "folder"): {"links": "inside", "prepare": "plain"}}  # and keys of options, likewise
 
 HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute
 

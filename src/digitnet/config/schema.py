@@ -147,6 +147,7 @@ class FolderDataConfig(Group):
     invert: bool | Literal["auto"]
     bad_files: Literal["refuse", "skip"]
     links: Literal["inside", "follow"]
+    prepare: Literal["mnist", "plain"]
     validation: Validation
 
 

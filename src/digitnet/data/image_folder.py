@@ -3,9 +3,10 @@
 import os
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from digitnet.data.images import Decoded, decode_image, image_files, is_junk, re
 from digitnet.data.splits import drawn_splits, given_splits, groups_of_copies, unusual_images
 from digitnet.errors import DataError
 from digitnet.text import plural
+
+if TYPE_CHECKING:
+    from digitnet.data.preparation import Ink
 
 PART_NAMES = {  # the names, in lower case, of folders that divide a data set
     "train": ("train", "training"),
@@ -32,8 +36,12 @@ def load_folder(
     validation: str | int = "test",
     bad_files: str = "refuse",
     links: str = "inside",
+    prepare: str = "plain",
 ) -> Dataset:
     """Load every image below `root`/CLASS/ as 28x28 grey, padded to a square with the grey of its upper left pixel.
+
+    With prepare="mnist", the digit on each image is found, cropped and centred instead, see `data.preparation`; images
+    without one count as unreadable.
 
     Files count as images by the suffix of their name; they are PNG, JPEG, BMP, GIF, TIFF, WebP or PPM. Transparent
     pixels become background. Hidden folders, system's copies and the folders of digitnet's runs are passed over.
@@ -48,14 +56,14 @@ def load_folder(
     Raises DataError if the folder is missing or empty, or has fewer than two classes. Files that are empty, unreadable,
     links out of `root`, or too large raise DataError too, or are skipped with `bad_files="skip"` and named in
     `notes["skipped"]`. `notes["crc32"]` is the checksum of the names and contents of all files in the data set,
-    `notes["inverted"]` whether the images were inverted, `notes["warnings"]` what is unusual about them.
+    `notes["inverted"]` whether whole images were inverted, `notes["warnings"]` what is unusual about them.
     """
     folder = Path(os.path.expanduser(root))
     parts = _parts(folder, root)
     classes = _class_names(parts)
     files = _Files()
     for part, paths in parts.items():
-        _read_files(files, part, paths, folder, classes, links == "follow")
+        _read_files(files, part, paths, folder, classes, links == "follow", _decoder(prepare, invert))
     _check(files, folder, classes, bad_files)
     images, inverted, warnings = _choose_polarity(files.images, invert)
     groups = groups_of_copies(images)
@@ -65,7 +73,8 @@ def load_folder(
     else:
         train, test, held_out = drawn_splits(every, groups, folder, classes, test_fraction, validation, warnings)
     warnings += unusual_images(images)
-    notes: dict[str, object] = {"crc32": files.checksum, "inverted": inverted}
+    notes: dict[str, object] = {"crc32": files.checksum}
+    notes |= {"inverted": inverted} if prepare == "plain" else {}
     notes |= {"skipped": files.bad} if files.bad else {}
     notes |= {"warnings": warnings} if warnings else {}
     if len(parts) > 1:
@@ -121,8 +130,29 @@ def _class_names(parts: dict[str, list[Path]]) -> tuple[str, ...]:
     return classes
 
 
+def _decoder(prepare: str, invert: bool | str) -> Callable[[bytes], Decoded]:
+    """What makes images of the contents of files."""
+    if prepare == "plain":
+        return decode_image
+    from digitnet.data.preparation import prepared_digit  # SciPy
+
+    ink: Ink = "auto" if invert == "auto" else "dark" if invert else "light"
+
+    def decode(content: bytes) -> Decoded:
+        digit = prepared_digit(content, ink)  # its ink is light already
+        return Decoded(digit, digit, None, False)
+
+    return decode
+
+
 def _read_files(
-    files: _Files, part: str, paths: Sequence[Path], folder: Path, classes: Sequence[str], follow_links: bool
+    files: _Files,
+    part: str,
+    paths: Sequence[Path],
+    folder: Path,
+    classes: Sequence[str],
+    follow_links: bool,
+    decode: Callable[[bytes], Decoded],
 ) -> None:
     """Add the images of the classes whose folders, below `folder`, are `paths`."""
     for top in paths:
@@ -133,7 +163,7 @@ def _read_files(
                 if fault is not None:
                     raise ValueError(fault)
                 content = read_content(path)
-                files.images.append(decode_image(content))
+                files.images.append(decode(content))
             except ValueError as error:
                 files.bad.append(f"{relative}: {error}")
             else:

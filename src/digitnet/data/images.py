@@ -3,10 +3,11 @@
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from digitnet.text import one_line
 
+T = TypeVar("T")
 SIDE = 28
 # Formats that Pillow decodes itself. For others, such as EPS, it would start external programs, and it chooses the
 # format by the content of a file, not by its name.
@@ -110,14 +112,27 @@ def decode_image(content: bytes) -> Decoded:
 
     Raises ValueError if `content` is not an image, too large, or its grey levels have no range that can be told.
     """
+    return _opened(content, 16 * SIDE, _decode)
+
+
+def decode_grey(content: bytes, longest: int) -> np.ndarray:
+    """An image file's content as (H, W) uint8 grey, rotated by its EXIF orientation, reduced to `longest` pixels.
+
+    Transparent pixels are white or, if the ink is light, black. Raises ValueError as `decode_image`.
+    """
+    return _opened(content, longest, partial(_as_grey, longest=longest))
+
+
+def _opened(content: bytes, least: int, use: Callable[[Image.Image], T]) -> T:
+    """`use` of the upright image; a huge JPEG is reduced, to at least `least` pixels a side. Raises ValueError."""
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             image = Image.open(io.BytesIO(content), formats=_available_formats())
         with image:
             if isinstance(image, JpegImagePlugin.JpegImageFile) and image.width * image.height > LARGE_PIXELS:
-                image.draft("L", (16 * SIDE, 16 * SIDE))  # decodes at a fraction of the size that is at least this
+                image.draft("L", (least, least))  # decodes at a fraction of the size that is at least this
             if image.width * image.height <= MAX_PIXELS:
-                return _decode(ImageOps.exif_transpose(image))
+                return use(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise ValueError(f"none of {', '.join(_available_formats())}") from None
     except Image.DecompressionBombError:  # Pillow's own limit, which is higher
@@ -140,7 +155,17 @@ class _RangeError(Exception):
     """The range of an image's grey levels cannot be told."""
 
 
-def _decode(upright: Image.Image) -> Decoded:
+@dataclass(frozen=True)
+class _Grounds:
+    """An image on a black and on a white ground, which are the same if it is not transparent."""
+
+    on_black: Image.Image
+    on_white: Image.Image
+    is_dark_ink: bool | None = None  # of transparent images: whether what is opaque is dark
+    is_transparent: bool = False
+
+
+def _on_grounds(upright: Image.Image) -> _Grounds:
     if upright.mode.startswith(("I", "F")):  # 16 bits and more: Pillow's convert("L") would clip values at 255
         upright = Image.fromarray(_eight_bits(np.asarray(upright)))
     on_black = on_white = upright
@@ -154,8 +179,23 @@ def _decode(upright: Image.Image) -> Decoded:
         alpha, levels = np.asarray(small.getchannel("A"), np.float32), np.asarray(small.convert("L"), np.float32)
         if (transparent := bool((alpha < 128).mean() > 0.1)) and alpha.sum() > 0:
             dark_ink = bool((alpha * levels).sum() / alpha.sum() < 128)
-    plain, inverted = _as_square(on_black.convert("L")), _as_square(ImageOps.invert(on_white.convert("L")))
-    return Decoded(plain, inverted, dark_ink if transparent else _has_dark_ink(plain), transparent)
+    return _Grounds(on_black, on_white, dark_ink, transparent)
+
+
+def _decode(upright: Image.Image) -> Decoded:
+    image = _on_grounds(upright)
+    plain = _as_square(image.on_black.convert("L"))
+    inverted = _as_square(ImageOps.invert(image.on_white.convert("L")))
+    dark_ink = image.is_dark_ink if image.is_transparent else _has_dark_ink(plain)
+    return Decoded(plain, inverted, dark_ink, image.is_transparent)
+
+
+def _as_grey(upright: Image.Image, longest: int) -> np.ndarray:
+    image = _on_grounds(upright)
+    grey = (image.on_black if image.is_dark_ink is False else image.on_white).convert("L")
+    scale = min(1.0, longest / max(grey.size))
+    size = [max(1, round(side * scale)) for side in grey.size]
+    return np.asarray(grey.resize((size[0], size[1]), Image.Resampling.BOX))
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:

@@ -58,7 +58,13 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
             return load_digits(config.enlarge_to, config.validation)
         case schema.FolderDataConfig():
             return load_folder(
-                config.root, config.test_fraction, config.invert, config.validation, config.bad_files, config.links
+                config.root,
+                config.test_fraction,
+                config.invert,
+                config.validation,
+                config.bad_files,
+                config.links,
+                config.prepare,
             )
         case schema.CsvDataConfig():
             return load_csv(config.root, config.test_fraction, config.validation)

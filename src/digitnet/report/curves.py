@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digitnet.config.dotted import as_yaml
-from digitnet.errors import ConfigError
 from digitnet.report.comparison import (
     differing_settings,
     group_runs,
@@ -59,14 +58,6 @@ class CurveSet:
     measure: str
     never_trained: int = 0
     is_log: bool = False
-
-
-def check_plot_path(path: Path) -> None:
-    """Raises ConfigError if no picture can be written to `path`: its suffix is unknown, or its folder is missing."""
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise ConfigError(f"--plot {path}: ends in none of {', '.join(PLOT_SUFFIXES)}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--plot {path}: the folder {path.parent} does not exist; make it first")
 
 
 def collect_curves(runs: Sequence[Run], group_by: Sequence[str], over: Sequence[str] = ()) -> CurveSet:

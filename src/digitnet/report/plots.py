@@ -205,6 +205,29 @@ def draw_distorted(path: Path, originals: "Tensor", distorted: "Tensor", caption
     save_figure(figure, path)
 
 
+def draw_predictions(path: Path, images: Sequence["Tensor"], predictions: Sequence[str], names: Sequence[str]) -> None:
+    """Draw prepared images (1, 28, 28) uint8 as a network saw them; above each is its prediction, below it its name.
+
+    Of more than 100, the first 100.
+    """
+    count = min(len(images), COLUMNS * COLUMNS)
+    columns = min(count, COLUMNS)
+    rows = math.ceil(count / columns)
+    height = 0.5 + IMAGE_INCHES * 1.25 * rows
+    figure = Figure(figsize=(max(5.0, 1.15 * columns), height), dpi=100)
+    title = "What the network saw" + (f": the first {count} of {len(images):,}" if count < len(images) else "")
+    figure.suptitle(title, fontsize=11, y=1 - 0.2 / height, va="center")
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.2 / height, top=1 - 0.65 / height, hspace=0.5, wspace=0.12)
+    for position in range(count):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        axes.imshow(images[position][0].numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.set_axis_off()
+        axes.text(0.5, 1.03, as_label(predictions[position], 16), fontsize=9, ha="center", transform=axes.transAxes)
+        name = as_label(names[position], 18)
+        axes.text(0.5, -0.04, name, fontsize=6, color="0.35", ha="center", va="top", transform=axes.transAxes)
+    save_figure(figure, path)
+
+
 def use_epoch_axis(axes: Axes) -> None:
     """Label the horizontal axis with whole epochs; for a single one, it is wide enough that there are no fractions."""
     low, high = axes.dataLim.intervalx

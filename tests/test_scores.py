@@ -1,4 +1,4 @@
-"""Intervals, tests and calibration against values from the literature, from formulas, and worked out by hand."""
+"""Scores and calibration against values from the literature, from formulas, and worked out by hand."""
 
 from math import sqrt
 
@@ -11,16 +11,7 @@ from digitnet.scores import (
     class_scores,
     compare_predictions,
     confusions,
-    wilson_interval,
 )
-
-
-@pytest.mark.parametrize(("correct", "n"), [(9897, 10_000), (0, 10), (10, 10), (5, 10)])
-def test_wilson_interval_is_its_formula(correct: int, n: int) -> None:
-    z, p = 1.959963984540054, correct / n
-    centre, margin = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (centre - margin) / (1 + z * z / n), (centre + margin) / (1 + z * z / n)
-    assert wilson_interval(correct, n) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
 
 
 def test_mcnemar_is_the_binomial_test_of_the_images_that_one_gets_right() -> None:

@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def check_output(option: str, path: Path, suffixes: Collection[str], force: bool) -> None:
+def check_output_file(option: str, path: Path, suffixes: Collection[str], force: bool) -> None:
     """Raise ConfigError if the file of an option cannot be written, or exists and must not be replaced (`force`)."""
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"{option} {path}: ends in none of {', '.join(suffixes)}")

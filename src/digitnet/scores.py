@@ -1,4 +1,4 @@
-"""How sure one is of an accuracy: intervals, tests, calibration. Plain numbers and tensors."""
+"""What a network's predictions are worth: per class, image by image against another's, calibration. Plain tensors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from digitnet.significance import NORMAL_QUANTILE, mcnemar_test
+
 BINS = 15  # of the calibration error, as in Guo et al. 2017
-LEVEL = 0.95
-NORMAL_QUANTILE = 1.959963984540054  # of (1 + LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class ClassScore:
 class Comparison:
     """Two networks on the same images: `only_first` are right of the first alone, `only_second` of the second.
 
-    `difference` is the first's accuracy minus the second's, with its 95 % interval; `p_value` is that of the exact
-    McNemar test (McNemar 1947): the probability of a split as uneven, were both equally good.
+    `difference` is the first's accuracy minus the second's, with its 95 % interval; `p_value` is `mcnemar_test`'s.
     """
 
     only_first: list[int]
@@ -45,29 +44,19 @@ class Comparison:
     p_value: float
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of an accuracy, as fractions (Wilson 1927). Raises ValueError if n is 0."""
-    from scipy.stats import binomtest  # takes half a second
-
-    found = binomtest(correct, n).proportion_ci(LEVEL, "wilson")
-    return float(found.low), float(found.high)
-
-
 def compare_predictions(labels: Tensor, first: Tensor, second: Tensor) -> Comparison:
     """Compare two networks by their predictions (N,) for the images with `labels` (N,), all int64 on the CPU.
 
     The interval is Wald's for paired proportions (Agresti, Categorical Data Analysis, section 11.1).
     """
-    from scipy.stats import binomtest
-
     right = first == labels, second == labels
     only_first = (right[0] & ~right[1]).nonzero().flatten().tolist()
     only_second = (right[1] & ~right[0]).nonzero().flatten().tolist()
     b, c, n = len(only_first), len(only_second), len(labels)
     difference = (b - c) / n
     margin = NORMAL_QUANTILE * sqrt(b + c - (b - c) ** 2 / n) / n
-    p_value = float(binomtest(b, b + c).pvalue) if b + c else 1.0
-    return Comparison(only_first, only_second, difference, (difference - margin, difference + margin), p_value)
+    interval = difference - margin, difference + margin
+    return Comparison(only_first, only_second, difference, interval, mcnemar_test(b, c))
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:

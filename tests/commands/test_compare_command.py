@@ -198,7 +198,7 @@ def test_full_disk_is_reported(command: Command) -> None:
         )
     Path("p.png").mkdir()
     done = command("compare", "runs", "--plot", "p.png")
-    assert (done.code, done.err) == (1, "error: p.png: Is a directory\n")
+    assert (done.code, done.err) == (2, "error: --plot p.png: a folder; name a file in it\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="dropping root's privileges needs Linux")

@@ -150,7 +150,8 @@ def test_groups_have_means_standard_deviations_and_n() -> None:
     table = grouped()
     assert table.columns == [
         *["optimizer.lr", "n", "unfinished", "val_acc", "val_acc_std", "best_val_acc", "best_val_acc_std"],
-        *["test_acc", "test_acc_std", "test_errors", "test_errors_std", "seconds", "seconds_std"],
+        *["test_acc", "test_acc_std", "test_acc_low", "test_acc_high"],
+        *["test_errors", "test_errors_std", "seconds", "seconds_std"],
     ]
     one, three = table.rows  # 0.96 before 0.94
     assert (one["optimizer.lr"], one["n"], one["unfinished"]) == (0.3, 1, 1)
@@ -160,7 +161,32 @@ def test_groups_have_means_standard_deviations_and_n() -> None:
     assert (three["val_acc"], three["val_acc_std"]) == (pytest.approx(0.94), pytest.approx(0.04))
     assert (three["best_val_acc"], three["best_val_acc_std"]) == (pytest.approx(0.99), pytest.approx(0))
     assert (three["test_errors"], three["test_errors_std"]) == (pytest.approx(60), pytest.approx(40))  # 100, 60, 20
+    margin = (
+        4.302653 * 0.04 / 3**0.5
+    )  # Student's t of 2 degrees of freedom; the best row of several runs has no p-value
+    assert (three["test_acc_low"], three["test_acc_high"]) == (
+        pytest.approx(0.94 - margin),
+        pytest.approx(0.94 + margin),
+    )
+    assert (one["test_acc_low"], one["p_value"], three["p_value"]) == (None, None, None)
     assert (three["seconds"], three["seconds_std"]) == (pytest.approx(61), pytest.approx(1))
+
+
+def test_rows_are_tested_against_the_best_one() -> None:
+    for seed, (high, low) in enumerate(((0.985, 0.98), (0.99, 0.982), (0.986, 0.981))):
+        make_run(f"a{seed}", (high,), optimizer__lr=0.1, seed=seed)
+        make_run(f"b{seed}", (low,), optimizer__lr=0.2, seed=seed)
+        make_run(f"c{seed}", (0.97,), optimizer__lr=0.3, seed=seed)
+        make_run(f"d{seed}", (0.97,), optimizer__lr=0.4, seed=seed)
+    best, second, third, _ = tabulate(find_runs(["."]), ["lr"]).rows
+    assert best["p_value"] is None
+    # Welch: t = (0.987 - 0.981) / sqrt((7e-6 + 1e-6) / 3) = 3.674, 2.560 degrees of freedom
+    assert second["p_value"] == pytest.approx(0.0453, abs=0.0001)
+    assert third["p_value"] < second["p_value"]
+    for seed in range(3):
+        make_run(f"e{seed}", (0.999,), optimizer__lr=0.5, seed=seed)
+    rows = tabulate(find_runs(["."]), ["lr"], sort="lr").rows
+    assert rows[2]["p_value"] is None  # neither they nor the best ones vary: nothing can be said
 
 
 def test_sort_of_groups() -> None:

@@ -70,9 +70,11 @@ def test_means_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     show_comparison(tabulate(find_runs(["."]), ["lr"]))
     assert capsys.readouterr().out == (
         "mean ± standard deviation over seed\n"
-        " lr       n  unfinished    best_val_acc        test_acc  test_errors  seconds\n"
-        "0.3  1 (<3)           1         96.00 %         96.00 %         40.0     1:05\n"
-        "0.1       3              99.00 ± 0.00 %  94.00 ± 4.00 %  60.0 ± 40.0     1:01\n"
+        " lr       n  unfinished    best_val_acc        test_acc      95 % interval  test_errors  seconds\n"
+        "0.3  1 (<3)           1         96.00 %         96.00 %                            40.0     1:05\n"
+        "0.1       3              99.00 ± 0.00 %  94.00 ± 4.00 %  84.06 to 100.00 %  60.0 ± 40.0     1:01\n"
+        "\n"
+        "warning: of fewer than 3 runs, interval and p-value say little; add seeds\n"
         "\n"
         "b1: diverged in epoch 2\n"
     )

@@ -16,7 +16,7 @@ KEYs. Unfinished and damaged runs are listed with their status, and are not incl
 import argparse
 from pathlib import Path
 
-from digitnet.atomic import check_output
+from digitnet.atomic import check_output_file
 from digitnet.errors import ConfigError
 from digitnet.text import show
 
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> None:
     if keys["over"] and not keys["group_by"]:
         raise ConfigError("--over needs --group-by: without it there is a row for each run")
     if options.plot is not None:
-        check_output("--plot", options.plot, curves.PLOT_SUFFIXES, force=True)
+        check_output_file("--plot", options.plot, curves.PLOT_SUFFIXES, force=True)
     runs = comparison.filter_runs(find_runs(options.paths or [DEFAULT_PATH]), options.where)
     tables.write_table(comparison.tabulate(runs, sort=options.sort, **keys), options.format)
     if options.plot is not None:

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from digitnet.atomic import check_output
+from digitnet.atomic import check_output_file
 from digitnet.errors import ConfigError
 
 
@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> None:
     from digitnet.report.curves import PLOT_SUFFIXES
 
     if options.sheet is not None:
-        check_output("--sheet", options.sheet, PLOT_SUFFIXES, options.force)
+        check_output_file("--sheet", options.sheet, PLOT_SUFFIXES, options.force)
     from digitnet.experiment import prediction as predicting  # torch
     from digitnet.experiment.trained import check_same_classes, open_trained, run_folders
     from digitnet.report.prediction_text import show_predictions
@@ -65,7 +65,7 @@ def main(options: argparse.Namespace) -> None:
                 )
             except ValueError as error:
                 bad.append(f"{name}: {error}")
-    show_predictions(found, options.format, options.split)
+    show_predictions([vars(one) for one in found], options.format, options.split)
     if options.sheet is not None and found:
         from digitnet.report.plots import draw_predictions  # matplotlib takes half a second
 

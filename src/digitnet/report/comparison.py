@@ -14,8 +14,11 @@ from digitnet.config.rules import is_changeable
 from digitnet.errors import ConfigError
 from digitnet.runs.formats import is_number
 from digitnet.runs.reader import METRICS, Run
+from digitnet.significance import mean_interval, welch_test
 from digitnet.text import did_you_mean
 
+TESTED = "test_acc"  # the metric whose mean has an interval, and a test against the best row's:
+TESTS = ("test_acc_low", "test_acc_high", "p_value")
 AVERAGED = ("val_acc", "best_val_acc", "test_acc", "test_errors", "seconds")
 SHOWN_EVEN_IF_CHANGEABLE = ("trainer.epochs", "device")
 MAX_VALUES = 8  # of a setting, in a message
@@ -161,7 +164,10 @@ def tabulate(
     if keys:
         groups = group_runs(runs, keys)
         rows = [{key: group[0].get(key) for key in keys if key in group[0]} | _means(group) for group in groups]
+        _add_tests(rows, groups)
         others = ["n", "unfinished", *(name for key in AVERAGED for name in (key, f"{key}_std"))]
+        place = others.index("test_errors")
+        others = [*others[:place], *TESTS, *others[place:]]
     else:
         keys = differing_settings(runs)
         groups = [[run] for run in runs]
@@ -242,6 +248,23 @@ def _means(group: Sequence[Run]) -> dict[str, Any]:
             row[key] = statistics.fmean(values)
             row[f"{key}_std"] = statistics.stdev(values) if len(values) > 1 else None
     return row
+
+
+def _add_tests(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[Run]]) -> None:
+    """Add to each row the 95 % interval of its mean test accuracy, and the p-value against that of the best row.
+
+    The interval is Student's, the test Welch's: over runs that differ in the seed.
+    """
+    values = [
+        [run.metrics[TESTED] for run in group if run.status == "finished" and TESTED in run.metrics] for group in groups
+    ]
+    if not any(len(some) > 1 for some in values):
+        return
+    best = max((some for some in values if len(some) > 1), key=statistics.fmean)
+    for row, some in zip(rows, values, strict=True):
+        low, high = mean_interval(some) or (None, None)
+        p_value = None if some is best else welch_test(some, best)
+        row.update(zip(TESTS, (low, high, p_value), strict=True))
 
 
 def _order(

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.config.dotted import as_yaml
-from digitnet.report.comparison import AVERAGED, FEW, ComparisonTable, averaged_over, short_keys
+from digitnet.report.comparison import AVERAGED, FEW, TESTS, ComparisonTable, averaged_over, short_keys
 from digitnet.report.terminal import cell_len, print_lines, set_cell_size, terminal_width
 from digitnet.text import duration, file_size, printable, short_path, show
 
-DISPENSABLE_KEYS = ("best_val_acc", "epochs", "seconds", "test_errors", "val_acc")  # left out first, in this order
+HEADINGS = {"accuracy_low": "95 % interval", "test_acc_low": "95 % interval", "p_value": "p against best"}
+DISPENSABLE_KEYS = (  # left out first, in this order
+    "best_val_acc", "epochs", "seconds", "test_errors", "val_acc", HEADINGS["p_value"], HEADINGS["test_acc_low"],
+)  # fmt: skip
 SAME_AS = {
     "best_val_acc": "val_acc",
     "val_acc": "test_acc",
@@ -45,6 +48,8 @@ def show_comparison(table: ComparisonTable, *, reasons: bool = True) -> None:
         title = f"{title} mean ± standard deviation over {', '.join(keys)}".lstrip()
     heading, *rows = laid_out(headings, cells, () if table.chosen else DISPENSABLE_KEYS, terminal_width())
     print_lines(heading, rows, _on_one_line(title))
+    if any("p_value" in row and row["n"] < FEW for row in table.rows):
+        show(f"\nwarning: of fewer than {FEW} runs, interval and p-value say little; add seeds")
     if table.told_apart:
         keys = table.told_apart
         show(f"\nnot averaged over {', '.join(keys)}; to do so: --over {','.join(keys)}")
@@ -138,7 +143,9 @@ def displayed(table: ComparisonTable) -> tuple[list[str], list[list[str]]]:
     keys = table.columns
     if not table.chosen:
         keys = [key for key in keys if key != "error" and not key.endswith("_std") and not _is_superfluous(key, table)]
+    keys = [key for key in keys if not (key.endswith("_high") and key.replace("_high", "_low") in keys)]
     headings = short_keys(keys, [run for group in table.runs for run in group])
+    headings = [HEADINGS.get(heading, heading) for heading in headings]
     parent = common_folder(table)
     cells = [[_on_one_line(_cell(key, row, parent)) for key in keys] for row in table.rows]
     return [_on_one_line(heading) for heading in headings], cells
@@ -163,8 +170,12 @@ def common_folder(table: ComparisonTable) -> Path | None:
 def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
     value: Any = row.get(key)
     std = row.get(f"{key}_std")
-    if key not in row or (value is None and key in ("unfinished", "error", *AVERAGED)):
+    if key not in row or (value is None and key in ("unfinished", "error", *AVERAGED, *TESTS)):
         return ""
+    if key.endswith("_low") and (high := row.get(key.replace("_low", "_high"))) is not None:
+        return f"{100 * max(value, 0):.2f} to {100 * min(high, 1):.2f} %"
+    if key == "p_value" and value is not None:
+        return f"{value:.3g}"
     if key == "n" and value < FEW and "folder" not in row:
         return f"{value} (<{FEW})"
     if (key.endswith(("_acc", "_acc_std")) or key in FRACTIONS) and value is not None:

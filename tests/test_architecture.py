@@ -17,7 +17,7 @@ from conftest import CHECKOUT
 # From the ground up: a file imports only from rooms below its own, or from files of its own room.
 ROOMS = [
     ("errors", "text", "atomic", "lock", "signals", "streams", "hardware", "version"),
-    ("data", "models", "augment", "schedules", "metrics", "scores", "significance"),
+    ("data", "models", "augment", "corruptions", "schedules", "metrics", "scores", "significance"),
     ("config",),
     ("training",),
     ("runs",),
@@ -27,7 +27,17 @@ ROOMS = [
     ("commands", "cli", "api", "__main__", ""),  # "": the package itself
 ]
 LEVELS = {name: level for level, names in enumerate(ROOMS) for name in names}
-KNOW_NO_CONFIG = ("data", "models", "augment", "schedules", "metrics", "scores", "significance", "training")
+KNOW_NO_CONFIG = (
+    "data",
+    "models",
+    "augment",
+    "corruptions",
+    "schedules",
+    "metrics",
+    "scores",
+    "significance",
+    "training",
+)
 HOMES = {  # packages that one file, or one room, imports alone
     "hydra": "config/hydra_adapter.py",
     "omegaconf": "config/",

@@ -3,16 +3,23 @@
 import csv
 import io
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from conftest import CHECKOUT, TINY, Command, write
+from digitnet.corruptions import CORRUPTIONS
 from digitnet.data.idx import WRONG_LABELS
 from digitnet.experiment import evaluation
+from digitnet.experiment.trained import open_trained
 from digitnet.metrics import Evaluation
+from digitnet.report import evaluation_plot
 from digitnet.runs.formats import read_summary
+from pictures import count_pixels, pixels
 
 pytestmark = pytest.mark.slow
 
@@ -68,13 +75,150 @@ def test_checkpoints_and_splits(trained: Path, command: Command) -> None:
     assert row["n"] == "1437"
 
 
-def test_several_runs_are_rows(trained: Path, command: Command) -> None:
+def test_several_runs_are_evaluated_alone_and_together(trained: Path, command: Command) -> None:
     done = command("evaluate", str(trained / "a"), str(trained / "b"))
-    title, heading, *rows = done.out.splitlines()
-    assert title == f"{trained}:"
-    assert heading.split()[:4] == ["accuracy", "accuracy_low", "accuracy_high", "errors"]
-    assert [row.split()[-1] for row in rows] == ["a", "b"]
-    assert command("evaluate", str(trained / "a"), str(trained / "b"), "--format", "md").out.count("\n") == 4
+    title, heading, *rows, helpful = done.out.splitlines()
+    assert title == "test set of digits, 360 images"
+    assert heading.split("  ")[0] == "network"
+    assert heading.endswith("all without it")
+    assert [re.split("  +", row)[0] for row in rows] == [
+        str(trained / "a"), str(trained / "b"), "mean of probabilities", "majority vote",
+    ]  # fmt: skip
+    assert helpful.startswith("members that ")
+    assert command("evaluate", str(trained / "a"), str(trained / "b"), "--format", "md").out.count("\n") == 6
+    found = json.loads(command("evaluate", str(trained / "a"), str(trained / "b"), "--format", "json").out)
+    assert [row["ensemble"] for row in found] == [None, None, "mean", "vote"]
+    assert found[0]["ensemble_without"] == found[1]["accuracy"]  # without a there is b
+    assert found[1]["ensemble_without"] == found[0]["accuracy"]
+    assert (found[2]["folder"], found[3]["loss"]) == (None, None)
+
+
+def test_ensemble_is_the_mean_of_probabilities_and_the_vote_with_ties_by_the_mean(trained: Path) -> None:
+    networks = [open_trained(trained / name) for name in "aba"]
+    members = evaluation.evaluate_networks(networks)
+    found = evaluation.evaluate_ensemble(members)
+    mean = (2 * members[0].probabilities + members[1].probabilities) / 3
+    assert found.mean.score.correct == int((mean.argmax(1) == members[0].labels).sum())
+    assert torch.allclose(found.mean.probabilities, mean)
+    assert found.mean.score.loss == pytest.approx(float(F.nll_loss(mean.log(), members[0].labels)))
+    assert found.vote.correct == members[0].score.correct  # a has two votes of three
+    tie = evaluation.evaluate_ensemble(members[:2])
+    right = 0
+    for one, other, mean_of_both, label in zip(
+        members[0].predicted, members[1].predicted, tie.mean.probabilities, members[0].labels, strict=True
+    ):
+        right += int(max((one, other), key=lambda guess: mean_of_both[guess]) == label)
+    assert tie.vote.correct == right
+    assert [rest.correct for rest in found.without][1] == members[0].score.correct
+
+
+def test_runs_of_a_sweep_are_an_ensemble_and_each_is_asked_once(
+    trained: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, "sweep")
+    write(Path("sweep/sweep.json"), json.dumps({"jobs": {}}))
+    asked = []
+    predict = evaluation.predict
+    monkeypatch.setattr(evaluation, "predict", lambda *words: asked.append(1) or predict(*words))
+    done = command("evaluate", "sweep", "--format", "csv")
+    assert (done.code, done.err) == (0, "")
+    assert [row["ensemble"] for row in csv.DictReader(io.StringIO(done.out))] == ["", "", "mean", "vote"]
+    assert len(asked) == 2
+    summary = json.loads(Path("sweep/a/summary.json").read_text())
+    for name in "ab":
+        write(Path(f"sweep/{name}/summary.json"), json.dumps({**summary, "status": "failed"}))
+    done = command("evaluate", "sweep")
+    text = "error: sweep: none of this sweep's runs is finished; digitnet compare sweep shows them\n"
+    assert (done.code, done.err) == (2, text)
+
+
+def test_runs_on_different_images_are_rows_alone(trained: Path, command: Command) -> None:
+    assert command(*TINY, "trainer.epochs=1", "data.validation=200", "hydra.run.dir=other").code == 0
+    done = command("evaluate", str(trained / "a"), "other", "--split", "validation")
+    heading, *rows = done.out.splitlines()
+    assert "all without it" not in heading
+    assert [row.split()[-3] for row in rows] == ["300", "200"]
+    done = command("evaluate", str(trained / "a"), "other", "--split", "validation", "--plot", "x.png")
+    text = "error: --plot draws one run, or an ensemble; these runs are of different images\n"
+    assert (done.code, done.err) == (2, text)
+
+
+def test_output_is_written_in_the_format_that_it_ends_in(trained: Path, command: Command) -> None:
+    printed = command("evaluate", str(trained / "a")).out
+    done = command("evaluate", str(trained / "a"), "--output", "a.txt")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert Path("a.txt").read_text() == printed
+    assert command("evaluate", str(trained / "a"), "--output", "a.json").code == 0
+    assert json.loads(Path("a.json").read_text())[0]["n"] == 360
+    done = command("evaluate", str(trained / "a"), "--output", "a.json")
+    assert (done.code, done.err) == (2, "error: --output a.json: exists; add --force to replace it\n")
+    assert command("evaluate", str(trained / "a"), "--output", "a.json", "--force", "--format", "csv").code == 0
+    assert Path("a.json").read_text().startswith("accuracy,")
+    done = command("evaluate", str(trained / "a"), "--output", "a.doc")
+    assert (done.code, done.err) == (2, "error: --output a.doc: ends in none of .txt, .csv, .json, .md\n")
+    done = command("evaluate", str(trained / "a"), "--output", "no/a.md")
+    assert (done.code, done.err) == (2, "error: --output no/a.md: the folder no does not exist; make it first\n")
+
+
+def test_plot_shows_reliability_confusions_and_the_hardest_images(
+    trained: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {}
+    draw = evaluation_plot.draw_evaluation
+
+    def look(*words: object, **named: object) -> None:
+        shown["words"] = words
+        draw(*words, **named)
+
+    monkeypatch.setattr(evaluation_plot, "draw_evaluation", look)
+    monkeypatch.setattr(evaluation, "WRONG_LABELS", {"digits": tuple(range(360))})
+    assert command("evaluate", str(trained / "a"), "--plot", "a.png").code == 0
+    plain = pixels(Path("a.png"))
+    blue, red = count_pixels(plain, (0, 0, 255)), count_pixels(plain, (255, 0, 0))
+    assert blue > 50
+    assert red > 50
+    _, images, labels, _, _, bins, classes, title, wrong = shown["words"]
+    assert (len(images), len(labels), len(classes), len(wrong)) == (360, 360, 10, 360)
+    assert sum(count for _, count, _, _ in bins) == 360
+    assert title.startswith("lenet5 after epoch 2 on the test set of digits: accuracy ")
+    done = command("evaluate", str(trained / "a"), str(trained / "b"), "--plot", "b.svg")
+    assert done.code == 0
+    assert shown["words"][7].startswith("the mean of 2 networks on the test set of digits")
+    done = command("evaluate", str(trained / "a"), "--plot", "a.png")
+    assert (done.code, done.err) == (2, "error: --plot a.png: exists; add --force to replace it\n")
+
+
+def test_images_under_corruptions(trained: Path, command: Command) -> None:
+    done = command("evaluate", str(trained / "a"), "--corruptions", "--format", "json", "--plot", "c.png")
+    assert (done.code, done.err) == (0, "")
+    rows = json.loads(done.out)
+    assert [row["change"] for row in rows] == ["none", *CORRUPTIONS]
+    clean = json.loads(command("evaluate", str(trained / "a"), "--format", "json").out)[0]
+    assert (rows[0]["accuracy"], rows[0]["n"]) == (clean["accuracy"], 360)
+    assert min(row["accuracy"] for row in rows) < clean["accuracy"] - 0.1
+    assert pixels(Path("c.png")).shape[1] == 950
+    lines = command("evaluate", str(trained / "a"), str(trained / "b"), "--corruptions").out.splitlines()
+    assert lines[0].split() == ["change", str(trained / "a"), str(trained / "b")]
+    assert len(lines) == 18
+    mean = sum(row["errors"] / row["n"] for row in rows[1:]) / 15
+    assert lines[-1].startswith(f"mean corruption error: {100 * mean:.2f} %, ")
+
+
+def test_translated_and_rotated_images(trained: Path, command: Command) -> None:
+    done = command("evaluate", str(trained / "a"), "--shift", "--format", "csv", "--plot", "s.png")
+    assert (done.code, done.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    clean = json.loads(command("evaluate", str(trained / "a"), "--format", "json").out)[0]["accuracy"]
+    for kind, amounts in (("translation", [*range(-10, 11)]), ("rotation", [*range(-60, 61, 5)])):
+        chosen = [row for row in rows if row["change"] == kind]
+        assert [float(row["amount"]) for row in chosen] == amounts
+        accuracies = [float(row["accuracy"]) for row in chosen]
+        assert accuracies[len(accuracies) // 2] == clean
+        assert max(accuracies[0], accuracies[-1]) < clean - 0.2
+    assert pixels(Path("s.png")).shape == (440, 1100, 3)
+    lines = command("evaluate", str(trained / "a"), "--shift").out.splitlines()
+    assert lines[1].startswith("translation -10 px")
+    assert lines[-1].startswith("rotation +60 degrees")
 
 
 def test_against_another_run(trained: Path, command: Command) -> None:
@@ -85,7 +229,15 @@ def test_against_another_run(trained: Path, command: Command) -> None:
     errors = [read_summary(trained / name / "summary.json").test for name in "ab"]
     assert errors[0] is not None
     assert errors[1] is not None
-    ours, theirs = int(tail[1].split()[-1]), int(tail[2].split()[-1])
+    found = json.loads(command("evaluate", str(trained / "a"), "--against", str(trained / "b"), "--format", "json").out)
+    ours, theirs = len(found["only_first"]), len(found["only_second"])
+    for line, label, images in (
+        (tail[1], "right only here ", found["only_first"]),
+        (tail[2], "right only there", found["only_second"]),
+    ):
+        start = f"{label}   {len(images)}: {', '.join(map(str, images[:20]))}"
+        assert line == (f"{start}, …" if len(images) > 20 else start)
+    assert found["n"] == 360
     assert ours - theirs == errors[1]["errors"] - errors[0]["errors"]
     assert tail[3].startswith(f"difference         {100 * (ours - theirs) / 360:+.2f} points, 95 % interval ")
     assert tail[4].startswith("exact McNemar      p = ")
@@ -176,8 +328,11 @@ def test_network_of_a_foreign_folder_is_imported_with_trust_only(command: Comman
         ("a data.enlarge_to=100", "data.enlarge_to=100: the embedded training set has 1137 images already"),
         (
             "a b --against a",
-            "--against compares one run with another, and prints text; leave out --format and other runs",
+            "--against compares one run with another; leave out the other runs",
         ),
+        ("a --against b --format csv", "--against is printed as a table or as json, not as csv"),
+        ("a --against b --shift", "argument --shift: not allowed with argument --against; see digitnet evaluate"),
+        ("a --plot x.bmp", "--plot x.bmp: ends in none of .png, .svg, .pdf"),
         ("a --against b --split train", ""),
     ],
 )

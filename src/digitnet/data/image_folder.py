@@ -73,7 +73,7 @@ def load_folder(
     else:
         train, test, held_out = drawn_splits(every, groups, folder, classes, test_fraction, validation, warnings)
     warnings += unusual_images(images)
-    notes: dict[str, object] = {"crc32": files.checksum} | ({"inverted": inverted} if prepare == "plain" else {})
+    notes: dict[str, object] = {"crc32": files.checksum, **({"inverted": inverted} if prepare == "plain" else {})}
     notes |= {"skipped": files.bad} if files.bad else {}
     notes |= {"warnings": warnings} if warnings else {}
     if len(parts) > 1:

@@ -1,7 +1,7 @@
-"""Evaluates the network of a run, finished or not, on its own data or others, without changing its folder."""
+"""Evaluates trained networks, alone and together, on their own data or others; changes nothing in their folders."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from digitnet.config.changes import with_other_data
 from digitnet.config.schema import Config
 from digitnet.data import Dataset, Split
 from digitnet.data.idx import WRONG_LABELS
-from digitnet.errors import CheckpointError, ConfigError, DataError
+from digitnet.errors import ConfigError, DataError
 from digitnet.experiment import build
 from digitnet.experiment.components import run_device
-from digitnet.experiment.restore import load_model
+from digitnet.experiment.trained import TrainedNetwork, listed
 from digitnet.hardware import available_cores
 from digitnet.metrics import Evaluation, predict
-from digitnet.runs.folder import RunFolder
 from digitnet.scores import (
     ClassScore,
     Comparison,
@@ -28,11 +27,38 @@ from digitnet.scores import (
     class_scores,
     compare_predictions,
     confusions,
-    wilson_interval,
 )
+from digitnet.significance import wilson_interval
 from digitnet.training.runtime import make_deterministic, restored_settings
 
+TINIEST = 1e-300  # a probability whose logarithm is finite
 SPLITS = ("test", "validation", "train")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A network on the device that evaluates it, and the images of a split that it is evaluated on."""
+
+    network: TrainedNetwork
+    config: Config  # the run's, with other data or another device
+    device: torch.device
+    data: Dataset
+    split: str
+
+    @property
+    def chosen(self) -> Split:
+        chosen: Split = getattr(self.data, self.split)
+        return chosen
+
+    @property
+    def wrong_labels(self) -> tuple[int, ...]:
+        """The indices of images whose labels are known to be wrong."""
+        is_test = self.split == "test" or (self.split == "validation" and self.data.validates_on_test)
+        return WRONG_LABELS.get(self.data.name, ()) if is_test else ()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (N, 1, 28, 28) uint8 -> logits (N, classes) float32 on the CPU."""
+        return predict(self.network.model, images.to(self.device), self.config.trainer.precision)
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,7 @@ class RunEvaluation:
 
     `interval` is the 95 % interval of the accuracy; `confusions` are (true class, predicted class, images), the most
     frequent first. `without_wrong_labels` leaves out the images whose labels are known to be wrong; None if none are.
+    `labels` and `predicted` are (N,) int64, `probabilities` (N, classes) float64.
     """
 
     folder: Path
@@ -56,8 +83,11 @@ class RunEvaluation:
     classes: list[ClassScore]
     confusions: list[tuple[str, str, int]]
     without_wrong_labels: Evaluation | None
+    wrong_labels: tuple[int, ...]
+    images: Tensor
     labels: Tensor
     predicted: Tensor
+    probabilities: Tensor
 
     def row(self) -> dict[str, Any]:
         """Its figures by the names of columns; accuracies and the calibration error are fractions."""
@@ -75,44 +105,59 @@ class RunEvaluation:
             "split": self.split,
             "checkpoint": self.checkpoint,
             "epoch": self.epoch,
-            "folder": self.folder,
+            "folder": str(self.folder),
         }
 
 
-def evaluate_run(
-    folder: RunFolder, overrides: Sequence[str] = (), checkpoint: str = "last", split: str = "test"
-) -> RunEvaluation:
-    """Evaluate a checkpoint of a run, `last`, `best` or `epoch_N`, on the split `test`, `validation` or `train`.
+@dataclass(frozen=True)
+class EnsembleEvaluation:
+    """Networks together on the same images: `mean` by the mean of their probabilities, `vote` by their majority.
+
+    Where as many vote for one class as for another, the mean decides. `without` is the mean without each member.
+    """
+
+    members: list[RunEvaluation]
+    mean: RunEvaluation
+    vote: Evaluation
+    without: list[Evaluation]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of each member, of the mean and of the vote, by the names of columns."""
+        members = [
+            member.row() | {"ensemble": None, "ensemble_without": rest.accuracy}
+            for member, rest in zip(self.members, self.without, strict=True)
+        ]
+        common = {"folder": None, "epoch": None, "ensemble_without": None}
+        low, high = wilson_interval(self.vote.correct, self.vote.n)
+        figures = {"accuracy": self.vote.accuracy, "accuracy_low": low, "accuracy_high": high}
+        nothing = {"loss": None, "calibration_error": None, "brier_score": None}
+        mean = self.mean.row() | common | {"ensemble": "mean"}
+        return [*members, mean, mean | figures | {"errors": self.vote.errors} | nothing | {"ensemble": "vote"}]
+
+
+@contextmanager
+def examined(networks: Sequence[TrainedNetwork], overrides: Sequence[str], split: str) -> Iterator[list[Examined]]:
+    """In this block PyTorch is set up to evaluate the networks on the split `test`, `validation` or `train`.
 
     `overrides` choose other data, `data=fashion_mnist`, or another device. Nothing is downloaded unless they do.
-    Raises ConfigError, DataError and CheckpointError.
+    Raises ConfigError and DataError.
     """
-    summary = folder.read_summary_of_run()
-    if not summary.config:
-        raise CheckpointError(f"{folder.summary_file}: from a version that did not record its configuration")
-    config = with_other_data(summary.config, overrides, str(folder.path))
-    _check_checkpoint(folder, checkpoint)
+    loaded: dict[str, Dataset] = {}
     with restored_settings():
-        device = _configure(config)
-        data = build.data(config.data, download=any(word.startswith("data") for word in overrides))
-        names = [str(name) for name in summary.dataset.get("classes", "0123456789")]
-        if [*data.classes] != names:
-            raise DataError(
-                f"data={data.name}: its classes are {_listed(data.classes)}, "
-                f"those of the run {folder.path} are {_listed(names)}"
-            )
-        model, epoch = load_model(folder, config, len(names), checkpoint)
-        model = model.to(device)
-        if build.channels_last(config, device):
-            model = model.to(memory_format=torch.channels_last)
-        chosen: Split = getattr(data, split)
-        logits = predict(model, chosen.images.to(device), config.trainer.precision)
-    return _scored(folder, config, data, split, (checkpoint, epoch), logits)
+        yield [_examine(network, overrides, split, loaded) for network in networks]
+
+
+def evaluate_networks(
+    networks: Sequence[TrainedNetwork], overrides: Sequence[str] = (), split: str = "test"
+) -> list[RunEvaluation]:
+    """Evaluate each network, see `examined`, which also says what it raises."""
+    with examined(networks, overrides, split) as subjects:
+        return [_scored(subject, subject.logits(subject.chosen.images)) for subject in subjects]
 
 
 def compare_runs(first: RunEvaluation, second: RunEvaluation) -> Comparison:
     """Compare two evaluations image by image. Raises ConfigError if they are not of the same images."""
-    if (first.data, first.split) != (second.data, second.split) or not torch.equal(first.labels, second.labels):
+    if not of_same_images([first, second]):
         raise ConfigError(
             f"--against {second.folder}: its {second.split} set of {second.data} has other images than the "
             f"{first.split} set of {first.data}; name the data: data=…"
@@ -120,12 +165,58 @@ def compare_runs(first: RunEvaluation, second: RunEvaluation) -> Comparison:
     return compare_predictions(first.labels, first.predicted, second.predicted)
 
 
-def _check_checkpoint(folder: RunFolder, name: str) -> None:
-    if not re.fullmatch(r"last|best|epoch_\d+", name):  # it could be the path of any file
-        raise ConfigError(f"--checkpoint {name}: is none of last, best, epoch_N")
-    if not folder.checkpoint_file(name).is_file():
-        there = ", ".join(path.stem for path in folder.checkpoints()) or "none"
-        raise CheckpointError(f"{folder.path}: has no checkpoint '{name}'; there is {there}")
+def of_same_images(evaluations: Sequence[RunEvaluation]) -> bool:
+    """Whether all are of the same images of the same classes."""
+    first = evaluations[0]
+    return all(
+        torch.equal(one.images, first.images)
+        and torch.equal(one.labels, first.labels)
+        and [score.name for score in one.classes] == [score.name for score in first.classes]
+        for one in evaluations[1:]
+    )
+
+
+def evaluate_ensemble(members: Sequence[RunEvaluation]) -> EnsembleEvaluation:
+    """Evaluate networks together, from what each made of the same images."""
+    first, total = members[0], torch.stack([member.probabilities for member in members]).sum(0)
+    names = [score.name for score in first.classes]
+    mean = total / len(members)
+    facts = {
+        key: getattr(first, key) for key in ("folder", "model", "data", "split", "checkpoint", "epoch", "wrong_labels")
+    }
+    votes = torch.stack([one_hot(member.predicted, len(names)) for member in members]).sum(0)
+    return EnsembleEvaluation(
+        members=list(members),
+        mean=_figures(mean.clamp_min(TINIEST).log(), first.images, first.labels, names, facts),
+        vote=Evaluation.of(votes + mean / 2, first.labels),
+        without=[
+            Evaluation.of((total - member.probabilities).clamp_min(TINIEST).log(), first.labels) for member in members
+        ],
+    )
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """(N,) int64 -> (N, classes) float64."""
+    return torch.nn.functional.one_hot(labels, classes).double()
+
+
+def _examine(network: TrainedNetwork, overrides: Sequence[str], split: str, loaded: dict[str, Dataset]) -> Examined:
+    """The network on its device, with its images; data sets that are `loaded` are used again."""
+    config = with_other_data(network.content, overrides, str(network.path))
+    device = _configure(config)
+    key = config.data.model_dump_json()
+    if key not in loaded:
+        loaded[key] = build.data(config.data, download=any(word.startswith("data") for word in overrides))
+    data = loaded[key]
+    if data.classes != network.classes:
+        raise DataError(
+            f"data={data.name}: its classes are {listed(data.classes)}, those of the run {network.path} are "
+            f"{listed(network.classes)}"
+        )
+    network.model.to(device)
+    if build.channels_last(config, device):
+        network.model.to(memory_format=torch.channels_last)
+    return Examined(network, config, device, data, split)
 
 
 def _configure(config: Config) -> torch.device:
@@ -137,34 +228,40 @@ def _configure(config: Config) -> torch.device:
     return device
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-
-
-def _scored(
-    folder: RunFolder, config: Config, data: Dataset, split: str, checkpoint: tuple[str, int], logits: Tensor
-) -> RunEvaluation:
+def _scored(subject: Examined, logits: Tensor) -> RunEvaluation:
     """The evaluation by the logits (N, classes)."""
-    labels = getattr(data, split).labels.cpu()
-    probabilities, predicted = logits.double().softmax(1), logits.argmax(1)
+    network, chosen = subject.network, subject.chosen
+    facts = {
+        "folder": network.path,
+        "model": subject.config.model.name,
+        "data": subject.data.name,
+        "split": subject.split,
+        "checkpoint": network.checkpoint,
+        "epoch": network.epoch,
+        "wrong_labels": subject.wrong_labels,
+    }
+    return _figures(logits.double(), chosen.images.cpu(), chosen.labels.cpu(), subject.data.classes, facts)
+
+
+def _figures(
+    logits: Tensor, images: Tensor, labels: Tensor, names: Sequence[str], facts: Mapping[str, Any]
+) -> RunEvaluation:
+    """All figures, by the logits (N, classes) float64; `facts` are the fields that need no computing."""
+    probabilities, predicted = logits.softmax(1), logits.argmax(1)
     score = Evaluation.of(logits, labels)
-    wrong_labels = WRONG_LABELS.get(data.name, ()) if split == "test" or data.validates_on_test else ()
     kept = torch.ones(len(labels), dtype=torch.bool)
-    kept[list(wrong_labels)] = False
+    kept[list(facts["wrong_labels"])] = False
     return RunEvaluation(
-        folder=folder.path,
-        model=config.model.name,
-        data=data.name,
-        split=split,
-        checkpoint=checkpoint[0],
-        epoch=checkpoint[1],
+        **facts,
         score=score,
         interval=wilson_interval(score.correct, score.n),
         calibration_error=calibration_error(probabilities, labels),
         brier_score=brier_score(probabilities, labels),
-        classes=class_scores(labels, predicted, data.classes),
-        confusions=[(data.classes[true], data.classes[guess], n) for true, guess, n in confusions(labels, predicted)],
-        without_wrong_labels=Evaluation.of(logits[kept], labels[kept]) if wrong_labels else None,
+        classes=class_scores(labels, predicted, names),
+        confusions=[(names[true], names[guess], n) for true, guess, n in confusions(labels, predicted)],
+        without_wrong_labels=None if kept.all() else Evaluation.of(logits[kept], labels[kept]),
+        images=images,
         labels=labels,
         predicted=predicted,
+        probabilities=probabilities,
     )

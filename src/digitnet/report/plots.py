@@ -2,15 +2,16 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -40,41 +41,64 @@ def draw_misclassified(
     confidence: "Tensor",
     classes: Sequence[str],
     caption: str = "",
+    wrong_labels: Collection[int] = (),
 ) -> None:
     """Draw the 100 hardest misclassified images, black on white: those that the network was surest of, first.
 
     Above an image are its true class, in blue, and the predicted one, in red; below it its index in the test set and
-    `confidence`, the probability of the predicted class, (N,) from 0 to 1. `caption` stands below the title.
+    `confidence`, the probability of the predicted class, (N,) from 0 to 1. `caption` stands below the title. The images
+    whose labels are known to be wrong, by their indices, have a dashed frame.
     """
-    wrong = (labels != predicted).nonzero().flatten()
-    hardest = wrong[confidence[wrong].argsort(descending=True, stable=True)]
+    hardest = hardest_images(labels, predicted, confidence)
     shown = hardest[: COLUMNS * COLUMNS]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     height = 0.85 + IMAGE_INCHES * rows
     figure = Figure(figsize=(10, height), dpi=100)
-    title = f"{len(wrong):,} of {len(labels):,} test images misclassified"
-    if len(shown) < len(wrong):
+    title = f"{len(hardest):,} of {len(labels):,} test images misclassified"
+    if len(shown) < len(hardest):
         title += f", the {len(shown)} hardest"
     figure.suptitle(f"{title} (blue: true, red: predicted)", fontsize=12, y=1 - 0.2 / height, va="center")
-    _add_caption(figure, f"{caption}; below each image: index and confidence".lstrip("; "), y=1 - 0.45 / height)
+    below = "; below each image: index and confidence"
+    if marked := {*shown} & {*wrong_labels}:
+        below += f"; dashed frame: label known to be wrong ({len(marked)})"
+    _add_caption(figure, f"{caption}{below}".lstrip("; "), y=1 - 0.45 / height)
     bottom, top = 0.25 / height, 1 - 0.85 / height
     figure.subplots_adjust(left=0.01, right=0.99, bottom=bottom, top=top, hspace=0.55, wspace=0.1)
-    for position, index in enumerate(shown.tolist(), start=1):
+    for position, index in enumerate(shown, start=1):
+        names = (classes[int(labels[index])], classes[int(predicted[index])])
         axes = figure.add_subplot(rows, COLUMNS, position)
-        axes.imshow(255 - images[index, 0].numpy(), cmap="gray", vmin=0, vmax=255)
-        axes.set_axis_off()
-        # The names are above the image, so that they do not cover it.
-        true, guess = (as_label(classes[int(kind[index])], 9) for kind in (labels, predicted))
-        if len(true) + len(guess) <= 4:
-            axes.text(0.05, 1.04, true, color="blue", fontsize=13, transform=axes.transAxes)
-            axes.text(0.35, 1.04, "→", color="0.5", fontsize=11, transform=axes.transAxes)
-            axes.text(0.65, 1.04, guess, color="red", fontsize=13, transform=axes.transAxes)
-        else:
-            axes.text(0.05, 1.17, true, color="blue", fontsize=7, transform=axes.transAxes)
-            axes.text(0.05, 1.04, f"→ {guess}", color="red", fontsize=7, transform=axes.transAxes)
-        text = f"{index:,}   {100 * confidence[index]:.0f} %"
-        axes.text(0.5, -0.04, text, color="0.35", fontsize=7, ha="center", va="top", transform=axes.transAxes)
+        draw_wrong(axes, images[index], names, index, float(confidence[index]), index in wrong_labels)
     save_figure(figure, path)
+
+
+def hardest_images(labels: "Tensor", predicted: "Tensor", confidence: "Tensor") -> list[int]:
+    """The indices of the misclassified images, those that the network was surest of, first."""
+    wrong = (labels != predicted).nonzero().flatten()
+    hardest: list[int] = wrong[confidence[wrong].argsort(descending=True, stable=True)].tolist()
+    return hardest
+
+
+def draw_wrong(
+    axes: Axes, image: "Tensor", names: tuple[str, ...], index: int, confidence: float, is_label_wrong: bool
+) -> None:
+    """Draw a misclassified image (1, 28, 28) uint8 with its true and predicted class, its index and the confidence."""
+    axes.imshow(255 - image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_off()
+    if is_label_wrong:
+        frame = Rectangle((0, 0), 1, 1, fill=False, linestyle="--", edgecolor="0.3", transform=axes.transAxes)
+        frame.set_clip_on(False)
+        axes.add_patch(frame)
+    # The names are above the image, so that they do not cover it.
+    true, guess = (as_label(name, 9) for name in names)
+    if len(true) + len(guess) <= 4:
+        axes.text(0.05, 1.04, true, color="blue", fontsize=13, transform=axes.transAxes)
+        axes.text(0.35, 1.04, "→", color="0.5", fontsize=11, transform=axes.transAxes)
+        axes.text(0.65, 1.04, guess, color="red", fontsize=13, transform=axes.transAxes)
+    else:
+        axes.text(0.05, 1.17, true, color="blue", fontsize=7, transform=axes.transAxes)
+        axes.text(0.05, 1.04, f"→ {guess}", color="red", fontsize=7, transform=axes.transAxes)
+    text = f"{index:,}   {100 * confidence:.0f} %"
+    axes.text(0.5, -0.04, text, color="0.35", fontsize=7, ha="center", va="top", transform=axes.transAxes)
 
 
 def _add_caption(figure: Figure, text: str, y: float | None = None) -> None:
@@ -90,8 +114,27 @@ def draw_confusion(
 ) -> None:
     """Draw the confusion matrix: counts; errors are coloured by their share of the true class.
 
-    Beside each row is the accuracy of its class; `caption` stands below.
+    `caption` stands below, see `draw_matrix`.
+    """
+    n = min(len(classes), MOST_CLASSES)
+    figure = Figure(figsize=(max(6, 0.7 * n + 1), max(5.5, 0.65 * n + 1)), dpi=100, layout="constrained")
+    draw_matrix(figure, figure.add_subplot(), labels, predicted, classes)
+    _add_caption(figure, caption)
+    save_figure(figure, path)
+
+
+def draw_matrix(
+    figure: Figure,
+    axes: Axes,
+    labels: "Tensor",
+    predicted: "Tensor",
+    classes: Sequence[str],
+    bar_pad: float | None = None,
+) -> None:
+    """Draw a confusion matrix; beside each row is the accuracy of its class.
+
     Of more than MOST_CLASSES, it shows those that were confused most: more could not be read, and take gigabytes.
+    `bar_pad` is the space left of the colour bar; in a constrained layout it is found.
     """
     title, wrong = f"Confusion matrix, {len(labels):,} test images", labels != predicted
     totals = np.bincount(labels.numpy(), minlength=len(classes))
@@ -108,10 +151,9 @@ def draw_confusion(
     matrix = np.bincount(np.asarray(labels) * n + np.asarray(predicted), minlength=n * n).reshape(n, n)
     errors = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # fractions of the true class
     np.fill_diagonal(errors, 0)
-    figure = Figure(figsize=(max(6, 0.7 * n + 1), max(5.5, 0.65 * n + 1)), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
     mesh = axes.imshow(errors * 100, cmap="Reds", vmin=0, vmax=max(errors.max() * 100, 1e-3))
-    figure.colorbar(mesh, ax=axes, label="errors, % of the true class", shrink=0.85)
+    bar: dict[str, Any] = {} if bar_pad is None else {"pad": bar_pad}
+    figure.colorbar(mesh, ax=axes, label="errors, % of the true class", shrink=0.85, **bar)
     for row in range(n):
         for column in range(n):
             if matrix[row, column]:
@@ -129,8 +171,6 @@ def draw_confusion(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)
-    _add_caption(figure, caption)
-    save_figure(figure, path)
 
 
 def as_label(text: str, letters: int = 24) -> str:

@@ -170,7 +170,8 @@ def common_folder(table: ComparisonTable) -> Path | None:
 def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
     value: Any = row.get(key)
     std = row.get(f"{key}_std")
-    if key not in row or (value is None and key in ("unfinished", "error", *AVERAGED, *TESTS)):
+    is_optional = key in ("unfinished", "error", "folder", *AVERAGED, *TESTS) or "ensemble" in row
+    if key not in row or (value is None and is_optional):
         return ""
     if key.endswith("_low") and (high := row.get(key.replace("_low", "_high"))) is not None:
         return f"{100 * max(value, 0):.2f} to {100 * min(high, 1):.2f} %"

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def know_wrong_labels(monkeypatch: pytest.MonkeyPatch, indices: tuple[int, ...]) -> None:
+    """Of the embedded digits' test images."""
+    load = evaluation.build.data
+    monkeypatch.setattr(
+        evaluation.build, "data", lambda *words, **named: replace(load(*words, **named), wrong_labels=indices)
+    )
 
 
 def test_figures_are_those_of_the_run_and_its_folder_stays_as_it_is(trained: Path, command: Command) -> None:
@@ -171,7 +180,7 @@ def test_plot_shows_reliability_confusions_and_the_hardest_images(
         draw(*words, **named)
 
     monkeypatch.setattr(evaluation_plot, "draw_evaluation", look)
-    monkeypatch.setattr(evaluation, "WRONG_LABELS", {"digits": tuple(range(360))})
+    know_wrong_labels(monkeypatch, tuple(range(360)))
     assert command("evaluate", str(trained / "a"), "--plot", "a.png").code == 0
     plain = pixels(Path("a.png"))
     blue, red = count_pixels(plain, (0, 0, 255)), count_pixels(plain, (255, 0, 0))
@@ -273,7 +282,7 @@ def test_run_of_an_earlier_version_that_was_interrupted(command: Command) -> Non
 def test_known_wrong_labels_are_left_out_of_a_second_figure(
     trained: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "WRONG_LABELS", {"digits": (0, 5)})
+    know_wrong_labels(monkeypatch, (0, 5))
     seen: list[Evaluation] = []
     of = Evaluation.of
 
@@ -287,7 +296,7 @@ def test_known_wrong_labels_are_left_out_of_a_second_figure(
     text = f"{without.errors} of 358 without 2 images whose labels are known to be wrong"
     assert lines[4].strip() == text
     assert "known to be wrong" not in command("evaluate", str(trained / "a"), "--split", "train").out
-    assert len(WRONG_LABELS["mnist"]) == 15
+    assert len(WRONG_LABELS) == 15
 
 
 CUSTOM = """
@@ -324,7 +333,7 @@ def test_network_of_a_foreign_folder_is_imported_with_trust_only(command: Comman
             "optimizer.lr=3: cannot be changed in a trained network; data=…, data.KEY=…",
         ),
         ("a data.rot=x", "no key 'data.rot'; there are enlarge_to, name, validation"),
-        ("a data=mnits", "data=mnits: no such option … did you mean 'mnist' or 'kmnist'?"),
+        ("a data=mnits", "data=mnits: no such option … did you mean 'mnist' or 'qmnist'?"),
         ("a data.enlarge_to=100", "data.enlarge_to=100: the embedded training set has 1137 images already"),
         (
             "a b --against a",

@@ -122,7 +122,20 @@ class OneCycleScheduleConfig(Group):
 
 
 class IdxDataConfig(Group):
-    name: Literal["mnist", "fashion_mnist", "kmnist"]
+    name: Literal["mnist", "fashion_mnist", "kmnist", "emnist"]
+    root: str
+    validation: Validation
+
+
+class QmnistDataConfig(Group):
+    name: Literal["qmnist"]
+    root: str
+    part: Literal["test", "test10k", "test50k"]
+    validation: Validation
+
+
+class UspsDataConfig(Group):
+    name: Literal["usps"]
     root: str
     validation: Validation
 
@@ -229,7 +242,14 @@ ScheduleConfig = Annotated[
     Field(discriminator="name"),
 ]
 DataConfig = Annotated[
-    IdxDataConfig | DigitsDataConfig | AutoDataConfig | FolderDataConfig | CsvDataConfig, Field(discriminator="name")
+    IdxDataConfig
+    | QmnistDataConfig
+    | UspsDataConfig
+    | DigitsDataConfig
+    | AutoDataConfig
+    | FolderDataConfig
+    | CsvDataConfig,
+    Field(discriminator="name"),
 ]
 TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
 LauncherConfig = Annotated[LocalLauncherConfig | RayLauncherConfig | SlurmLauncherConfig, Field(discriminator="name")]

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from digitnet.data.idx import load_idx
     from digitnet.data.image_folder import load_folder
     from digitnet.data.pixel_csv import load_csv
+    from digitnet.data.usps import load_usps
 
-__all__ = ["Dataset", "Split", "load_csv", "load_digits", "load_folder", "load_idx"]
+__all__ = ["Dataset", "Split", "load_csv", "load_digits", "load_folder", "load_idx", "load_usps"]
 
 _MODULES = {
     "Dataset": "dataset",
@@ -19,6 +20,7 @@ _MODULES = {
     "load_digits": "digits",
     "load_folder": "image_folder",
     "load_idx": "idx",
+    "load_usps": "usps",
 }
 
 

@@ -42,6 +42,7 @@ class Dataset:
     classes: tuple[str, ...]
     source: str  # its folder, or `embedded`
     notes: dict[str, object] = field(default_factory=dict)  # further facts for summary.json
+    wrong_labels: tuple[int, ...] = ()  # indices of test images whose labels are known to be wrong
 
     @property
     def validates_on_test(self) -> bool:

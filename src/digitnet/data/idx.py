@@ -1,7 +1,6 @@
 """MNIST and the data sets in its format: four IDX files, gzipped or not, with known checksums; and Keras' mnist.npz."""
 
 import hashlib
-import math
 import os
 import struct
 import zipfile
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 
 from digitnet.data.dataset import Dataset, Split, split_validation
-from digitnet.data.download import download
+from digitnet.data.download import download, download_members
+from digitnet.data.idx_format import MAX_BYTES, parse_idx
 from digitnet.errors import DataError, DataMissingError
 
-MAX_BYTES = 2**28  # unpacked; MNIST's training images are 47 million
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 KERAS_FILE = "mnist.npz"
 KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # in the order of FILES
@@ -26,21 +25,22 @@ KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # in the order of FIL
 
 @dataclass(frozen=True)
 class ArchiveSet:
-    """A data set. Its checksums are MD5 sums in the order of FILES: of the archives, and of what is packed in them."""
+    """A data set. Its checksums are MD5 sums in the order of `files`: of the archives, and of their contents."""
 
     folder: str  # as torchvision calls it
     mirrors: tuple[str, ...]
     classes: tuple[str, ...]
-    archives: tuple[str, str, str, str]
-    contents: tuple[str, str, str, str] | None = None  # None: not known
+    archives: tuple[str, str, str, str] | None = None  # None: not known
+    contents: tuple[str, str, str, str] | None = None
+    files: tuple[str, str, str, str] = FILES
+    zipped: tuple[str, str] | None = None  # a zip of them, with others: its name, and its MD5 sum
+    is_transposed: bool = False  # its images
 
 
 DIGIT_NAMES = tuple("0123456789")
-# Test images whose labels human raters reject, by their indices (Northcutt, Athalye and Mueller 2021, "Pervasive Label
-# Errors in Test Sets", labelerrors.com).
-WRONG_LABELS = {
-    "mnist": (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729),
-}
+# MNIST's test images whose labels human raters reject, by their indices (Northcutt, Athalye and Mueller 2021,
+# "Pervasive Label Errors in Test Sets", labelerrors.com).
+WRONG_LABELS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 ARCHIVE_SETS = {
     "mnist": ArchiveSet(
         "MNIST",
@@ -81,16 +81,51 @@ ARCHIVE_SETS = {
             "7320c461ea6c1c855c0b718fb2a4b134",
         ),
     ),
+    "qmnist": ArchiveSet(  # Yadav and Bottou 2019
+        "QMNIST",
+        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+        DIGIT_NAMES,
+        (
+            "ed72d4157d28c017586c42bc6afe6370",
+            "0058f8dd561b90ffdd0f734c6a30e5e4",
+            "1394631089c404de565df7b7aeaf9412",
+            "5b5b05890a5e13444e108efe57b788aa",
+        ),
+        files=(
+            "qmnist-train-images-idx3-ubyte",
+            "qmnist-train-labels-idx2-int",
+            "qmnist-test-images-idx3-ubyte",
+            "qmnist-test-labels-idx2-int",
+        ),
+    ),
+    "emnist": ArchiveSet(  # Cohen et al. 2017, its digits
+        "EMNIST",
+        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        DIGIT_NAMES,
+        files=(
+            "emnist-digits-train-images-idx3-ubyte",
+            "emnist-digits-train-labels-idx1-ubyte",
+            "emnist-digits-test-images-idx3-ubyte",
+            "emnist-digits-test-labels-idx1-ubyte",
+        ),
+        zipped=("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"),
+        is_transposed=True,
+    ),
 }
+MNIST_TEST = 10_000  # QMNIST's first test images are MNIST's
+PARTS = ("test", "test10k", "test50k")  # of QMNIST's test set: all, those of MNIST, the others
 
 
-def load_idx(name: str, root: str, validation: str | int = "test", download: bool = True) -> Dataset:
-    """Load `mnist`, `fashion_mnist` or `kmnist` from `root`; `download` what is missing.
+def load_idx(
+    name: str, root: str, validation: str | int = "test", download: bool = True, part: str = "test"
+) -> Dataset:
+    """Load one of ARCHIVE_SETS from `root`; `download` what is missing.
 
-    The four files are looked for in `root`/MNIST/raw (FashionMNIST, KMNIST), where torchvision keeps them, in
-    `root`/MNIST, and in `root`; as archives (.gz), or unpacked. MNIST is also read from mnist.npz, as Keras has it.
-    Archives that were packed again are known by their content. `validation` is "test" or the number of training images
-    to hold out. `notes["warnings"]` names files that could not be compared, as no checksum of their content is known.
+    The four files are looked for in `root`/MNIST/raw (FashionMNIST, …), where torchvision keeps them, in `root`/MNIST,
+    and in `root`; as archives (.gz), or unpacked. MNIST is also read from mnist.npz, as Keras has it. Archives that
+    were packed again are known by their content. `validation` is "test" or the number of training images to hold out;
+    `part` is one of PARTS, of QMNIST's test set. `notes["warnings"]` names files that could not be compared, as no
+    checksum of their content is known.
 
     Raises DataError if a file is damaged, DataMissingError if one is missing and cannot be downloaded.
     """
@@ -98,8 +133,8 @@ def load_idx(name: str, root: str, validation: str | int = "test", download: boo
     if place.is_file():
         raise DataError(f"data.root={root}: a file; give the folder that it is in")
     usual = place / archives.folder / "raw"
-    folders = (usual, usual.parent, place)
-    folder = next((path for path in folders if any(_find(path, file) for file in FILES)), None)
+    folders = (usual, usual / "gzip", usual.parent, place)  # torchvision leaves EMNIST's archives in gzip/
+    folder = next((path for path in folders if any(_find(path, file) for file in archives.files)), None)
     keras = next((path / KERAS_FILE for path in folders if name == "mnist" and (path / KERAS_FILE).is_file()), None)
     source, warnings = str(usual.parent), list[str]()
     if folder is None and keras is not None:
@@ -109,31 +144,37 @@ def load_idx(name: str, root: str, validation: str | int = "test", download: boo
             _refuse_folder_of_images(name, place, usual)
         folder = folder or usual
         source = str(folder.parent if folder == usual else folder)
-        values = [_read_file(name, root, folder, number, download, warnings) for number in range(len(FILES))]
-    train, test = (_as_split(values[n], values[n + 1], FILES[n], folder or keras) for n in (0, 2))
+        values = [_read_file(name, root, folder, number, download, warnings) for number in range(len(archives.files))]
+    train, test = (_as_split(values[n], values[n + 1], archives, n, folder or keras) for n in (0, 2))
+    if part != "test":
+        test = test[:MNIST_TEST] if part == "test10k" else test[MNIST_TEST:]
     train, held_out = split_validation(train, test, validation)
     notes: dict[str, object] = {"warnings": warnings} if warnings else {}
-    return Dataset(name, train, test, held_out, archives.classes, source, notes)
+    has_them = name in ("mnist", "qmnist") and part != "test50k"
+    wrong_labels = tuple(index for index in WRONG_LABELS if has_them and index < len(test))
+    return Dataset(name, train, test, held_out, archives.classes, source, notes, wrong_labels)
 
 
-def _as_split(images: Tensor, labels: Tensor, file: str, place: Path | None) -> Split:
+def _as_split(images: Tensor, labels: Tensor, archives: ArchiveSet, number: int, place: Path | None) -> Split:
     if len(images) != len(labels):
+        file = archives.files[number]
         raise DataError(
-            f"{place}: {len(images)} images and {len(labels)} labels in {file.partition('-')[0]}-*;\n"
+            f"{place}: {len(images)} images and {len(labels)} labels in {file[: file.index('-images') + 1]}*;\n"
             "they are of different data sets: put the right ones there"
         )
-    return Split(images.unsqueeze(1), labels.long())
+    upright = images.transpose(1, 2).contiguous() if archives.is_transposed else images
+    return Split(upright.unsqueeze(1), labels.long())
 
 
 def _find(folder: Path, file: str) -> Path | None:
-    """One of FILES in a folder: packed or not, with a dot for a hyphen as some archives call it; None if missing."""
+    """A file in a folder: packed or not, with a dot for a hyphen as some archives call it; None if missing."""
     names = (file, file.replace("-idx", ".idx"))
     return next((path for n in names for path in (folder / f"{n}.gz", folder / n) if path.exists()), None)
 
 
 def _read_file(name: str, root: str, folder: Path, number: int, download_it: bool, warnings: list[str]) -> Tensor:
-    """The values of one of FILES; if it is missing, it is downloaded first."""
-    archives, file = ARCHIVE_SETS[name], FILES[number]
+    """The values of one of the data set's files; if it is missing, it is downloaded first."""
+    archives, file = ARCHIVE_SETS[name], ARCHIVE_SETS[name].files[number]
     path = _find(folder, file)
     if path is None:
         path = folder / f"{file}.gz"
@@ -146,8 +187,8 @@ def _read_file(name: str, root: str, folder: Path, number: int, download_it: boo
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     is_packed = path.suffix == ".gz"
     try:
-        values = parse_idx(content, 3 if "idx3" in file else 1, len(archives.classes), is_packed)
-        if is_packed and _is_known(content, number, archives):
+        values = parse_idx(content, int(file[file.index("-idx") + 4]), len(archives.classes), is_packed)
+        if archives.archives is None or (is_packed and _is_known(content, number, archives)):
             return values
         _check_content(values, number, archives)
     except ValueError as error:
@@ -164,7 +205,11 @@ def _get(name: str, root: str, path: Path, archives: ArchiveSet, number: int, do
     try:
         if not download_it:
             raise OSError("a resumed run downloads only to a data.root that you give")
-        download(archives.mirrors, path, archives.archives[number])
+        if archives.zipped is not None:
+            download_members(archives.mirrors, path.parent, *archives.zipped, [f"{file}.gz" for file in archives.files])
+        else:
+            assert archives.archives is not None
+            download(archives.mirrors, path, archives.archives[number])
     except OSError as error:
         folder = path.parent
         reason = str(error).strip().partition("\n")[0]
@@ -186,12 +231,12 @@ def _check_content(values: Tensor, number: int, archives: ArchiveSet) -> None:
 def _is_known(content: bytes, number: int, archives: ArchiveSet) -> bool:
     """Whether `content` is the original's, packed or not. Raises ValueError if it is that of another file."""
     found = _md5(content)
-    if found == archives.archives[number] or (archives.contents and found == archives.contents[number]):
+    if any(sums and found == sums[number] for sums in (archives.archives, archives.contents)):
         return True
     for other in ARCHIVE_SETS.values():
-        for sums in (other.archives, other.contents or ()):
+        for sums in (other.archives or (), other.contents or ()):
             if found in sums:
-                raise ValueError(f"it is {FILES[sums.index(found)]} of {other.folder}")
+                raise ValueError(f"it is {other.files[sums.index(found)]} of {other.folder}")
     return False
 
 
@@ -228,62 +273,3 @@ def _refuse_folder_of_images(name: str, root: Path, folder: Path) -> None:
                 f"data={name}: {root} has no {folder.relative_to(root)}, but subfolders of images;\n"
                 f"did you mean data=folder data.root={root}?"
             )
-
-
-class _NotPacked:
-    """As zlib's decompressor, for bytes that are not packed."""
-
-    def __init__(self) -> None:
-        self.unconsumed_tail, self.eof = b"", False
-
-    def decompress(self, content: bytes, size: int) -> bytes:
-        self.unconsumed_tail = content[size:]
-        self.eof = not self.unconsumed_tail
-        return content[:size]
-
-
-def parse_idx(content: bytes, dimensions: int, classes: int, is_packed: bool = True) -> Tensor:
-    """Images (N, 28, 28), or labels (N,) from 0 to `classes` - 1, both uint8, from an IDX file, by default gzipped.
-
-    The format: two zero bytes, 8 for unsigned byte, the number of dimensions, each size as a big-endian 32-bit integer,
-    the bytes. At most one byte more than these sizes require is unpacked. Raises ValueError if `content` is anything
-    else.
-    """
-    if not content:
-        raise ValueError("it is empty")
-    if content[:100].lstrip()[:1] == b"<":
-        raise ValueError("it is a web page, not an archive")
-    gzip, header = zlib.decompressobj(wbits=31) if is_packed else _NotPacked(), 4 + 4 * dimensions
-    try:
-        start = gzip.decompress(content, header)
-        kinds = {1: "labels", 3: "images"}
-        if not bytes([0, 0, 8]).startswith(start[:3]):
-            raise ValueError(f"it is not an IDX file (it begins with {start[:4].hex(' ')})")
-        if len(start) > 3 and start[3] != dimensions:
-            actual = kinds.get(start[3], f"values of {start[3]} dimensions")
-            raise ValueError(f"it holds {actual} instead of {kinds[dimensions]}")
-        if len(start) < header:
-            raise ValueError("it is cut off in its header")
-        shape = struct.unpack(f">{dimensions}I", start[4:])
-        size = math.prod(shape)
-        if size == 0:
-            raise ValueError("it holds no values")
-        if size > MAX_BYTES:
-            raise ValueError(f"its header says {shape}, which is more than any data set in this format has")
-        values = gzip.decompress(gzip.unconsumed_tail, size + 1)
-        complete = gzip.eof or (len(values) == size and not gzip.decompress(gzip.unconsumed_tail, 1) and gzip.eof)
-    except zlib.error as error:
-        raise ValueError(f"it is not a complete gzip archive ({error})") from error
-    if len(values) < size and not gzip.eof:
-        raise ValueError(f"it is cut off, after {len(values):,} of {size:,} bytes")
-    if len(values) != size:
-        more = "or more " if len(values) > size else ""
-        raise ValueError(f"it holds {len(values):,} {more}bytes, its header says {shape}")
-    if not complete:
-        raise ValueError("it is not a complete gzip archive (its end is missing)")
-    if dimensions == 3 and shape[1:] != (28, 28):
-        raise ValueError(f"its images are {shape[1]}x{shape[2]}, not 28x28")
-    tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8)
-    if dimensions == 1 and (highest := int(tensor.max())) >= classes:
-        raise ValueError(f"it holds the label {highest}; there are {classes} classes, numbered from 0")
-    return tensor.view(shape)

@@ -6,6 +6,9 @@ TRAINING_IMAGES = {
     "mnist": MNIST_TRAIN,
     "fashion_mnist": MNIST_TRAIN,
     "kmnist": MNIST_TRAIN,
+    "qmnist": MNIST_TRAIN,
+    "emnist": 240_000,
+    "usps": 7291,
     "auto": MNIST_TRAIN,
     "digits": DIGITS_TRAIN,
 }

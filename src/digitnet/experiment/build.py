@@ -20,7 +20,7 @@ from digitnet.config.schema import (
     ScheduleConfig,
     TrackerConfig,
 )
-from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx
+from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx, load_usps
 from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, FastNet, LeNet5, build_custom
 from digitnet.runs.observer import Observer
@@ -54,6 +54,10 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
     match config:
         case schema.IdxDataConfig():
             return load_idx(config.name, config.root, config.validation, download)
+        case schema.QmnistDataConfig():
+            return load_idx(config.name, config.root, config.validation, download, config.part)
+        case schema.UspsDataConfig():
+            return load_usps(config.root, config.validation, download)
         case schema.DigitsDataConfig():
             return load_digits(config.enlarge_to, config.validation)
         case schema.FolderDataConfig():
@@ -90,7 +94,7 @@ def with_resolved_paths(config: DataConfig, name: str) -> DataConfig:
         kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
         keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
         config = kind.model_validate({**keys, "name": name})
-    if isinstance(config, schema.IdxDataConfig | schema.FolderDataConfig | schema.CsvDataConfig):
+    if not isinstance(config, schema.AutoDataConfig | schema.DigitsDataConfig):
         config = config.model_copy(update={"root": str(Path(os.path.expanduser(config.root)).absolute())})
     return config
 

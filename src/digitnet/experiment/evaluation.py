@@ -12,7 +12,6 @@ from torch import Tensor
 from digitnet.config.changes import with_other_data
 from digitnet.config.schema import Config
 from digitnet.data import Dataset, Split
-from digitnet.data.idx import WRONG_LABELS
 from digitnet.errors import ConfigError, DataError
 from digitnet.experiment import build
 from digitnet.experiment.components import run_device
@@ -54,7 +53,7 @@ class Examined:
     def wrong_labels(self) -> tuple[int, ...]:
         """The indices of images whose labels are known to be wrong."""
         is_test = self.split == "test" or (self.split == "validation" and self.data.validates_on_test)
-        return WRONG_LABELS.get(self.data.name, ()) if is_test else ()
+        return self.data.wrong_labels if is_test else ()
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (N, 1, 28, 28) uint8 -> logits (N, classes) float32 on the CPU."""

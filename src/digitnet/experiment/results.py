@@ -9,7 +9,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from digitnet.atomic import write_atomically
-from digitnet.data.idx import WRONG_LABELS
 from digitnet.experiment import build
 from digitnet.experiment.components import Components
 from digitnet.training.record import EpochRecord
@@ -37,8 +36,8 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
         if len(data.classes) > plots.MOST_CLASSES:
             _write_confusion(run_dir / "confusion.csv", labels, predicted, data.classes)
         chance = 1 - 1 / len(data.classes)
-        path, known_wrong = run_dir / "misclassified.png", WRONG_LABELS.get(data.name, ())
-        plots.draw_misclassified(path, images, labels, predicted, confidence, data.classes, caption, known_wrong)
+        path = run_dir / "misclassified.png"
+        plots.draw_misclassified(path, images, labels, predicted, confidence, data.classes, caption, data.wrong_labels)
         plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes, caption)
         how = f"{caption}. {_how_training_is_measured(components)}"
         plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance, how)

@@ -20,7 +20,14 @@ from digitnet.sweep.search import Trials, best_trial, check_optuna_installed
 from digitnet.text import short_path
 
 # How many training images to hold out, by the name of the data; of others, whose number is not known, FEW_HELD_OUT.
-HELD_OUT = {"mnist": 10_000, "fashion_mnist": 10_000, "kmnist": 10_000}
+HELD_OUT = {
+    "mnist": 10_000,
+    "fashion_mnist": 10_000,
+    "kmnist": 10_000,
+    "qmnist": 10_000,
+    "emnist": 40_000,
+    "usps": 1000,
+}
 FEW_HELD_OUT = 300
 
 

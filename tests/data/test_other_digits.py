@@ -231,7 +231,7 @@ def test_usps_that_is_missing_or_unpacks_without_end(usps_root: Path, monkeypatc
         f"put usps.bz2 and usps.t.bz2 into {usps_root}/USPS, or set data.root=FOLDER to where they are "
         f"(now {usps_root})"
     )
-    with pytest.raises(DataMissingError, match=r"a resumed run downloads only to a data\.root that you give"):
+    with pytest.raises(DataMissingError, match=r"it is downloaded only to a data\.root that you give"):
         load_usps(str(usps_root), download=False)
 
 

@@ -300,7 +300,7 @@ def test_resume_downloads_only_to_a_root_that_is_named(command: Command, small_m
     assert done.code == 1
     assert done.err.startswith(
         f"error: data=mnist: {raw}/train-images-idx3-ubyte.gz is missing and cannot be downloaded "
-        "(a resumed run downloads only to a data.root that you give);\n"
+        "(it is downloaded only to a data.root that you give);\n"
     )
     assert [str(path.relative_to(raw)) for path in raw.rglob("*")] == [".unfinished", ".unfinished/x"]
     done = command("resume", "here", "trainer.epochs=2", f"data.root={small_mnist}")

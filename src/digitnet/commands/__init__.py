@@ -18,6 +18,7 @@ NAMES = (
     "compare",
     "completion",
     "evaluate",
+    "export",
     "help",
     "list",
     "predict",

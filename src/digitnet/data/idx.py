@@ -204,7 +204,7 @@ def _get(name: str, root: str, path: Path, archives: ArchiveSet, number: int, do
     """Download an archive. Raises DataMissingError, with what else can be done."""
     try:
         if not download_it:
-            raise OSError("a resumed run downloads only to a data.root that you give")
+            raise OSError("it is downloaded only to a data.root that you give")
         if archives.zipped is not None:
             download_members(archives.mirrors, path.parent, *archives.zipped, [f"{file}.gz" for file in archives.files])
         else:

@@ -43,7 +43,7 @@ def _read_usps(root: str, path: Path, md5: str, download_it: bool) -> Split:
     if not path.exists():
         try:
             if not download_it:
-                raise OSError("a resumed run downloads only to a data.root that you give")
+                raise OSError("it is downloaded only to a data.root that you give")
             download(USPS_MIRRORS, path, md5)
         except OSError as error:
             reason = str(error).strip().partition("\n")[0]

@@ -11,13 +11,18 @@ from torch import Tensor, nn
 
 from digitnet.config import schema
 from digitnet.config.changes import with_other_data
+from digitnet.config.compose import load_config
 from digitnet.config.schema import Config
 from digitnet.data.preparation import Ink
+from digitnet.data.sizes import TRAINING_IMAGES
 from digitnet.errors import CheckpointError, ConfigError
+from digitnet.experiment import build
 from digitnet.experiment.restore import load_model
 from digitnet.metrics import predict
-from digitnet.runs.folder import SWEEP_FILE, RunFolder
+from digitnet.runs.folder import SWEEP_FILE, RunFolder, untrusted
 from digitnet.runs.reader import find_runs
+from digitnet.training.checkpoint import load_weights
+from digitnet.training.exchange import SAFETENSORS, read_safetensors
 
 DRAWN_OTHERWISE = ("fashion_mnist", "kmnist")  # data sets whose images fill the 28x28 pixels
 
@@ -33,12 +38,15 @@ class TrainedNetwork:
     model: nn.Module
     checkpoint: str
     epoch: int
+    command: str = ""  # that trained it
     dataset: dict[str, Any] = field(default_factory=dict)
 
     @property
     def prepare(self) -> str:
         """How pictures are prepared for it: `mnist` or `plain`, as its training images were."""
         data = self.config.data
+        if "prepare" in self.dataset:
+            return str(self.dataset["prepare"])
         if isinstance(data, schema.FolderDataConfig):
             return data.prepare
         return "plain" if data.name in DRAWN_OTHERWISE else "mnist"
@@ -58,8 +66,11 @@ class TrainedNetwork:
 def open_trained(path: str | Path, checkpoint: str = "last", trust: bool = False) -> TrainedNetwork:
     """The network of a run with the weights of a checkpoint, `last`, `best` or `epoch_N`.
 
-    Raises ConfigError and CheckpointError, also if the network is one to import (model=custom) without `trust`.
+    `path` may also be a .safetensors file that `digitnet export` wrote. Raises ConfigError and CheckpointError, also if
+    the network is one to import (model=custom) without `trust`.
     """
+    if Path(path).suffix == SAFETENSORS:
+        return _open_file(Path(path), trust)
     folder = RunFolder.open(path, trust)
     summary = folder.read_summary_of_run()
     if not summary.config:
@@ -69,8 +80,25 @@ def open_trained(path: str | Path, checkpoint: str = "last", trust: bool = False
     classes = tuple(str(name) for name in summary.dataset.get("classes", "0123456789"))
     model, epoch = load_model(folder, config, len(classes), checkpoint)
     return TrainedNetwork(
-        folder.path, config, summary.config, classes, model.eval(), checkpoint, epoch, summary.dataset
+        folder.path, config, summary.config, classes, model.eval(), checkpoint, epoch, summary.command, summary.dataset
     )
+
+
+def _open_file(path: Path, trust: bool) -> TrainedNetwork:
+    """The network of a .safetensors file, which evaluates on the default data, or on those of the same name."""
+    _, facts = read_safetensors(path)
+    name = facts.get("data")
+    has_place = name in TRAINING_IMAGES  # other data are a user's own
+    content = load_config([f"data={name}"] if has_place else []).model_dump() | {"model": facts["model"]}
+    config = with_other_data(content, (), str(path))
+    if isinstance(config.model, schema.CustomModelConfig) and not trust:
+        raise ConfigError(untrusted(path, config.model.target))
+    classes = tuple(str(name) for name in facts.get("classes", "0123456789"))
+    model = build.model(config.model, len(classes))
+    epoch = load_weights(model, config.model.name, path)["epoch"]
+    command, prepare = str(facts.get("command", "")), facts.get("prepare")
+    dataset = {"name": name, "prepare": prepare}
+    return TrainedNetwork(path, config, content, classes, model.eval(), "file", epoch, command, dataset)
 
 
 def run_folders(path: str | Path) -> list[Path]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from digitnet.atomic import open_regular, write_atomically
 from digitnet.errors import CheckpointError
 from digitnet.text import one_line
+from digitnet.training.exchange import SAFETENSORS, read_safetensors
 from digitnet.training.record import EpochRecord
 from digitnet.training.state import PartialEpoch, TrainState
 
@@ -148,11 +149,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, model_name: str, path: Path) -> dict[str, Any]:
-    """Load the weights of a checkpoint into `model`, and return its content.
+    """Load the weights of a checkpoint, or of an exported .safetensors file, into `model`, and return its content.
 
     Raises CheckpointError where there are none or they do not fit.
     """
-    content = load_checkpoint(path)
+    if path.suffix == SAFETENSORS:
+        weights, facts = read_safetensors(path)
+        content = {"model": weights, "model_name": facts["model"]["name"], "epoch": facts.get("epoch", 0)}
+    else:
+        content = load_checkpoint(path)
     if content["model_name"] != model_name:
         saved = content["model_name"]
         raise CheckpointError(f"{path}: saved for {saved}, the config asks for {model_name}; set model={saved}")

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 from digitnet.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from digitnet.api import load as load
     from digitnet.api import resume as resume
     from digitnet.api import run as run
 
-__all__ = ["resume", "run"]
+__all__ = ["load", "resume", "run"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `run` and `resume` on first use: they import torch, which `--help` and tab completion do not need."""
+    """Import these on first use: they import torch, which `--help` and tab completion do not need."""
     if name in __all__:
         from digitnet import api
 

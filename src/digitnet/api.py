@@ -5,9 +5,12 @@ from pathlib import Path
 
 from digitnet.config.compose import compose_run
 from digitnet.config.files import Tree
+from digitnet.errors import ConfigError
+from digitnet.experiment.loaded import LoadedNetwork
 from digitnet.experiment.restore import load_finished
 from digitnet.experiment.resume import resume_run
 from digitnet.experiment.run import Result, run_experiment
+from digitnet.experiment.trained import check_same_classes, open_trained, run_folders
 from digitnet.lock import PATIENCE_SECONDS
 from digitnet.runs.folder import RunFolder
 
@@ -47,6 +50,23 @@ def resume(
     """
     result = resume_run(run_dir, *overrides, trust=trust, quiet=quiet, patience=patience, config_dir=config_dir)
     return load_finished(RunFolder.open(run_dir, trust)) if result is None else result
+
+
+def load(*paths: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedNetwork:
+    """Load the network of a run; of several runs, or of a sweep's folder, an ensemble.
+
+    >>> network = load("outputs/2026-01-31/12-00-00-1a2b3c")
+    >>> network.predict(["photo.jpg"])[0].predicted, network.evaluate().score.accuracy, network.model
+
+    `checkpoint` is `last`, `best` or `epoch_N`. With model=custom, the network is imported only if you `trust` the
+    folder. A .safetensors file that `digitnet export` wrote can be loaded, too. Raises ConfigError, CheckpointError.
+    """
+    if not paths:
+        raise ConfigError("no run to load: give the folder of one")
+    folders = [folder for path in paths for folder in run_folders(path)]
+    members = [open_trained(folder, checkpoint, trust) for folder in folders]
+    check_same_classes(members)
+    return LoadedNetwork(members)
 
 
 def _quoted(path: str | Path) -> str:

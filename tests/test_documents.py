@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from conftest import CHECKOUT, TINY, Command, write
 from digitnet import cli, commands
@@ -20,6 +22,7 @@ from digitnet.commands.compare_command import DEFAULT_PATH
 from digitnet.config.compose import load_config
 from digitnet.config.files import Tree, asks_for_sweep
 from digitnet.sweep.plan import plan_sweep
+from drawing import SHAPES, draw_ink
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +30,13 @@ PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs"
 TEXTS = {page: (CHECKOUT / page).read_text() for page in PAGES}
 SCRIPTS = {path.name: path.read_text() for path in (CHECKOUT / "benchmarks").glob("*.py")}
 # Tables of one kind are of one version of torch.
-KINDS = {"results.py": "accuracy", "sweeps.py": "accuracy", "speed.py": "speed", "startup.py": "start-up"}
+KINDS = {
+    "results.py": "accuracy",
+    "sweeps.py": "accuracy",
+    "evaluation.py": "accuracy",
+    "speed.py": "speed",
+    "startup.py": "start-up",
+}
 PROGRAMS = {"digitnet", "./dev", "pip", "python", "ray", "torchrun"}
 
 
@@ -153,11 +162,21 @@ def _write_snippets() -> None:
             write(Path(module[1]), snippet.text)
 
 
+def _draw_pictures() -> None:
+    """What docs/predict.md names."""
+    Path("drawings").mkdir(exist_ok=True)
+    for path, digit in (("photo.jpg", 5), ("drawings/3.png", 3), ("drawings/8.png", 8)):
+        ink = draw_ink(SHAPES[digit][0], (300, 300), (60, 50, 200), 16)
+        Image.fromarray((240 - 200 * ink).astype(np.uint8)).save(path)
+
+
 def _check(arguments: list[str], command: Command) -> None:
     """Run what is quick, compose what trains."""
     if arguments[:1] == ["resume"]:
         arguments = [word.replace("launcher=ray", "launcher=local") for word in arguments]  # where there is no cluster
         arguments = [{"50": "2", "trainer.epochs=30": "trainer.epochs=3"}.get(word, word) for word in arguments]
+    if arguments[:1] == ["predict"]:
+        _draw_pictures()
     if arguments[:1] == ["clean"]:
         arguments = [*arguments, "--yes"]
     arguments = [word for word in arguments if word != "--dry-run" or arguments[0] == "clean"]
@@ -243,6 +262,11 @@ def test_python_snippets(page: str, command: Command, run_dir: Path) -> None:
     few = yaml.safe_load((CHECKOUT / "conf" / "data" / "digits.yaml").read_text()) | {"enlarge_to": 1437}
     write(Path("conf/data/digits.yaml"), yaml.safe_dump(few))  # takes precedence over the packaged one
     names: dict[str, Any] = {}
+    if page == "docs/predict.md":
+        _draw_pictures()
+    if page == "docs/export.md":
+        for words in ("onnx --softmax", "safetensors", "pt2 --output mine.pt2"):
+            assert command("export", "RUN_DIR", "--format", *words.split()).code == 0
     for snippet in PYTHON:
         if snippet.page != page:
             continue

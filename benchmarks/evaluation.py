@@ -28,9 +28,7 @@ def main() -> None:
     found = {row.name: runs for row, runs in finished_runs(options.runs).items()}
     for name in (*NEEDED, AGAINST):
         if len(found.get(name, [])) < FEWEST_RUNS:
-            raise SystemExit(
-                f"{options.runs}: {name} needs {FEWEST_RUNS} finished runs; run benchmarks/results.py first"
-            )
+            raise SystemExit(f"{options.runs}: {name} needs {FEWEST_RUNS} runs; first: python benchmarks/results.py")
     version = torch_version(run for name in (*NEEDED, AGAINST) for run in found[name])
     networks = {name: [open_trained(run.folder) for run in found[name]] for name in (*NEEDED, AGAINST)}
     lenets, others = evaluate_networks(networks["lenet5"]), evaluate_networks(networks[AGAINST])

@@ -112,8 +112,7 @@ ARCHIVE_SETS = {
         is_transposed=True,
     ),
 }
-MNIST_TEST = 10_000  # QMNIST's first test images are MNIST's
-PARTS = ("test", "test10k", "test50k")  # of QMNIST's test set: all, those of MNIST, the others
+PARTS = {"test": slice(None), "test10k": slice(10_000), "test50k": slice(10_000, None)}  # all; MNIST's; the others
 
 
 def load_idx(
@@ -146,8 +145,9 @@ def load_idx(
         source = str(folder.parent if folder == usual else folder)
         values = [_read_file(name, root, folder, number, download, warnings) for number in range(len(archives.files))]
     train, test = (_as_split(values[n], values[n + 1], archives, n, folder or keras) for n in (0, 2))
-    if part != "test":
-        test = test[:MNIST_TEST] if part == "test10k" else test[MNIST_TEST:]
+    if not len(test[PARTS[part]]):
+        raise DataError(f"data.part={part}: {source} has only {len(test)} test images; set data.part=test")
+    test = test[PARTS[part]]
     train, held_out = split_validation(train, test, validation)
     notes: dict[str, object] = {"warnings": warnings} if warnings else {}
     has_them = name in ("mnist", "qmnist") and part != "test50k"
@@ -179,16 +179,10 @@ def _read_file(name: str, root: str, folder: Path, number: int, download_it: boo
     if path is None:
         path = folder / f"{file}.gz"
         _get(name, root, path, archives, number, download_it)
-    try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise DataError(f"{path}: has {size:,} bytes, more than any data set in this format")
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    is_packed = path.suffix == ".gz"
+    content, is_packed = read_archive(path), path.suffix == ".gz"
     try:
         values = parse_idx(content, int(file[file.index("-idx") + 4]), len(archives.classes), is_packed)
-        if archives.archives is None or (is_packed and _is_known(content, number, archives)):
+        if _is_known(content, number, archives) or archives.archives is None:
             return values
         _check_content(values, number, archives)
     except ValueError as error:
@@ -198,6 +192,16 @@ def _read_file(name: str, root: str, folder: Path, number: int, download_it: boo
             f"{path.name}: {'packed again' if is_packed else 'unpacked'}, and not compared with the original"
         )
     return values
+
+
+def read_archive(path: Path) -> bytes:
+    """A file's content. Raises DataError if it has more than MAX_BYTES or cannot be read."""
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise DataError(f"{path}: has {size:,} bytes, more than any data set in this format")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _get(name: str, root: str, path: Path, archives: ArchiveSet, number: int, download_it: bool) -> None:

@@ -71,6 +71,6 @@ def parse_idx(content: bytes, dimensions: int, classes: int, is_packed: bool = T
         labels = torch.from_numpy(np.frombuffer(values, ">i4").reshape(shape)[:, 0].astype(np.int64))
     else:
         labels = torch.frombuffer(bytearray(values), dtype=torch.uint8).view(shape)
-    if dimensions < 3 and (highest := int(labels.max())) >= classes:
-        raise ValueError(f"it holds the label {highest}; there are {classes} classes, numbered from 0")
+    if dimensions < 3 and len(wrong := labels[(labels < 0) | (labels >= classes)]):
+        raise ValueError(f"it holds the label {int(wrong[0])}; there are {classes} classes, numbered from 0")
     return labels

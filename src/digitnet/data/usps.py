@@ -2,6 +2,7 @@
 
 import bz2
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from digitnet.data.dataset import Dataset, Split, split_validation
 from digitnet.data.download import download
-from digitnet.data.idx import DIGIT_NAMES
+from digitnet.data.idx import DIGIT_NAMES, read_archive
 from digitnet.errors import DataError, DataMissingError
 
 USPS_MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
@@ -52,10 +53,7 @@ def _read_usps(root: str, path: Path, md5: str, download_it: bool) -> Split:
                 f"put {' and '.join(USPS_FILES)} into {path.parent}, or set data.root=FOLDER to where they are "
                 f"(now {root})"
             ) from error
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    content = read_archive(path)
     try:
         if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
             raise ValueError(f"its MD5 sum is {found}, should be {md5}")
@@ -68,17 +66,21 @@ def parse_usps(content: bytes) -> Split:
     """Lines `LABEL INDEX:VALUE …` of 256 values from -1 to 1, packed by bzip2. Raises ValueError, OSError, EOFError."""
     from digitnet.data.preparation import fit_digit  # SciPy
 
-    text = bz2.BZ2Decompressor().decompress(content, MAX_TEXT)
-    if len(text) == MAX_TEXT:
+    with bz2.open(io.BytesIO(content)) as file:
+        text = file.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
         raise ValueError(f"it has more than {MAX_TEXT:,} bytes when unpacked")
     labels, images = [], []
     for number, line in enumerate(text.decode("ascii", "replace").splitlines(), start=1):
-        label, *cells = line.split()
-        values = np.array([float(cell.rpartition(":")[2]) for cell in cells])
-        if len(values) != PIXELS or not 1 <= int(label) <= 10 or not (np.abs(values) <= 1).all():
-            raise ValueError(f"its line {number} is none of {PIXELS} values from -1 to 1 with a label from 1 to 10")
-        labels.append(int(label) - 1)
-        images.append(fit_digit((values.reshape(16, 16) + 1) / 2))
+        words = line.split()
+        try:
+            values = np.array([float(word.rpartition(":")[2]) for word in words[1:]])
+            if len(values) != PIXELS or not 1 <= int(words[0]) <= 10 or not (np.abs(values) <= 1).all():
+                raise ValueError(f"not {PIXELS} values from -1 to 1 with a label from 1 to 10")
+            images.append(fit_digit((values.reshape(16, 16) + 1) / 2))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        labels.append(int(words[0]) - 1)
     if not labels:
         raise ValueError("it is empty")
     return Split(torch.stack(images), torch.tensor(labels))

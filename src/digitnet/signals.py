@@ -103,6 +103,8 @@ def _is_of_interrupt(error: BaseException) -> bool:
     while causes is not None:
         if isinstance(causes, KeyboardInterrupt | ImportError | SystemError):
             return True
+        if isinstance(causes, AttributeError) and "partially initialized" in str(causes):  # torch's import goes on
+            return True
         causes = causes.__cause__ or causes.__context__
     return False
 

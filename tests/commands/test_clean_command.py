@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Command, write
+from digitnet.lock import locked
 from digitnet.runs import space
 from digitnet.runs.folder import WRITTEN, RunFolder
 from digitnet.runs.reader import find_runs
@@ -89,6 +90,36 @@ def test_run_at_work_is_left_alone(runs: None, command: Command, monkeypatch: py
     assert done.code == 1
     assert done.err.startswith("error: outputs/2026-11-27/failed: another process is working in this folder")
     assert left() == ALL
+
+
+def test_jobs_of_a_sweep_at_work_are_left_alone(runs: None, command: Command) -> None:
+    Path("outputs/2026-11-27").rename("sweep")
+    write(Path("sweep/sweep.json"), '{"jobs": {}}')
+    with locked(Path("sweep")):
+        done = command("clean", "sweep", "--yes", "--failed")
+        assert done.out == "nothing to remove (failed)\n"
+    assert "removed: " in command("clean", "sweep", "--yes", "--failed").out
+
+
+def test_working_directory_can_be_a_run(runs: None, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("outputs/2026-11-27/failed").absolute()
+    monkeypatch.chdir(folder)
+    done = command("clean", ".", "--yes", "--failed")
+    assert (done.code, done.err) == (0, "")
+    assert not (folder / "summary.json").exists()
+
+
+def test_run_whose_removal_fails_is_still_a_run(runs: None, command: Command) -> None:
+    folder = Path("outputs/2026-11-27/failed")
+    (folder / "train.log").unlink(missing_ok=True)
+    (folder / "train.log").mkdir()
+    done = command("clean", "--yes", "--failed")
+    assert done.code == 1
+    assert "train.log" in done.err
+    assert (folder / "summary.json").exists()
+    (folder / "train.log").rmdir()
+    assert command("clean", "--yes", "--failed").code == 0
+    assert not folder.exists()
 
 
 def test_folders_that_are_no_runs_are_left_alone(command: Command) -> None:

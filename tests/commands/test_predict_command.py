@@ -89,8 +89,14 @@ def test_several_digits_on_a_picture(trained: Path, command: Command) -> None:
     draw("page.png", 3, 0, 5)
     done = command("predict", str(trained / "a"), "page.png")
     assert done.code == 0
-    assert done.out.splitlines()[2] == (
-        "warning: page.png: 3 things on it look like digits, and the largest is read; --split reads all"
+    assert done.err == (
+        "warning: page.png: 3 things on it look like digits, and the largest is read; --split reads all\n"
+    )
+    for number in range(4):
+        shutil.copy("page.png", f"page{number}.png")
+    done = command("predict", str(trained / "a"), *(f"page{number}.png" for number in range(4)), "page.png")
+    assert done.err == (
+        "warning: on 5 of 5 pictures several things look like digits, and the largest is read; --split reads all\n"
     )
     done = command("predict", str(trained / "a"), "page.png", "--split")
     lines = done.out.splitlines()[1:]

@@ -9,6 +9,7 @@ from digitnet.report.tables import as_csv, as_json, laid_out
 from digitnet.report.terminal import print_lines, terminal_width
 from digitnet.text import plural, printable, show
 
+SHOWN_WARNINGS = 3
 COLUMNS = ["file", "position", "found", "predicted", "confidence", "runner_up", "runner_up_confidence"]
 
 
@@ -33,7 +34,11 @@ def show_predictions(rows: Sequence[dict[str, Any]], table_format: str, split: b
     headings = ["file", "prediction", "confidence", "runner-up", "its confidence"]
     heading, *lines = laid_out(headings, rows_of_text, ("its confidence", "runner-up"), terminal_width())
     print_lines(heading, lines)
-    for row in rows:
-        if row["found"] > 1 and not split:
-            things = plural(row["found"], "thing")
-            show(f"warning: {row['file']}: {things} on it look like digits, and the largest is read; --split reads all")
+    several = [] if split else [row for row in rows if row["found"] > 1]
+    if len(several) > SHOWN_WARNINGS:
+        what = f"on {len(several):,} of {len(rows):,} pictures several things look like digits, and the largest is read"
+        show(f"warning: {what}; --split reads all", stderr=True)
+        return
+    for row in several:
+        what = f"{row['file']}: {plural(row['found'], 'thing')} on it look like digits, and the largest is read"
+        show(f"warning: {what}; --split reads all", stderr=True)

@@ -18,10 +18,10 @@ from digitnet.training.record import EpochRecord
 RUN_FILES = {"summary.json", "metrics.csv", ".hydra"}  # a folder with one of these is, or was, a run's
 SWEEP_FILE = "sweep.json"
 HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
-# All that a run writes into its folder, apart from scratch files.
+# All that a run writes into its folder but scratch files, in the order of removal: without the last it is no run.
 WRITTEN = (
-    "summary.json", "metrics.csv", "train.log", "output.txt", "predictions.csv", "confusion.csv", "misclassified.png",
-    "confusion.png", "curves.png", "distorted.png",
+    "metrics.csv", "train.log", "output.txt", "predictions.csv", "confusion.csv", "misclassified.png",
+    "confusion.png", "curves.png", "distorted.png", "summary.json",
 )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from digitnet.atomic import read_regular
 from digitnet.errors import DigitnetError
-from digitnet.runs.folder import RunFolder, refuse_links
+from digitnet.lock import is_locked
+from digitnet.runs.folder import SWEEP_FILE, RunFolder, refuse_links
 from digitnet.runs.reader import Run
 from digitnet.text import short_path
 
@@ -44,7 +45,7 @@ def removals(runs: Iterable[Run], kinds: Collection[str]) -> list[Removal]:
     found = []
     for run in runs:
         folder = RunFolder(run.folder)
-        if not folder.holds_files() or folder.is_locked() or not _is_digitnets(folder, run.status):
+        if not folder.holds_files() or _is_busy(folder) or not _is_digitnets(folder, run.status):
             continue
         if run.status in statuses:
             found.append(Removal(run, disk_usage(run.folder), (), _summary_of(folder)))
@@ -54,6 +55,12 @@ def removals(runs: Iterable[Run], kinds: Collection[str]) -> list[Removal]:
                 size = sum(path.lstat().st_size for path in others)
                 found.append(Removal(run, size, others, _summary_of(folder)))
     return found
+
+
+def _is_busy(folder: RunFolder) -> bool:
+    """Whether a process works in the folder, or runs the sweep that it is a job of."""
+    sweep = folder.path.parent
+    return folder.is_locked() or ((sweep / SWEEP_FILE).exists() and is_locked(sweep))
 
 
 def _is_digitnets(folder: RunFolder, status: str) -> bool:
@@ -74,7 +81,8 @@ def _summary_of(folder: RunFolder) -> bytes | None:
 
 def remove(removal: Removal) -> None:
     """Remove it, unless a process has begun to work there. Raises DigitnetError, OSError."""
-    folder = RunFolder(short_path(removal.run.folder))
+    path = removal.run.folder
+    folder = RunFolder(path if path == Path.cwd() else short_path(path))  # "." cannot be removed
     with folder.locked(patience=0):
         if _summary_of(folder) != removal.summary:  # it was resumed between the list and the answer
             raise DigitnetError(f"{folder.path}: has changed meanwhile; run digitnet clean again")

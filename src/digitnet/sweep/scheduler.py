@@ -197,7 +197,8 @@ def _introduction(sweep: Sweep, jobs: Collection[Job]) -> str:
 
 
 def _resume_command(sweep: Sweep) -> str:
-    return f"digitnet resume {shlex.quote(str(short_path(sweep.folder)))}"
+    imports = any(job.config.get("model", {}).get("name") == "custom" for job in sweep.jobs.values())
+    return f"digitnet resume {shlex.quote(str(short_path(sweep.folder)))}{' --trust' if imports else ''}"
 
 
 def _show_results(scheduler: Scheduler) -> list[str]:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import digitnet
-from conftest import TINY, Command, write
-from digitnet import api, data, run
+from conftest import TINY, Command, Trained, write
+from digitnet import api, data, resume, run
 from digitnet.config.compose import compose_run
 from digitnet.config.files import Tree
-from digitnet.errors import ConfigError
+from digitnet.errors import CheckpointError, ConfigError
 from digitnet.runs.formats import read_metrics
 from digitnet.training import runtime
 
@@ -111,3 +111,18 @@ def test_settings_for_gpus_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None
         runtime.make_deterministic(torch.device("cuda"))
         assert settings() == [True, True, False, False, False, ":4096:8"]
     assert settings() == changed != before
+
+
+@pytest.mark.parametrize("damage", ["metrics", "test", "dataset", "missing"])
+def test_result_of_a_finished_run_that_is_damaged_is_named(trained: Trained, damage: str) -> None:
+    folder = trained(*TINY)
+    assert resume(folder).records[-1].epoch == 2
+    if damage == "missing":
+        (folder / "metrics.csv").unlink()
+    elif damage == "metrics":
+        (folder / "metrics.csv").write_text("epoch\nx\n")
+    else:
+        summary = json.loads((folder / "summary.json").read_text()) | {damage: {}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(CheckpointError, match="run: its result cannot be read"):
+        resume(folder)

@@ -73,3 +73,8 @@ def test_wrong_dimension_is_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         search_space([override], Tree.at())
     assert str(error.value) == message
+
+
+def test_range_within_a_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"seed=range\(3\),10: a range within a list of values; write its values out"):
+        read_sweep(["seed=range(3),10"], Tree.at())

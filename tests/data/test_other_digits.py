@@ -5,11 +5,15 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import struct
 import threading
+import time
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,7 +141,10 @@ def write_emnist(folder: Path, ending: str) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("place", "ending"), [("EMNIST/raw", ""), ("EMNIST/raw/gzip", ".gz"), (".", ".gz")])
-def test_images_of_emnist_are_turned_upright(tmp_path: Path, place: str, ending: str) -> None:
+def test_images_of_emnist_are_turned_upright(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, ending: str
+) -> None:
+    monkeypatch.setattr(idx, "WRONG_LABELS", (7,))  # of MNIST only
     write_emnist(tmp_path / "data" / place, ending)
     found, digits = load_idx("emnist", str(tmp_path / "data"), download=False), load_digits(enlarge_to=1437)
     assert torch.equal(found.train.images, digits.train.images)
@@ -229,13 +236,23 @@ def test_emnist_is_downloaded_and_only_the_digits_are_kept(
         load_idx("emnist", str(tmp_path / "nothing"))
 
 
-def test_zip_is_downloaded_only_once_by_several_processes(
-    tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever waited finds the files there."""
-    monkeypatch.setattr(data_download, "_fetch", lambda *_: pytest.fail("downloaded again"))
-    write(tmp_path / "raw" / "one.gz", b"")
-    data_download.download_members((served[1],), tmp_path / "raw", "gzip.zip", "", ["one.gz"])
+def test_zip_is_downloaded_once_by_several_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, asked = io.BytesIO(), list[str]()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("gzip/one.gz", b"1")
+
+    def fetch(url: str, write: Callable[[bytes], object], largest: int) -> str:
+        asked.append(url)
+        time.sleep(0.3)
+        write(content.getvalue())
+        return "sum"
+
+    monkeypatch.setattr(data_download, "_fetch", fetch)
+    with ThreadPoolExecutor() as pool:
+        download = functools.partial(data_download.download_members, ("http://mirror/",), tmp_path / "raw")
+        list(pool.map(lambda _: download("gzip.zip", "sum", ["one.gz"]), range(3)))
+    assert asked == ["http://mirror/gzip.zip"]
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "raw").iterdir()] == [("one.gz", b"1")]
 
 
 def test_qmnist_is_downloaded_and_a_damaged_file_is_not_kept(
@@ -291,6 +308,17 @@ def test_usps_is_as_large_as_mnist(usps_root: Path) -> None:
     assert len(load_usps(str(usps_root / "flat")).test) == 20
 
 
+def test_ink_of_usps_is_0_at_minus_1_and_1_at_1() -> None:
+    image = np.full((16, 16), -1.0)
+    image[2:14, 4:8], image[2:14, 8:12] = 1, -0.5  # 12x8 becomes 20x13; its right half has a quarter of the ink
+    line = "7 " + " ".join(f"{place}:{value}" for place, value in enumerate(image.ravel(), start=1))
+    found = usps.parse_usps(bz2.compress(line.encode()))
+    assert (found.labels.tolist(), found.labels.dtype, found.images.dtype) == ([6], torch.int64, torch.uint8)
+    middle = found.images[0, 0, 14].tolist()  # a row
+    assert Counter(middle)[64] >= 4
+    assert Counter(middle)[0] == 28 - 13
+
+
 def test_checksums_of_usps_are_torchvisions() -> None:
     theirs = torchvision.datasets.USPS.split_list
     for (url, name, md5), (file, found) in zip(theirs.values(), usps.USPS_FILES.items(), strict=True):
@@ -306,6 +334,7 @@ def test_checksums_of_usps_are_torchvisions() -> None:
         (usps_text(3) + b"\n1 1:0.5", "line 4: not 256 values"),
         (usps_text(1) + b"\n\n" + usps_text(1), "line 2: not 256 values"),
         (usps_text(1).replace(b"0.5000", b"1.5000", 1), "line 1: not 256 values"),
+        (usps_text(1).replace(b"0.5000", b"-1.5", 1), "line 1: not 256 values"),
         (usps_text(1).replace(b"0.5000", b"nan", 1), "line 1: not 256 values"),
         (usps_text(1).replace(b"0.5000", b"much", 1), "line 1: could not convert string to float: 'much'"),
         (usps_text(2).replace(b"0.5000", b"-1"), "line 1: has no ink"),

@@ -127,7 +127,7 @@ def test_killed_and_resumed_search_equals_an_uninterrupted_one(command: Command)
     interrupted = command(*words)
     thread.join()
     assert interrupted.code == 130
-    assert interrupted.err == "Stopped. Continue with:\ndigitnet resume sweep\n"
+    assert interrupted.err == "Stopped. Continue with:\ndigitnet resume sweep --trust\n"
     first, second = summaries()
     assert summaries()[second].status == "interrupted"
     assert f"\nbest: {100 * accuracy(summaries()[first]):.2f} %, sweep/{first}\n" in interrupted.out

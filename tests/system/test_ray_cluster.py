@@ -80,7 +80,7 @@ def test_killed_worker_and_interrupted_sweep_are_resumed(shell: Command) -> None
         wait_for(lambda: len(summary_of("seed=1").resumed) == 1, sweep)  # type: ignore[union-attr]
         sweep.send_signal(signal.SIGTERM)
         _, err = sweep.communicate(timeout=60)
-    assert err.endswith("Stopped by SIGTERM. Continue with:\ndigitnet resume sweep\n")
+    assert err.endswith("Stopped by SIGTERM. Continue with:\ndigitnet resume sweep --trust\n")
     assert sweep.returncode == 130
     assert [status_of(f"seed={seed}") for seed in range(3)] == ["interrupted", "interrupted", "waiting"]
 

@@ -74,7 +74,7 @@ def test_trial_that_falls_behind_is_pruned_and_not_resumed(command: Command, mon
 def test_resumed_search_tries_failed_trials_again(command: Command) -> None:
     Path("broken").touch()
     done = command(*tune("Broken", "trainer.epochs=1", "optimizer.lr=0.001,0.002", "trainer.threads=null"))
-    assert (done.code, done.err) == (1, "error: 2 jobs of 2 failed; to try again: digitnet resume sweep\n")
+    assert (done.code, done.err) == (1, "error: 2 jobs of 2 failed; to try again: digitnet resume sweep --trust\n")
     assert "best: " not in done.out
     assert states().count("RUNNING") == 2
     names = list(summaries())

@@ -66,7 +66,7 @@ def test_killed_job_leaves_others_alone_and_a_signal_cancels_the_queue(shell: Co
         sweep.send_signal(signal.SIGTERM)
         out, err = sweep.communicate(timeout=100)
     assert sweep.returncode == 130
-    assert err == "Stopped by SIGTERM. Continue with:\ndigitnet resume sweep\n"
+    assert err == "Stopped by SIGTERM. Continue with:\ndigitnet resume sweep --trust\n"
     assert "kwargs=how_dies,seed=0: failed: Slurm job " in out
     dead = next(line for line in out.splitlines() if line.startswith("kwargs=how_dies,seed=0: failed: "))
     log = dead.partition("; see ")[2]

@@ -72,7 +72,7 @@ def test_sigterm_to_the_process_group_ends_a_sweep_and_all_its_processes() -> No
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Stopping: saving each running job …\n" in out
-    assert err == "Stopped by SIGTERM. Continue with:\ndigitnet resume sweep\n"
+    assert err == "Stopped by SIGTERM. Continue with:\ndigitnet resume sweep --trust\n"
     assert [status_of("seed=0"), status_of("seed=1")] == ["interrupted", "waiting"]
     wait_for(lambda: are_gone(processes))
     assert not list(Path().glob("executed-*"))  # nor was anything imported from the working directory
@@ -86,7 +86,7 @@ def test_closed_terminal_ends_a_sweep_with_checkpoints() -> None:
         processes = processes_of("seed=0")
         os.close(ours)
         assert process.wait(30) == 130
-    assert Path("out").read_text() == "Stopped by SIGHUP. Continue with:\ndigitnet resume sweep\n"
+    assert Path("out").read_text() == "Stopped by SIGHUP. Continue with:\ndigitnet resume sweep --trust\n"
     summary = read_summary(SWEEP / "seed=0" / "summary.json")
     assert (summary.status, status_of("seed=1")) == ("interrupted", "waiting")
     assert re.match(r"Stopped in epoch \d+ of 3; progress saved\. Continue", summary.error or "")
@@ -102,7 +102,7 @@ def test_second_signal_kills_jobs_that_do_not_end_and_none_stays_running() -> No
         time.sleep(AGAIN_SECONDS + 0.2)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "Stopped. Continue with:\ndigitnet resume sweep\n")
+    assert (process.returncode, err) == (130, "Stopped. Continue with:\ndigitnet resume sweep --trust\n")
     assert are_gone(processes)
     assert [status_of(f"seed={seed}") for seed in (0, 1, 2)] == ["failed", "failed", "waiting"]
     assert read_summary(SWEEP / "seed=1" / "summary.json").error == "killed when its sweep ended"
@@ -123,7 +123,7 @@ def test_whatever_is_killed_no_process_stays_and_the_sweep_can_be_resumed(victim
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
             assert "seed=0: failed: its process was killed" in out
-            assert err == "Stopped. Continue with:\ndigitnet resume sweep\n"
+            assert err == "Stopped. Continue with:\ndigitnet resume sweep --trust\n"
             assert status_of("seed=0") == "failed"
     wait_for(lambda: are_gone(processes))
     Path("go").touch()

@@ -1,6 +1,7 @@
 """`digitnet -m` with jobs that train: folders, tables, failures, resuming."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,10 @@ def test_sweep_names_jobs_by_what_differs_and_prints_the_best_first(command: Com
     assert order == sorted(jobs, key=accuracy_of, reverse=True)
     assert f"{100 * accuracy_of(order[0]):.2f} %" in rows[0]
     assert lines[11:13] == ["", "sweep: mean ± standard deviation over seed"]
-    assert lines[13].split() == ["lr", "n", "test_acc", "test_errors", "seconds"]
+    headings = ["lr", "n", "test_acc", "95 % interval", "p against best", "test_errors", "seconds"]
+    assert re.split("  +", lines[13].strip()) == headings
     means = {lr: (accuracy_of(f"lr={lr},seed=3") + accuracy_of(f"lr={lr},seed=4")) / 2 for lr in ("0.001", "1e-05")}
-    assert [(line.split()[0], line.split()[3]) for line in lines[14:]] == [
+    assert [(line.split()[0], line.split()[3]) for line in lines[14:16]] == [
         (lr, f"{100 * means[lr]:.2f}") for lr in sorted(means, key=lambda lr: -means[lr])
     ]
 
@@ -79,7 +81,7 @@ def test_jobs_that_fail_in_any_way_leave_the_others_alone(command: Command) -> N
     networks = ["model=custom", "model.target=mine:Net", "model.kwargs=" + ",".join(f"{{how:{way}}}" for way in ways)]
     done = command(*QUICK, *networks, "hydra/launcher=local")
     assert done.code == 1
-    assert done.err == "error: 5 jobs of 6 failed; to try again: digitnet resume sweep\n"
+    assert done.err == "error: 5 jobs of 6 failed; to try again: digitnet resume sweep --trust\n"
     failures = sorted(done.out.partition("\n\n")[2].partition("\n\n")[2].splitlines())
     assert failures[0].startswith("kwargs=how_diverges: diverged: epoch 1, step 1 of 45: the loss is nan")
     assert failures[1:4] == [
@@ -112,7 +114,7 @@ def test_resumed_sweep_tries_failed_jobs_again_but_not_diverged_ones(command: Co
     networks = ["model=custom", "model.target=mine:Net", "model.kwargs={how:fails},{how:works}"]
     options = ["-m", *TINY, "trainer.epochs=1", *networks, "optimizer.lr=0.1,1e30", "hydra.sweep.dir=sweep"]
     done = command(*options)
-    assert done.err == "error: 3 jobs of 4 failed; to try again: digitnet resume sweep\n"
+    assert done.err == "error: 3 jobs of 4 failed; to try again: digitnet resume sweep --trust\n"
     write(Path("fixed"), "")
     done = command("resume", "sweep", "--trust")
     assert (done.code, done.err) == (1, "error: 2 jobs of 4 failed\n")

@@ -54,6 +54,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digitnet.config.files import CONF_PACKAGE, Tree
 from digitnet.config.repository import KeepingRepository
+from digitnet.errors import ConfigError
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's defaults
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -210,8 +211,11 @@ class ParsedOverride:
         return self._parsed.is_discrete_sweep()
 
     def values(self) -> list[str]:
-        """The values of a discrete sweep, as written in `KEY=VALUE`."""
-        return list(self._parsed.sweep_string_iterator())
+        """The values of a discrete sweep, as written in `KEY=VALUE`. Raises ConfigError."""
+        try:
+            return list(self._parsed.sweep_string_iterator())
+        except Exception:  # OmegaConf's, of a range as a value
+            raise ConfigError(f"{self.text}: a range within a list of values; write its values out") from None
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[ParsedOverride]:

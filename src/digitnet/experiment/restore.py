@@ -54,15 +54,20 @@ def resume_training(
 
 
 def load_finished(folder: RunFolder) -> Result:
-    """The result of a finished run: what `run_experiment` returned. Raises ConfigError, CheckpointError, OSError.
+    """The result of a finished run: what `run_experiment` returned. Raises ConfigError, CheckpointError.
 
     With model=custom, the network is imported, if the folder is trusted.
     """
     summary = folder.read_summary_of_run()
-    config, test = parse_config(summary.config), summary.test or {}
-    model, _ = load_model(folder, config, len(summary.dataset["classes"]))
-    evaluation = Evaluation(test["loss"], test["n"] - test["errors"], test["n"])
-    return Result(folder.read_records(), evaluation, model, folder.path)
+    try:
+        config, test = parse_config(summary.config), summary.test or {}
+        classes = len(summary.dataset["classes"])
+        evaluation = Evaluation(test["loss"], test["n"] - test["errors"], test["n"])
+        records = folder.read_records()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.path}: its result cannot be read ({one_line(error)})") from error
+    model, _ = load_model(folder, config, classes)
+    return Result(records, evaluation, model, folder.path)
 
 
 def load_model(

@@ -34,6 +34,7 @@ KINDS = {
     "results.py": "accuracy",
     "sweeps.py": "accuracy",
     "evaluation.py": "accuracy",
+    "scoring.py": "evaluation",
     "speed.py": "speed",
     "startup.py": "start-up",
 }

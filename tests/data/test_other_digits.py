@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -314,9 +313,9 @@ def test_ink_of_usps_is_0_at_minus_1_and_1_at_1() -> None:
     line = "7 " + " ".join(f"{place}:{value}" for place, value in enumerate(image.ravel(), start=1))
     found = usps.parse_usps(bz2.compress(line.encode()))
     assert (found.labels.tolist(), found.labels.dtype, found.images.dtype) == ([6], torch.int64, torch.uint8)
-    middle = found.images[0, 0, 14].tolist()  # a row
-    assert Counter(middle)[64] >= 4
-    assert Counter(middle)[0] == 28 - 13
+    inked = [value for value in found.images[0, 0, 14].tolist() if value > 0]  # a row in the middle
+    assert len(inked) == 13
+    assert inked[-2] / inked[2] == pytest.approx(0.25, abs=0.01)  # away from edges, where bicubic values overshoot
 
 
 def test_checksums_of_usps_are_torchvisions() -> None:

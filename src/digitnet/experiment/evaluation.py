@@ -151,7 +151,7 @@ def evaluate_networks(
 ) -> list[RunEvaluation]:
     """Evaluate each network, see `examined`, which also says what it raises."""
     with examined(networks, overrides, split) as subjects:
-        return [_scored(subject, subject.logits(subject.chosen.images)) for subject in subjects]
+        return [scored(subject, subject.logits(subject.chosen.images)) for subject in subjects]
 
 
 def compare_runs(first: RunEvaluation, second: RunEvaluation) -> Comparison:
@@ -227,7 +227,7 @@ def _configure(config: Config) -> torch.device:
     return device
 
 
-def _scored(subject: Examined, logits: Tensor) -> RunEvaluation:
+def scored(subject: Examined, logits: Tensor) -> RunEvaluation:
     """The evaluation by the logits (N, classes)."""
     network, chosen = subject.network, subject.chosen
     facts = {

@@ -43,7 +43,7 @@ HOMES = {  # packages that one file, or one room, imports alone
     "omegaconf": "config/",
     "rich": "report/terminal.py",
     "matplotlib": "report/",
-    "scipy": ("significance.py", "corruptions.py", "data/preparation.py"),
+    "scipy": ("significance.py", "corruptions.py", "data/ink.py", "data/preparation.py"),
     "argparse": ("commands/", "cli.py"),
 }
 FOR_COMMANDS = {  # what parsing, calling and printing need

@@ -11,7 +11,8 @@ from PIL import Image
 
 from digitnet.data import load_digits, load_idx
 from digitnet.data.images import decode_grey
-from digitnet.data.preparation import NOTHING, find_digits, fit_digit, is_ink_dark, largest, prepared_digit
+from digitnet.data.ink import is_ink_dark
+from digitnet.data.preparation import NOTHING, find_digits, fit_digit, largest, prepared_digit
 from drawing import KINDS, SHAPES, draw_ink, drawn_pictures
 
 PEN_AND_PLACE = ((40, 40, 200), 16)
@@ -127,6 +128,25 @@ def test_specks_and_the_edge_of_a_table_are_dropped() -> None:
     dirty[270:, :] = 20
     (found,) = find_digits(dirty)
     assert difference(found.image, clean) < 2
+
+
+def test_box_around_a_digit_is_dropped() -> None:
+    for digit in SHAPES:
+        picture = drawing(digit)
+        clean = find_digits(picture)[0].image
+        picture[20:24, 20:270] = picture[266:270, 20:270] = 40
+        picture[20:270, 20:24] = picture[20:270, 266:270] = 40
+        (found,) = find_digits(picture)
+        assert difference(found.image, clean) < 4, digit
+
+
+def test_sheet_on_a_dark_table_is_paper() -> None:
+    for digit in SHAPES:
+        ink = draw_ink(SHAPES[digit][0], (600, 600), (180, 120, 350), 22)
+        table = np.full((600, 600), 60.0)
+        table[50:560, 60:540] = 225
+        (found,) = find_digits((table * (1 - 0.8 * ink)).astype(np.uint8))
+        assert difference(found.image, find_digits((225 * (1 - 0.8 * ink)).astype(np.uint8))[0].image) < 4, digit
 
 
 def test_digit_that_touches_the_edge_is_kept() -> None:

@@ -10,18 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from digitnet.data.images import SIDE, decode_grey
+from digitnet.data.ink import LONGEST, Box, Piece, ink_pieces, ink_strength, is_ink_dark, resized
 
 Ink = Literal["auto", "dark", "light"]
 INKS = ("auto", "dark", "light")
 BOX = 20  # pixels: the digit fits into a square of so many, LeCun et al. 1998, section III.A
 MIDDLE = 14.5  # where MNIST's centres of mass are, in pixels from the edge: on average 14.50 across and 14.49 down
 FAINT = 0.1  # of the strongest ink: less is not part of the digit
-LONGEST, SHORTEST = 800, 112  # pixels a side: larger pictures are reduced, smaller ones enlarged
-CONTRAST = 16.0  # grey levels between ink and paper: less is nothing
-NOISE = 5.0  # standard deviations of the paper's grey levels: less is nothing
 STROKE = 0.11  # of the digit's longer side: thinner strokes are thickened; MNIST's are 0.1 to 0.2
 NOTHING = "nothing on it looks like a digit"
-MOST_PIECES = 200  # of ink that are looked at, the largest ones
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,17 @@ def find_digits(grey: np.ndarray, ink: Ink = "auto") -> list[FoundDigit]:
     """What looks like a digit on a picture (H, W) uint8, from left to right; empty if nothing does.
 
     Ink is what differs from the paper around it, so shadows do not matter; `ink` says whether it is dark or light,
-    "auto" finds out. Specks, and lines that leave the picture, are dropped; pieces of one digit are kept together.
+    "auto" finds out. Specks, lines that leave the picture, and boxes around digits are dropped; pieces of one digit
+    are kept together.
     """
-    picture = _resized(grey)
-    strength = _strength(picture, is_ink_dark(picture) if ink == "auto" else ink == "dark")
-    threshold = max(CONTRAST, float(np.median(strength)) + NOISE * _deviation(strength))
-    pieces = _pieces(strength, threshold)
+    picture = resized(grey)
+    strength = ink_strength(picture, is_ink_dark(picture) if ink == "auto" else ink == "dark")
+    pieces = ink_pieces(strength)
     if not pieces:
         return []
     tallest = max(piece.height for piece in pieces)
     groups = _grouped([piece for piece in pieces if max(piece.height, piece.width) >= 0.15 * tallest], tallest)
-    boxes = [_Box.around(group) for group in groups]
+    boxes = [Box.around(group) for group in groups]
     tallest = max(box.height for box in boxes)
     found = []
     for box, group in zip(boxes, groups, strict=True):
@@ -107,148 +104,9 @@ def _start(masses: np.ndarray, size: int) -> int:
     return int(np.clip(round(MIDDLE - centre), 0, SIDE - size))
 
 
-def is_ink_dark(picture: np.ndarray) -> bool:
-    """Whether the few pixels of a picture (H, W) that differ from its paper are darker than it.
-
-    The paper is a median over half of the picture, which follows the edges of shadows and passes over strokes.
-    """
-    from scipy import ndimage
-
-    small = Image.fromarray(picture.astype(np.float32))
-    small.thumbnail((64, 64), Image.Resampling.BOX)
-    values = np.asarray(small)
-    differences = values - ndimage.median_filter(values, max(values.shape) // 2, mode="nearest")
-    return float((differences**3).sum()) <= 0  # cubed: noise hardly counts
-
-
-def _resized(grey: np.ndarray) -> np.ndarray:
-    """The picture as (H, W) float32 of a size that the rest is made for, slightly smoothed if it is large."""
-    from scipy import ndimage  # a fifth of a second
-
-    image = Image.fromarray(grey.astype(np.float32))
-    scale = min(1.0, LONGEST / max(image.size)) * max(1.0, SHORTEST / max(image.size))
-    if scale != 1:
-        size = [max(1, round(side * scale)) for side in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    picture = np.asarray(image)
-    return np.asarray(ndimage.gaussian_filter(picture, max(picture.shape) / LONGEST))
-
-
-def _strength(picture: np.ndarray, is_dark: bool) -> np.ndarray:
-    """How much each pixel differs from the paper around it, (H, W) float32 grey levels: a black top-hat.
-
-    A closing by a square fills what is narrower than the square, the strokes, and follows shadows (Serra 1982).
-    """
-    from scipy import ndimage
-
-    lightness = picture if is_dark else 255 - picture
-    side = max(3, min(picture.shape) // 3)
-    paper = ndimage.grey_closing(lightness, (side, side), mode="nearest")
-    return np.asarray(paper - lightness, np.float32)
-
-
-def _deviation(values: np.ndarray) -> float:
-    """The standard deviation of most values: of normal ones, 1.4826 times their median distance from the median."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-@dataclass(frozen=True)
-class _Box:
-    """Pixels: `top` and `left` are within, `bottom` and `right` are not."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @classmethod
-    def around(cls, boxes: Sequence["_Box"]) -> "_Box":
-        return cls(
-            min(box.top for box in boxes),
-            min(box.left for box in boxes),
-            max(box.bottom for box in boxes),
-            max(box.right for box in boxes),
-        )
-
-
-@dataclass(frozen=True)
-class _Piece(_Box):
-    """Connected ink: `mask` says which pixels of the box."""
-
-    mask: np.ndarray
-
-    def of(self, picture: np.ndarray) -> np.ndarray:
-        """The values (n,) of its pixels in a picture."""
-        values: np.ndarray = picture[self.top : self.bottom, self.left : self.right][self.mask]
-        return values
-
-
-def _pieces(strength: np.ndarray, threshold: float) -> list[_Piece]:
-    """The largest connected pieces of ink, without those that lie along the picture's edge or lead out of it."""
-    kept = _without_edges(_labelled(strength > threshold), strength.shape)
-    if not kept:
-        return []
-    # Of ink that is this strong, all that is connected with it counts, too, so that faint parts of strokes do.
-    level = float(np.percentile(np.concatenate([piece.of(strength) for piece in kept]), 90))
-    found = _labelled(strength > max(threshold, 0.3 * level))
-    return _without_edges([piece for piece in found if piece.of(strength).max() > 0.5 * level], strength.shape)
-
-
-def _without_edges(pieces: Sequence[_Piece], shape: tuple[int, ...]) -> list[_Piece]:
-    """The pieces but for the edges of shadows and tables, and for lines, unless these are all that there is.
-
-    A digit may touch the edge of a picture that was cut closely.
-    """
-    inside = [piece for piece in pieces if not _touches_edge(piece, shape)]
-    tallest = max((piece.height for piece in inside), default=0)
-    kept = [
-        piece
-        for piece in pieces
-        if not _touches_edge(piece, shape) or (piece.height > 4 * tallest and not _lies_along_edge(piece, shape))
-    ]
-    return kept or list(pieces)
-
-
-def _labelled(mask: np.ndarray) -> list[_Piece]:
-    """The MOST_PIECES largest connected parts of a mask (H, W), corners count as connections."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    boxes = ndimage.find_objects(labels)
-    return [
-        _Piece(rows.start, columns.start, rows.stop, columns.stop, labels[rows, columns] == number + 1)
-        for number in np.argsort(-sizes, kind="stable")[:MOST_PIECES].tolist()
-        for rows, columns in [boxes[number]]
-    ]
-
-
-def _touches_edge(box: _Box, shape: tuple[int, ...]) -> bool:
-    return box.top == 0 or box.left == 0 or box.bottom == shape[0] or box.right == shape[1]
-
-
-def _lies_along_edge(piece: _Piece, shape: tuple[int, ...]) -> bool:
-    """Whether more than half of its length is at an edge of the picture."""
-    contacts = [
-        piece.mask[0].sum() if piece.top == 0 else 0,
-        piece.mask[-1].sum() if piece.bottom == shape[0] else 0,
-        piece.mask[:, 0].sum() if piece.left == 0 else 0,
-        piece.mask[:, -1].sum() if piece.right == shape[1] else 0,
-    ]
-    return max(contacts) > 0.5 * max(piece.height, piece.width)
-
-
-def _grouped(pieces: Sequence[_Piece], tallest: int) -> list[list[_Piece]]:
+def _grouped(pieces: Sequence[Piece], tallest: int) -> list[list[Piece]]:
     """The pieces of each digit: one above the other, as the bar of a 5, or nearly touching."""
-    groups: list[list[_Piece]] = []
+    groups: list[list[Piece]] = []
     for piece in pieces:
         near = [group for group in groups if any(_belong_together(piece, other, tallest) for other in group)]
         groups = [group for group in groups if group not in near]
@@ -256,14 +114,14 @@ def _grouped(pieces: Sequence[_Piece], tallest: int) -> list[list[_Piece]]:
     return groups
 
 
-def _belong_together(one: _Box, other: _Box, tallest: int) -> bool:
+def _belong_together(one: Box, other: Box, tallest: int) -> bool:
     across = max(one.left, other.left) - min(one.right, other.right)  # the gap; negative if they overlap
     down = max(one.top, other.top) - min(one.bottom, other.bottom)
     is_above = -across >= 0.5 * min(one.width, other.width) and down <= 0.25 * tallest
     return is_above or max(across, down) <= 0.04 * tallest
 
 
-def _as_found(box: _Box, mask: np.ndarray, strength: np.ndarray) -> FoundDigit:
+def _as_found(box: Box, mask: np.ndarray, strength: np.ndarray) -> FoundDigit:
     from scipy import ndimage
 
     margin = 2 + round(STROKE * max(box.height, box.width))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from digitnet.data.images import MAX_BYTES, decode_grey, decode_image, image_files, is_blank, read_content
-from digitnet.data.preparation import LONGEST, NOTHING, Ink, find_digits, largest
+from digitnet.data.ink import LONGEST
+from digitnet.data.preparation import NOTHING, Ink, find_digits, largest
 from digitnet.errors import DataError
 from digitnet.experiment.trained import TrainedNetwork, mean_probabilities
 

@@ -3,16 +3,15 @@
 from math import sqrt
 
 import pytest
+from scipy.stats import binomtest
 
 from digitnet.significance import mcnemar_test, mean_interval, welch_test, wilson_interval
 
 
-@pytest.mark.parametrize(("correct", "n"), [(9897, 10_000), (0, 10), (10, 10), (5, 10)])
-def test_wilson_interval_is_its_formula(correct: int, n: int) -> None:
-    z, p = 1.959963984540054, correct / n
-    centre, margin = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (centre - margin) / (1 + z * z / n), (centre + margin) / (1 + z * z / n)
-    assert wilson_interval(correct, n) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
+@pytest.mark.parametrize(("correct", "n"), [(9897, 10_000), (0, 10), (10, 10), (5, 10), (1, 1)])
+def test_wilson_interval_is_scipys(correct: int, n: int) -> None:
+    expected = binomtest(correct, n).proportion_ci(0.95, "wilson")
+    assert wilson_interval(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_interval_of_a_mean_is_students() -> None:

@@ -12,6 +12,7 @@ import pytest
 import digitnet
 import forking
 from conftest import TINY, Command, files_in, run_folder, summary_in
+from digitnet.significance import wilson_interval
 
 CONTRACT = {
     ".hydra/config.yaml",
@@ -48,12 +49,13 @@ def test_run_writes_every_file_and_they_agree(interpreter: Command) -> None:
     assert all(0.1 <= float(row["confidence"]) <= 1 for row in rows)
     accuracy = 100 * summary["test"]["accuracy"]
 
+    low, high = (100 * end for end in wilson_interval(360 - summary["test"]["errors"], 360))
     lines = done.out.splitlines()
     assert lines[0].startswith(
         "data: digits (embedded), 1,437 training and 360 test images of 10 classes, 0 to 9; validation on the test set"
     )
     assert lines[-2:] == [
-        f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360)",
+        f"test accuracy {accuracy:.2f} % ({summary['test']['errors']} errors of 360; 95 %: {low:.2f} to {high:.2f})",
         f"{run_dir}: confusion.png, curves.png, distorted.png, misclassified.png",
     ]
     assert (run_dir / "train.log").read_text() == done.out  # no terminal: plain lines, no colours

@@ -21,6 +21,7 @@ from rich.theme import Theme
 from digitnet.atomic import open_regular
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
+from digitnet.significance import wilson_interval
 from digitnet.streams import drop_output
 from digitnet.text import duration, plural, printable, short_path, shown
 from digitnet.training.record import EpochRecord
@@ -160,7 +161,9 @@ class Terminal:
         try:
             if summary.status == "finished" and summary.test is not None:
                 accuracy, errors, n = (summary.test[key] for key in ("accuracy", "errors", "n"))
-                self.line(f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,})", "bold")
+                low, high = (100 * end for end in wilson_interval(n - errors, n))
+                counts = f"{plural(errors, 'error')} of {n:,}; 95 %: {low:.2f} to {high:.2f}"
+                self.line(f"test accuracy {100 * accuracy:.2f} % ({counts})", "bold")
                 pictures = ", ".join(sorted(path.name for path in self._run_dir.glob("*.png")))
                 self.line(f"{short_path(self._run_dir)}{': ' if pictures else ''}{pictures}", whole=True)
         finally:

@@ -79,6 +79,11 @@ def test_checkpoints_and_splits(trained: Path, command: Command) -> None:
     assert last["accuracy"] == pytest.approx(summary.final["val_acc"])
     assert last["accuracy_low"] < last["accuracy"] < last["accuracy_high"]
     assert first["loss"] != last["loss"]
+    assert [one["class"] for one in last["classes"]] == [*"0123456789"]
+    assert sum(one["n"] for one in last["classes"]) == 300
+    errors = sum(one["n"] for one in last["confusions"])
+    assert errors == last["errors"]
+    assert set(last["confusions"][0]) == {"true", "predicted", "n"}
     done = command("evaluate", str(trained / "a"), "--split", "train", "--format", "csv")
     (row,) = csv.DictReader(io.StringIO(done.out))
     assert row["n"] == "1437"
@@ -119,6 +124,13 @@ def test_ensemble_is_the_mean_of_probabilities_and_the_vote_with_ties_by_the_mea
         right += int(max((one, other), key=lambda guess: mean_of_both[guess]) == label)
     assert tie.vote.correct == right
     assert [rest.correct for rest in found.without][1] == members[0].score.correct
+
+
+def test_other_images_with_the_same_labels_are_not_the_same_images(trained: Path) -> None:
+    (one,) = evaluation.evaluate_networks([open_trained(trained / "a")])
+    assert evaluation.of_same_images([one, one])
+    for change in ({"images": one.images.flip(3)}, {"labels": one.labels.flip(0)}, {"classes": one.classes[::-1]}):
+        assert not evaluation.of_same_images([one, replace(one, **change)])
 
 
 def test_runs_of_a_sweep_are_an_ensemble_and_each_is_asked_once(
@@ -295,6 +307,8 @@ def test_known_wrong_labels_are_left_out_of_a_second_figure(
     without = next(one for one in seen if one.n == 358)
     text = f"{without.errors} of 358 without 2 images whose labels are known to be wrong"
     assert lines[4].strip() == text
+    (row,) = json.loads(command("evaluate", str(trained / "a"), "--format", "json").out)
+    assert row["errors_without_wrong_labels"] == without.errors
     assert "known to be wrong" not in command("evaluate", str(trained / "a"), "--split", "train").out
     assert len(WRONG_LABELS) == 15
 

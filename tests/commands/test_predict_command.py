@@ -171,6 +171,21 @@ def test_runs_that_cannot_predict(trained: Path, command: Command) -> None:
     )
 
 
+def test_network_that_diverged_predicts_nothing(trained: Path, command: Command) -> None:
+    draw("5.png", 5)
+    shutil.copytree(trained / "a", "diverged")
+    path = Path("diverged/checkpoints/last.pt")
+    content = torch.load(path, weights_only=True)
+    for weights in content["model"].values():
+        if weights.is_floating_point():
+            weights.fill_(torch.nan)
+    torch.save(content, path)
+    done = command("predict", "diverged", "5.png")
+    text = "error: diverged: its last checkpoint computes no finite numbers; choose another with --checkpoint\n"
+    assert (done.code, done.out, done.err) == (1, "", text)
+    assert command("predict", "diverged", "5.png", "--checkpoint", "best").code == 0
+
+
 def test_run_of_a_network_of_ones_own_is_imported_with_trust_only(command: Command) -> None:
     draw("5.png", 5)
     write(
@@ -224,6 +239,9 @@ def test_pictures_are_prepared_as_the_training_images_were(command: Command) -> 
     assert found.image.sum() > 0
     right = network_image("mine/right/0.png", "found")
     assert (found.image.float() - right.float()).abs().mean() < 8  # both are a 1 in the middle
+    Image.new("L", (30, 30), 200).save("blank.png")
+    done = command("predict", "whole", "blank.png")
+    assert (done.code, done.err) == (1, "error: blank.png: blank: all of one grey\n")
     done = command("predict", "found", "mine/left/0.png", "--prepare", "plain", "--format", "json")
     assert done.code == 0
 

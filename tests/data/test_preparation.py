@@ -130,6 +130,14 @@ def test_specks_and_the_edge_of_a_table_are_dropped() -> None:
     assert difference(found.image, clean) < 2
 
 
+def test_black_line_across_the_page_does_not_hide_a_pencil() -> None:
+    picture = (240 - 50 * draw_ink(SHAPES[7][0], (300, 280), *PEN_AND_PLACE)).astype(np.uint8)
+    clean = find_digits(picture)[0].image
+    picture[262:270] = 0
+    (found,) = find_digits(picture)
+    assert difference(found.image, clean) < 4
+
+
 def test_box_around_a_digit_is_dropped() -> None:
     for digit in SHAPES:
         picture = drawing(digit)

@@ -183,6 +183,14 @@ def test_rows_are_tested_against_the_best_one() -> None:
     # Welch: t = (0.987 - 0.981) / sqrt((7e-6 + 1e-6) / 3) = 3.674, 2.560 degrees of freedom
     assert second["p_value"] == pytest.approx(0.0453, abs=0.0001)
     assert third["p_value"] < second["p_value"]
+    make_run("single", (0.995,), optimizer__lr=0.7)  # no mean of several runs is tested against it
+    assert [row["p_value"] is None for row in tabulate(find_runs(["."]), ["lr"]).rows] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     for seed in range(3):
         make_run(f"e{seed}", (0.999,), optimizer__lr=0.5, seed=seed)
     rows = tabulate(find_runs(["."]), ["lr"], sort="lr").rows

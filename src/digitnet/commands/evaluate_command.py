@@ -103,6 +103,10 @@ def _evaluated(networks: "list[TrainedNetwork]", overrides: list[str], options: 
         if len(found) > 1 and one is found[0]:
             raise ConfigError("--plot draws one run, or an ensemble; these runs are of different images")
         _plot(one, len(found), options)
+    if options.format == "json":
+        details = [each.details() for each in found] + [{}] * (len(rows) - len(found))
+        rows = [row | more for row, more in zip(rows, details, strict=True)]
+        columns = [*columns, "classes", "confusions"]
     if options.format != "table":
         return text.formatted(rows, columns, options.format)
     if len(found) == 1:

@@ -88,6 +88,15 @@ class RunEvaluation:
     predicted: Tensor
     probabilities: Tensor
 
+    def details(self) -> dict[str, Any]:
+        """The figures of each class, and the confusions, for JSON."""
+        classes = [
+            {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "n": one.n}
+            for one in self.classes
+        ]
+        confusions = [{"true": true, "predicted": guess, "n": count} for true, guess, count in self.confusions]
+        return {"classes": classes, "confusions": confusions}
+
     def row(self) -> dict[str, Any]:
         """Its figures by the names of columns; accuracies and the calibration error are fractions."""
         score, (low, high) = self.score, self.interval
@@ -100,6 +109,7 @@ class RunEvaluation:
             "loss": score.loss,
             "calibration_error": self.calibration_error,
             "brier_score": self.brier_score,
+            "errors_without_wrong_labels": self.without_wrong_labels and self.without_wrong_labels.errors,
             "data": self.data,
             "split": self.split,
             "checkpoint": self.checkpoint,
@@ -129,7 +139,7 @@ class EnsembleEvaluation:
         common = {"folder": None, "epoch": None, "ensemble_without": None}
         low, high = wilson_interval(self.vote.correct, self.vote.n)
         figures = {"accuracy": self.vote.accuracy, "accuracy_low": low, "accuracy_high": high}
-        nothing = {"loss": None, "calibration_error": None, "brier_score": None}
+        nothing = dict.fromkeys(("loss", "calibration_error", "brier_score", "errors_without_wrong_labels"))
         mean = self.mean.row() | common | {"ensemble": "mean"}
         return [*members, mean, mean | figures | {"errors": self.vote.errors} | nothing | {"ensemble": "vote"}]
 

@@ -112,8 +112,18 @@ def run_folders(path: str | Path) -> list[Path]:
 
 
 def mean_probabilities(networks: Sequence[TrainedNetwork], images: Tensor) -> Tensor:
-    """Images (N, 1, 28, 28) uint8 -> the mean (N, classes) of the networks' probabilities."""
-    return torch.stack([network.probabilities(images) for network in networks]).mean(0)
+    """Images (N, 1, 28, 28) uint8 -> the mean (N, classes) of the networks' probabilities.
+
+    Raises CheckpointError if a network computes something that is no finite number, as after a training that diverged.
+    """
+    probabilities = [network.probabilities(images) for network in networks]
+    for network, its in zip(networks, probabilities, strict=True):
+        if not its.isfinite().all():
+            raise CheckpointError(
+                f"{network.path}: its {network.checkpoint} checkpoint computes no finite numbers; "
+                "choose another with --checkpoint"
+            )
+    return torch.stack(probabilities).mean(0)
 
 
 def check_same_classes(networks: Sequence[TrainedNetwork]) -> None:

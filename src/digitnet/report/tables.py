@@ -24,6 +24,7 @@ SAME_AS = {
     "best_val_acc": "val_acc",
     "val_acc": "test_acc",
 }  # often, by the end of training or in the notebook's recipe
+OPTIONAL = ("unfinished", "error", "folder", "errors_without_wrong_labels", *AVERAGED, *TESTS)  # "" if they are null
 FRACTIONS = ("accuracy", "accuracy_low", "accuracy_high", "calibration_error")
 SHORTEST_CELL = 5  # columns: words are not cut below
 NUMBER = r"(null|[-\d.,]+(e[-+]\d+)?)( |$|:)"  # cells that are aligned to the right: 1e-05, 98.92 ± 0.02 %, 1:02
@@ -170,7 +171,7 @@ def common_folder(table: ComparisonTable) -> Path | None:
 def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
     value: Any = row.get(key)
     std = row.get(f"{key}_std")
-    is_optional = key in ("unfinished", "error", "folder", *AVERAGED, *TESTS) or "ensemble" in row
+    is_optional = key in OPTIONAL or "ensemble" in row
     if key not in row or (value is None and is_optional):
         return ""
     if key.endswith("_low") and (high := row.get(key.replace("_low", "_high"))) is not None:

@@ -346,3 +346,19 @@ def test_recipe_never_stays_at_chance_on_the_embedded_digits(command: Command, l
     """The first five of the twenty epochs; benchmarks/results.py runs five seeds to the end."""
     assert command(*line, "trainer.epochs=5", "logger=metrics").code == 0
     assert summary_in(run_folder())["test"]["accuracy"] >= 0.9
+
+
+def test_interrupt_as_soon_as_the_summary_can_be_seen_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a sweep's that ends then: the job would stay "running" for ever."""
+    write_summary = RunWriter.write_summary
+
+    def interrupted(self: RunWriter) -> None:
+        monkeypatch.setattr(RunWriter, "write_summary", write_summary)
+        write_summary(self)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(RunWriter, "write_summary", interrupted)
+    Path("job").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run.run_experiment(load_config(TINY), RunFolder(Path("job")), quiet=True)
+    assert summary_in(Path("job"))["status"] == "interrupted"

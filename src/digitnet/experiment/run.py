@@ -101,10 +101,10 @@ def observed(writer: RunWriter, stop: Stop) -> Iterator[list[Observer]]:
     """
     summary = writer.summary
     observers: list[Observer] = [writer]
-    summary.status = "running"
-    writer.write_summary()
     try:
         with stop.converting_errors():
+            summary.status = "running"
+            writer.write_summary()  # who sees it may interrupt the run before this returns
             yield observers
         summary.status = "finished"
         while observers:

@@ -1,5 +1,6 @@
 """Jobs on this machine: how their processes begin, are asked to end, and are noticed to have ended."""
 
+import json
 import os
 import shutil
 import signal
@@ -109,6 +110,25 @@ def test_job_whose_sweep_is_gone_writes_a_checkpoint_and_ends(make_launcher: Mak
     launcher._running["seed=0"][0].close()  # as the system does when the sweep's process ends, however it does
     launcher._running.clear()
     wait_for(lambda: status_of("seed=0") == "interrupted")
+
+
+@pytest.mark.skipif(not FORKS, reason="jobs are not forked here")
+def test_job_whose_sweep_is_gone_before_it_begins_ends_without_a_word(make_launcher: Make) -> None:
+    make_launcher()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = processes._command("serve_forks", [str(SWEEP.absolute()), "1"])
+    with subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True) as server:
+        lifeline_end, lifeline = os.pipe()
+        events, events_end = os.pipe()
+        os.close(lifeline)
+        os.close(events)
+        socket.send_fds(ours, [json.dumps(["seed=0", 0]).encode()], [lifeline_end, events_end])
+        os.close(lifeline_end)
+        os.close(events_end)
+        ours.close()
+        theirs.close()
+        _, err = server.communicate(timeout=120)
+    assert err == b""
 
 
 def test_jobs_that_have_not_begun_are_not_waited_for(make_launcher: Make, monkeypatch: pytest.MonkeyPatch) -> None:

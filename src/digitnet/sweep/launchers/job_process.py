@@ -117,7 +117,8 @@ class _Server:
         for number in numbers:
             os.set_inheritable(number, False)
         os.setpgid(0, 0)
-        os.write(events, BEGUN)
+        with contextlib.suppress(OSError):  # the sweep is gone, and the lifeline ends the job
+            os.write(events, BEGUN)
         name, gpu = json.loads(message)
         self.request, self.lifeline = (name, gpu), lifeline
 

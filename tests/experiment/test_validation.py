@@ -217,6 +217,23 @@ def test_interpolation_in_a_sweep_preset_is_refused() -> None:
     assert (finding.fault.message, finding.fault.line) == (message, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        (
+            "seed: 0,1\noptimizer.lr: 0.1,1\noptimizer:\n  lr: 2,3\n",
+            "optimizer.lr: stands twice in the sweep preset; leave one out",
+            4,
+        ),
+        ("seed: 0,1\nsweep: lr\n", "sweep: a sweep preset lists values, and chooses no other preset", 2),
+    ],
+)
+def test_what_a_sweep_preset_would_drop_is_refused(text: str, message: str, line: int) -> None:
+    write(Path("conf/sweep/mine.yaml"), text)
+    (finding,) = validate(Tree.at(), ["sweep=mine"], schema_only=True).findings
+    assert (finding.fault.message, finding.fault.line) == (message, line)
+
+
 def test_misspelt_keys_of_a_sweep_preset_are_all_reported() -> None:
     write(Path("conf/sweep/mine.yaml"), "optimzer.lr: 0.1,1\nseeds: 0,1\n")
     done = validate(Tree.at(), ["sweep=mine"], schema_only=True)

@@ -17,7 +17,7 @@ SWEPT = ("hydra", "sweeper", "params")
 def move_swept_values(composed: DictConfig, overrides: Sequence[str], tree: Tree) -> None:
     """Give the keys of a plain sweep preset to Hydra's sweeper: `optimizer.lr: 0.1,0.3`, or a list [0.1, 0.3].
 
-    Call it inside `composing`. Raises ConfigError if a value is an interpolation.
+    Call it inside `composing`. Raises ConfigError if a value is an interpolation, a key stands twice, or it is `sweep`.
     """
     if not isinstance(composed.get("sweep"), DictConfig):
         return
@@ -27,14 +27,23 @@ def move_swept_values(composed: DictConfig, overrides: Sequence[str], tree: Tree
     for key, value in content.items():
         nested = value if isinstance(value, dict) and "." not in str(key) else None
         pairs = {str(key): value} if nested is None else {f"{key!s}.{leaf}": inner for leaf, inner in nested.items()}
+        if twice := lists.keys() & pairs.keys():
+            raise _fault(f"{min(twice)}: stands twice in the sweep preset; leave one out", min(twice), tree, overrides)
         lists |= {name: _as_values(value) for name, value in pairs.items()}
+    if "sweep" in lists:
+        raise _fault("sweep: a sweep preset lists values, and chooses no other preset", "sweep", tree, overrides)
     if wrong := next((key for key, values in lists.items() if "${" in values), None):
-        file, line = places_of_swept_keys(tree, overrides).get(wrong, (None, None))
         message = f"{wrong}={lists[wrong]}: a sweep preset lists values; an interpolation is none"
-        raise ConfigError(Fault(message, wrong, file, line))
+        raise _fault(message, wrong, tree, overrides)
     with open_dict(composed):
         composed.hydra.sweeper.params = {**lists, **(composed.hydra.sweeper.params or {})}
         del composed["sweep"]
+
+
+def _fault(message: str, key: str, tree: Tree, overrides: Sequence[str]) -> ConfigError:
+    """The error about a key of a preset, with its file and line."""
+    file, line = places_of_swept_keys(tree, overrides).get(key, (None, None))
+    return ConfigError(Fault(message, key, file, line))
 
 
 def _as_values(value: Any) -> str:

@@ -25,7 +25,7 @@ def test_a_run_from_python_is_the_run_of_the_command_line(command: Command) -> N
     assert result.run_dir.parts[-3] == "outputs"
     assert [record.epoch for record in result.records] == [1, 2]
     assert result.records == read_metrics(result.run_dir / "metrics.csv")
-    assert result.model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    assert result.model.cpu()(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
     assert json.loads((result.run_dir / "summary.json").read_text())["test"]["errors"] == result.test.errors
 
     assert command(*options, "hydra.run.dir=typed").code == 0

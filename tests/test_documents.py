@@ -302,7 +302,7 @@ def test_output_in_the_readme_has_the_lines_of_a_run(run_dir: Path) -> None:
     row = re.compile(r" *\d+/\d+ +[\d.]+ +\d\.\d{4} +\d+\.\d\d % +\d\.\d{4} +\d+\.\d\d % +\d+\.\d s")
     assert all(row.fullmatch(line) for line in log[log.index(header) + 1 : -2])
     assert [line for line in output[1:-2] if not row.fullmatch(line)] == ["..."]
-    end = re.compile(r"test accuracy \d\d\.\d\d % \(\d+ errors of \d+; 95 %: \d+\.\d\d to \d+\.\d\d\)")
+    end = re.compile(r"test accuracy \d+\.\d\d % \(\d+ errors of \d+; 95 %: \d+\.\d\d to \d+\.\d\d\)")
     assert end.fullmatch(log[-2])
     assert end.fullmatch(output[-2])
     assert output[-1].partition(": ")[2] == "confusion.png, curves.png, misclassified.png"

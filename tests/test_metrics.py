@@ -1,8 +1,11 @@
 """Loss and accuracy over a split are exact, whatever the size of the chunks."""
 
+import contextlib
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from digitnet import metrics
 from digitnet.metrics import Evaluation, evaluate, predict
@@ -29,3 +32,18 @@ def test_evaluate_with_uneven_chunks_equals_one_forward_pass(monkeypatch: pytest
     assert found.correct == (logits.argmax(1) == labels).sum().item()
     assert model.training
     torch.testing.assert_close(predict(model, images), logits.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_images_are_moved_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which "meta" has not
+
+    class Elsewhere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.device == self.weight.device
+            return torch.zeros(len(images), 10)
+
+    assert predict(Elsewhere(), torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)

@@ -41,10 +41,12 @@ class Evaluation:
 def predict(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:
     """Images (N, 1, 28, 28) uint8 -> logits (N, classes) float32 on the CPU, in eval mode.
 
-    `precision` is "fp32" or "bf16" (autocast). The CPU waits for a GPU only once, at the end.
+    The images may be on another device than the model. `precision` is "fp32" or "bf16" (autocast). The CPU waits for a
+    GPU only once, at the end.
     """
     training = model.training
     model.eval()
+    images = images.to(next((parameter.device for parameter in model.parameters()), images.device))
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = [model(chunk.float().div_(255)) for chunk in images.split(CHUNK)]
     model.train(training)

@@ -282,8 +282,8 @@ def test_resume_from_python(command: Command) -> None:
     assert again.records[:2] == done.records
     loaded = resume("here")  # finished: nothing is trained
     assert (loaded.records, loaded.test, loaded.run_dir) == (again.records, again.test, Path("here"))
-    weights = again.model.state_dict()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.model.state_dict().items())
+    weights = again.model.cpu().state_dict()
+    assert all(torch.equal(tensor.cpu(), weights[name]) for name, tensor in loaded.model.state_dict().items())
     assert read_summary(Path("here/summary.json")).resumed == ["digitnet resume here trainer.epochs=3"]
     with pytest.raises(ConfigError, match="cannot be changed in a run that has begun"):
         resume("here", "seed=3")

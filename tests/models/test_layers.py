@@ -28,7 +28,7 @@ def test_pointwise_convolution_equals_torchs_in_values_and_gradients(layout: tor
 
 def test_pointwise_convolution_in_channels_last_is_a_matrix_product() -> None:
     layer, images = PointwiseConv2d(16, 120), torch.randn(8, 16, 4, 4)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         layer(images.to(memory_format=torch.channels_last))
     assert "aten::addmm" in {event.key for event in profile.key_averages()}
 

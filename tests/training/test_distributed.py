@@ -151,7 +151,7 @@ def test_more_threads_than_cores_is_an_error() -> None:
 
 def test_batch_normalization_on_several_cpu_processes_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        build_components(load_config([*TINY, "model=fastnet"]), group=ProcessGroup(0, 2))
+        build_components(load_config([*TINY, "model=fastnet", "device=cpu"]), group=ProcessGroup(0, 2))
     assert str(caught.value) == (
         "model=fastnet: its batch normalization would see only a part of each batch, because PyTorch "
         "synchronizes it on GPUs only; start without torchrun"

@@ -41,7 +41,10 @@ OUT_OF_MEMORY = (
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a run, in memory; `test` is the evaluation of the final weights on the test set."""
+    """The result of a run, in memory; `test` is the evaluation of the final weights on the test set.
+
+    `model` is on the device that the run trained on, or on the CPU if the run was finished before.
+    """
 
     records: list[EpochRecord]
     test: Evaluation

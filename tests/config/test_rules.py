@@ -95,3 +95,10 @@ def test_text_about_changeable_keys_names_them_all() -> None:
     text = rules.changeable_keys_text()
     assert text.startswith("trainer.epochs, trainer.threads, ")
     assert "checkpoint.*, logger, tracker, data.root, data.bad_files, data.links, device" in text
+
+
+def test_runs_from_before_a_key_are_read_with_the_value_that_behaves_as_then() -> None:
+    content = load_config(["trainer.clip_norm=1"]).model_dump()
+    del content["trainer"]["clip_norm"]
+    assert rules.parse_config(content).trainer.clip_norm is None
+    assert "clip_norm" not in content["trainer"]

@@ -1,6 +1,7 @@
 """All objects of a run: what is chosen for its device, and what its summary says of that."""
 
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from conftest import TINY, Command, run_folder
 from digitnet.config.compose import load_config
 from digitnet.experiment import build
+from digitnet.experiment.components import build_components
 from digitnet.runs.formats import read_summary
 from digitnet.training import runtime
 
@@ -82,3 +84,9 @@ def test_custom_network_gets_the_layout_that_it_needs(command: Command) -> None:
     done = command(*custom, "trainer.channels_last=true")
     assert done.code == 2
     assert done.err.startswith("error: model: no forward pass of images (2, 1, 28, 28) (RuntimeError: view size is not")
+
+
+def test_clip_norm_reaches_the_step() -> None:
+    components = build_components(load_config([*TINY, "trainer.clip_norm=0.5"]))
+    assert isinstance(components.step, partial)
+    assert components.step.keywords["clip_norm"] == 0.5

@@ -232,7 +232,7 @@ def test_each_process_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPa
 def test_processes_differ_only_in_dropout(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """When they start, and when they resume from what rank 0 has left."""
     monkeypatch.setattr(ProcessGroup, "wrap", lambda self, model, device, unused: model)
-    config = load_config([*TINY, "model=lenet5"])
+    config = load_config([*TINY, "model=lenet5", "device=cpu"])
     first, second = build_components(config, group=ProcessGroup(0, 2)), None
     streams = [torch.rand(3)]
     second = build_components(config, group=ProcessGroup(1, 2))
@@ -241,7 +241,7 @@ def test_processes_differ_only_in_dropout(trained: Trained, monkeypatch: pytest.
     for ours, theirs in zip(first.state.model.parameters(), second.state.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
-    trained(*TINY, to="run")
+    trained(*TINY, "device=cpu", to="run")
     for components in (first, second):
         folder = RunFolder(Path("run"))
         restore._restore(components, RunWriter(folder, folder.read_summary(), config))

@@ -247,18 +247,20 @@ def test_run_warns_once_when_no_step_can_be_recorded(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw"])
-def test_recorded_run_on_a_cuda_device(name: str) -> None:
+def test_recorded_run_on_a_cuda_device(name: str, clip_norm: float | None) -> None:
     """On a real GPU: the figures of an eager run, but for what a GPU adds up in another order."""
     digits, losses = load_digits(1437).to(torch.device("cuda")), []
     for recorded_run in (False, True):
         torch.manual_seed(0)
         model = LeNet5(generator=Generator().manual_seed(0)).cuda()
         state = TrainState(model, on_device(name, model), Generator("cuda").manual_seed(0))
-        step = RecordedStep(partial(train_step, model, state.optimizer, precision="fp32"), state.optimizer, 32)
+        eager = partial(train_step, model, state.optimizer, clip_norm=clip_norm)
+        step = RecordedStep(eager, state.optimizer, 32)
         schedule = partial(schedules.cosine, epochs=2, final_factor=0.1)
         options: dict[str, Any] = {"epochs": 2, "batch_size": 32, "schedule": schedule}
-        records = fit(state, digits.train[:500], digits.test[:50], **options, step=step if recorded_run else None)
+        records = fit(state, digits.train[:500], digits.test[:50], **options, step=step if recorded_run else eager)
         losses.append([record.train_loss for record in records])
         assert step.refusal is None
         assert step.recorded == recorded_run

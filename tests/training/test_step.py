@@ -5,7 +5,7 @@ import torch
 
 from digitnet.data import load_digits
 from digitnet.models import LeNet5
-from digitnet.training.step import largest_batch, set_lr, steps_per_epoch
+from digitnet.training.step import largest_batch, set_lr, steps_per_epoch, train_step
 
 
 def test_set_lr_fills_a_tensor_on_the_device_in_place() -> None:
@@ -25,6 +25,25 @@ def test_set_lr_keeps_the_ratio_of_parameter_groups() -> None:
     for factor in (0.5, 0.2):  # of the initial rate, not of the last one
         set_lr(optimizer, factor)
         assert [group["lr"] for group in optimizer.param_groups] == [0.5 * factor, 0.1 * factor]
+
+
+def update(clip_norm: float | None) -> torch.Tensor:
+    """The change of all weights, (166826,), by a step of plain SGD with a learning rate of 1: minus the gradients."""
+    torch.manual_seed(0)  # of dropout
+    digits, model = load_digits(1437).train[:32], LeNet5(generator=torch.Generator().manual_seed(0))
+    before = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    train_step(model, optimizer, digits.images.float() / 255, digits.labels, clip_norm=clip_norm)
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach() - before
+
+
+def test_gradients_are_scaled_down_to_a_norm_but_never_up() -> None:
+    free = update(None)
+    norm = free.norm().item()
+    clipped = update(norm / 4)
+    assert clipped.norm().item() == pytest.approx(norm / 4, rel=1e-4)
+    torch.testing.assert_close(clipped, free / 4, rtol=1e-3, atol=1e-6)  # all together: the direction stays
+    torch.testing.assert_close(update(4 * norm), free, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("images", "steps"), [(64, 2), (65, 3), (1, 1)])

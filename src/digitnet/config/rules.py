@@ -27,7 +27,11 @@ CHANGEABLE = (
 )
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
-ADDED_KEYS = {("data", "folder"): {"links": "inside", "prepare": "plain"}}  # and keys of options, likewise
+# And keys of groups, of the option that is named or of any, likewise.
+ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
+    ("data", "folder"): {"links": "inside", "prepare": "plain"},
+    ("trainer", None): {"clip_norm": None},
+}
 
 HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute
 
@@ -42,8 +46,8 @@ def with_added_keys(content: Mapping[str, Any]) -> dict[str, Any]:
     content = {**ADDED_SINCE, **content}
     for (group, option), keys in ADDED_KEYS.items():
         values = content.get(group)
-        if isinstance(values, Mapping) and values.get("name") == option:
-            content[group] = {**keys, **values}
+        if isinstance(values, Mapping) and option in (None, values.get("name")):
+            content[group] = {**values, **keys, **values}  # added ones last
     return content
 
 

@@ -187,6 +187,7 @@ class NoTrackerConfig(Group):
 class TrainerConfig(Group):
     epochs: Count | None
     batch_size: Count
+    clip_norm: Positive | None
     precision: Literal["fp32", "bf16"]
     threads: Threads | None
     channels_last: bool | None

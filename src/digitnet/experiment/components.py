@@ -115,8 +115,8 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     recordable = build.cuda_graph(config, device) and group.size == 1
     optimizer = build.optimizer(config.optimizer, model, capturable=recordable)
     wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
-    precision = config.trainer.precision
-    step = partial(train_step, wrapped, optimizer, precision=precision, group=group)
+    precision, clip_norm = config.trainer.precision, config.trainer.clip_norm
+    step = partial(train_step, wrapped, optimizer, precision=precision, clip_norm=clip_norm, group=group)
     return Components(
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
         data=data,

@@ -21,12 +21,15 @@ def train_step(
     labels: Tensor,
     *,
     precision: str = "fp32",
+    clip_norm: float | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """One update on images (B, 1, 28, 28) float32 and labels (B,) int64; returns the logits (B, classes) before it.
 
-    In a `group` of several processes, each computes its part of the batch and returns the logits of that part; `model`
-    must average the gradients over the processes.
+    `clip_norm` is the largest Euclidean norm of all gradients together: those of a step with a larger one are scaled
+    down to it (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks",
+    algorithm 1); None: never. In a `group` of several processes, each computes its part of the batch and returns the
+    logits of that part; `model` must average the gradients over the processes.
     """
     part, labels_of_part = group.part(images), group.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -35,6 +38,8 @@ def train_step(
     if group.size > 1:  # the mean over processes must be the mean over images; some processes may have fewer, or none
         loss = loss * (group.size / len(labels))
     loss.backward()
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     optimizer.zero_grad()
     return logits.detach()

@@ -165,3 +165,14 @@ def test_interpolations_that_lead_back_are_left_to_the_resolver() -> None:
     guard.check_interpolations({"a": "${b}", "b": "${a}", "c": "${c}"})
     with pytest.raises(ConfigError, match="in a chain that is too long"):
         guard.check_interpolations({f"a{n}": f"${{a{n + 1}}}" for n in range(5000)})
+
+
+@pytest.mark.parametrize(("part", "option"), [("launcher", "serial"), ("sweeper", "basic")])
+@pytest.mark.parametrize("chosen", [[], ["hydra/{part}=lenet5"]])  # another removal after a choice that does not exist
+def test_launcher_and_sweeper_cannot_be_removed(part: str, option: str, chosen: list[str], command: Command) -> None:
+    removed = option if not chosen else "lenet5"
+    done = command("--cfg", "job", *(word.format(part=part) for word in chosen), f"~hydra/{part}={removed}")
+    assert done.code == 2
+    assert done.err == (
+        f"error: hydra/{part}: was removed, and digitnet needs one; leave that out, or set hydra/{part}={option}\n"
+    )

@@ -107,6 +107,11 @@ def check_harmless(node: DictConfig) -> None:
         raise ConfigError([Fault(f"no key '{key}'{did_you_mean(key, allowed)}", key) for key, allowed in unknown])
     content = OmegaConf.to_container(node)
     assert isinstance(content, dict)
+    for part, option in (("launcher", "serial"), ("sweeper", "basic")):
+        if OmegaConf.is_missing(node, part):  # of `~hydra/launcher=…`
+            raise ConfigError(
+                f"hydra/{part}: was removed, and digitnet needs one; leave that out, or set hydra/{part}={option}"
+            )
     _check_job(content)
     check_launcher(OmegaConf.to_container(node.launcher, resolve=True))
     _check_sweeper(content["sweeper"])

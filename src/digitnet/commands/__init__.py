@@ -22,6 +22,7 @@ NAMES = (
     "help",
     "list",
     "predict",
+    "report",
     "resume",
     "schema",
     "tune",

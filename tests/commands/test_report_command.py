@@ -17,7 +17,11 @@ from digitnet.experiment import page_content
 from digitnet.experiment import page_network as page_network_module
 from digitnet.experiment.page_network import UnsupportedLayerError, page_network
 from digitnet.models import AllConv, FastNet, LeNet5
+from digitnet.report import page_sweep
 from digitnet.report.page import render_page
+from digitnet.report.page_sweep import sweep_content
+from digitnet.runs.reader import find_runs
+from run_folders import make_run
 
 NET = (
     "from torch import nn\n"
@@ -137,6 +141,38 @@ def test_several_runs_have_a_table_and_the_images_of_the_best(
         "note: curves are of the 1 best of 2 runs, by validation accuracy\nnote: the table has 1 of 2 runs\n"
     )
     assert [len(data_of()["runs"]), len(data_of()["table"]["cells"])] == [1, 1]
+
+
+def test_sweep_has_the_error_against_the_swept_setting_and_all_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for lr in (0.01, 0.1, 1.0):
+        for seed in (0, 1):
+            for model in ("lenet5", "fastnet"):
+                accuracies = (0.1, 1 - lr / 2 - seed / 10)
+                make_run(f"{lr}-{seed}-{model}", accuracies, optimizer__lr=lr, seed=seed, model__name=model)
+    content = sweep_content(find_runs(["."]))
+    assert content is not None
+    assert content["swept"]["axis"] == {"key": "optimizer.lr", "log": True, "names": None}
+    assert content["swept"]["measure"] == "Test error"
+    assert [name for name, _ in content["swept"]["series"]] == ["model fastnet", "model lenet5"]
+    assert content["swept"]["series"][0][1] == [(0.01, [0.5, 10.5]), (0.1, [5.0, 15.0]), (1.0, [50.0, 60.0])]
+    axes = content["parallel"]["axes"]
+    assert [(axis["key"], axis["log"], axis["names"]) for axis in axes] == [
+        ("model", False, ["fastnet", "lenet5"]), ("lr", True, None), ("test error, %", True, None),
+    ]  # fmt: skip
+    assert content["parallel"]["lines"][0][1:] == [0.01, 0.5]  # the best
+    assert content["parallel"]["of"] == 12
+    monkeypatch.setattr(page_sweep, "MOST_LINES", 3)
+    content = sweep_content(find_runs(["."]))
+    assert content is not None
+    assert (len(content["parallel"]["lines"]), content["parallel"]["of"]) == (3, 12)
+
+
+def test_runs_that_differ_in_the_seed_alone_are_no_sweep() -> None:
+    for seed in (0, 1):
+        make_run(str(seed), seed=seed)
+    assert sweep_content(find_runs(["."])) is None
 
 
 def test_long_runs_are_thinned_out_but_keep_their_last_epoch(

@@ -1,4 +1,4 @@
-"""What a report's page shows, as values for JSON: runs and their curves, and what a trained network does on its images."""
+"""What a report's page shows, as values for JSON: runs, their curves, and what a trained network does on its images."""
 
 import base64
 import csv
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from digitnet.errors import DigitnetError
 from digitnet.report.comparison import tabulate
+from digitnet.report.page_sweep import sweep_content
 from digitnet.report.tables import displayed
 from digitnet.report.terminal import test_line
 from digitnet.runs.folder import RunFolder
@@ -40,6 +41,7 @@ def page_content(paths: Sequence[str | Path], checkpoint: str = "last", trust: b
         "title": _title(runs),
         "runs": [_curves(run) for run in _best_first(trained)[:MOST_RUNS]],
         "table": _table(runs) if len(runs) > 1 else None,
+        "sweep": sweep_content(runs) if len(runs) > 1 else None,
         "left_out": _left_out(runs, trained),
         "details": None,
         "missing": [],

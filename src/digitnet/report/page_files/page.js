@@ -8,15 +8,6 @@ const MOST_MAPS = 32; // of a layer
 const MAX_SWITCHES = 24; // runs that can be switched on and off
 const byId = (id) => document.getElementById(id);
 const percent = (fraction, digits = 2) => `${(100 * fraction).toFixed(digits)} %`;
-const colouredBy = (name) => Object.assign(document.createElement("span"), { className: name });
-
-/** An element with a text, never markup. */
-function element(tag, text = "", className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
 
 /** Draw values (height x width), ink from 0 to 1, or of any range with `colour`, on a canvas. */
 function drawPixels(canvas, values, width, height, colour = (value) => Array(3).fill(255 - 255 * value)) {
@@ -126,7 +117,7 @@ function setUpCurves() {
     const boxes = runs.slice(0, MAX_SWITCHES).map((run, i) => {
       const label = element("label");
       const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
-      const swatch = colouredBy("swatch");
+      const swatch = element("span", "", "swatch");
       swatch.style.background = colourOf(i);
       box.addEventListener("change", () => {
         if (box.checked) shown.add(run);
@@ -149,6 +140,69 @@ function setUpCurves() {
   }
   byId("logarithmic").addEventListener("change", drawCharts);
   byId("zoom-out").addEventListener("click", drawCharts);
+  document.addEventListener("theme", drawCharts);
+  drawCharts();
+}
+
+// -- the sweep --
+
+/** A series per set of settings: its mean at each value, and a series of points for each seed. */
+function sweptChart(sweep) {
+  const { axis, measure, series } = sweep.swept;
+  const places = [...new Set(series.flatMap(([, points]) => points.map(([x]) => x)))].sort((a, b) => a - b);
+  const data = [places];
+  const parts = [];
+  series.forEach(([name, points], i) => {
+    const at = new Map(points);
+    const seeds = Math.max(...points.map(([, errors]) => errors.length));
+    data.push(places.map((x) => (at.has(x) ? at.get(x).reduce((a, b) => a + b, 0) / at.get(x).length : null)));
+    parts.push({ label: name, colour: colourOf(i) });
+    for (let k = 0; k < seeds; k++) {
+      data.push(places.map((x) => at.get(x)?.[k] ?? null));
+      parts.push({ label: `run ${k + 1}`, colour: colourOf(i), scatter: true });
+    }
+  });
+  return new Chart(byId("swept"), `${measure} against ${axis.key}: points are runs, lines their means`, parts, data, {
+    percent: true, xLabel: axis.key, xLogarithmic: axis.log, xNames: axis.names, legend: series.length > 1,
+  });
+}
+
+/** Where a value is on an axis, from 0 to 1. */
+function shareOn(axis, values) {
+  const scaled = axis.log ? values.map(Math.log) : values;
+  const [low, high] = [Math.min(...scaled), Math.max(...scaled)];
+  return scaled.map((value) => (value - low) / (high - low || 1));
+}
+
+/** A line per run across the axes, each from its lowest value to its highest; the best are the darkest. */
+function parallelChart(sweep) {
+  const { axes, of } = sweep.parallel;
+  const lines = sweep.parallel.lines.toReversed(); // the best is drawn last, over the others
+  const shares = axes.map((axis, i) => shareOn(axis, lines.map((line) => line[i])));
+  const text = (axis, value) => axis.names?.[value] ?? short(value);
+  const ends = axes.map((axis, i) => {
+    const values = lines.map((line) => line[i]);
+    return `${axis.key}\n${text(axis, Math.min(...values))} … ${text(axis, Math.max(...values))}`;
+  });
+  const data = [axes.map((_, i) => i), ...lines.map((_, run) => axes.map((_, i) => shares[i][run]))];
+  const parts = lines.map((line, run) => ({
+    label: axes.map((axis, i) => `${axis.key} ${text(axis, line[i])}`).join(", "),
+    colour: `rgba(${styleOf("--heat")}, ${0.15 + 0.85 * (run / lines.length)})`,
+  }));
+  const title = `All settings: a line is a run, the ${lines.length < of ? `${lines.length} best of ${of}` : "best are the darkest"}`;
+  return new Chart(byId("parallel"), title, parts, data, { xLabel: "", xNames: ends, share: true, nearest: true });
+}
+
+function setUpSweep() {
+  if (!DATA.sweep) return;
+  byId("sweep-section").hidden = false;
+  let charts = [];
+  const drawCharts = () => {
+    charts.forEach((chart) => chart.remove());
+    charts = [];
+    if (DATA.sweep.swept) charts.push(sweptChart(DATA.sweep));
+    if (DATA.sweep.parallel) charts.push(parallelChart(DATA.sweep));
+  };
   document.addEventListener("theme", drawCharts);
   drawCharts();
 }
@@ -410,6 +464,7 @@ function setUpCalibration() {
 setUpTheme();
 setUpCopy();
 setUpCurves();
+setUpSweep();
 setUpTable();
 setUpPad();
 setUpInside();

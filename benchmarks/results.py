@@ -27,7 +27,7 @@ from digitnet.runs.formats import read_metrics
 from documents import CHECKOUT, processor, write_section
 
 SCRIPT = "benchmarks/results.py"
-PICTURES = {"curves.png": "lenet5", "distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
+PICTURES = {"distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
 HEADLINES = ["lenet5", "distort", "fast99"]  # the rows that README.md shows
 FEWEST_RUNS = 3  # of a row in a table
 

@@ -2,9 +2,16 @@
 
 import base64
 import copy
+import functools
+import html
+import http.client
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +20,14 @@ import torch
 from torch import nn
 
 from conftest import TINY, Command, Trained, summary_in, write
+from digitnet.errors import ConfigError
 from digitnet.experiment import page_content
 from digitnet.experiment import page_network as page_network_module
 from digitnet.experiment.page_network import UnsupportedLayerError, page_network
 from digitnet.models import AllConv, FastNet, LeNet5
 from digitnet.report import page_sweep
 from digitnet.report.page import render_page
+from digitnet.report.page_server import page_server
 from digitnet.report.page_sweep import sweep_content
 from digitnet.runs.reader import find_runs
 from run_folders import make_run
@@ -133,7 +142,7 @@ def test_several_runs_have_a_table_and_the_images_of_the_best(
     best = max(data["runs"], key=lambda run: run["val_acc"][-1])
     assert data["title"] == "2 runs"
     assert len(data["table"]["cells"]) == 2
-    assert data["details"]["run"] == data["head"]["name"] == data["runs"][0]["name"] == best["name"]
+    assert data["head"]["name"] == data["runs"][0]["name"] == best["name"]
     monkeypatch.setattr(page_content, "MOST_RUNS", 1)
     monkeypatch.setattr(page_content, "MOST_ROWS", 1)
     done = command("report", "runs", "--force")
@@ -264,3 +273,60 @@ def test_texts_of_a_run_are_no_markup(trained: Trained, command: Command) -> Non
 def test_page_without_runs_scripts_is_valid_without_details() -> None:
     page = render_page({"title": "a & b", "runs": [], "table": None, "left_out": [], "missing": [], "details": None})
     assert "<h1>a &amp; b</h1>" in page
+
+
+def _reply(port: int, path: str, host: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path, headers={"Host": host})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_served_page_is_for_this_machine_alone(trained: Trained) -> None:
+    run_dir = trained(*TINY)
+    content = functools.partial(page_content.page_content, [run_dir], "last", False)
+    with page_server(content, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        assert server.server_address[0] == "127.0.0.1"
+        status, text = _reply(port, "/", f"127.0.0.1:{port}")
+        assert (status, "connect-src 'self'" in html.unescape(text)) == (200, True)
+        status, text = _reply(port, "/data.json", f"localhost:{port}")
+        assert (status, json.loads(text)["runs"][0]["epoch"]) == (200, [1, 2])
+        assert _reply(port, "/data.json", f"example.org:{port}")[0] == 403
+        assert _reply(port, "/../summary.json", f"127.0.0.1:{port}")[0] == 404
+        shutil.rmtree(run_dir)
+        status, text = _reply(port, "/data.json", f"127.0.0.1:{port}")
+        assert (status, "no such folder" in text) == (500, True)
+        with pytest.raises(ConfigError, match=rf"--port {port}: cannot be used \(.*\); leave it out, or give another"):
+            page_server(content, port)
+        server.shutdown()
+
+
+def test_written_page_asks_for_nothing(trained: Trained, command: Command) -> None:
+    trained(*TINY)
+    assert command("report", "run").code == 0
+    assert "connect-src 'none'" in html.unescape(Path("report.html").read_text())
+
+
+def test_server_says_where_it_is_and_ctrl_c_ends_it(trained: Trained) -> None:
+    trained(*TINY)
+    words = [sys.executable, "-m", "digitnet", "report", "run", "--serve"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/ follows run; Ctrl-C ends it\n", line)
+        assert match is not None
+        assert _reply(int(match[1]), "/data.json", "localhost:1")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == "Stopped\n"
+    assert not Path("report.html").exists()
+
+
+def test_runs_of_the_same_name_are_told_apart(trained: Trained, command: Command) -> None:
+    for parent in "ab":
+        trained(*TINY, to=f"runs/{parent}/run")
+    assert command("report", "runs").code == 0
+    assert sorted(run["name"] for run in data_of()["runs"]) == ["a/run", "b/run"]

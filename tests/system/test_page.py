@@ -1,11 +1,14 @@
 """A report's page in a real Chromium: what it computes, how it is used, and what cannot happen in it."""
 
 import base64
+import functools
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,13 @@ from conftest import Command, summary_in
 from digitnet import cli
 from digitnet.data import load_digits
 from digitnet.data.preparation import fit_digit
+from digitnet.experiment.page_content import page_content
 from digitnet.experiment.page_network import page_network, with_half_weights
 from digitnet.metrics import predict
 from digitnet.models import AllConv, FastNet, LeNet5
 from digitnet.report.page import render_page
+from digitnet.report.page_server import page_server
+from digitnet.runs.formats import read_metrics, write_metrics
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -267,7 +273,7 @@ def test_theme_is_chosen_and_print_is_light(opened: Any, folder: Path) -> None:
 def test_command_is_copied(opened: Any, folder: Path) -> None:
     page = opened(folder / "one.html")
     page.locator("#copy").click()
-    page.wait_for_function("document.getElementById('copy').textContent === 'Copied'")
+    page.locator("#copy", has_text="Copied").wait_for()
 
 
 def test_nothing_in_a_runs_folder_can_run_script(opened: Any, folder: Path, command: Command, tmp_path: Path) -> None:
@@ -304,3 +310,26 @@ def test_policy_stops_a_script_that_got_into_the_page(browser: Browser, folder: 
     assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
     assert len(requests) == 1  # the page itself
     page.close()
+
+
+def test_served_page_follows_a_run(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(folder / "runs/good", run_dir)
+    records = read_metrics(run_dir / "metrics.csv")
+    with page_server(functools.partial(page_content, [run_dir], "last", False), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text))
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        draw(page, SEVEN)
+        said = answer(page)
+        write_metrics(run_dir / "metrics.csv", [*records, replace(records[0], epoch=2, lr=0.125)])
+        page.locator("#charts [role=img][aria-label*='0.125']").wait_for(timeout=30_000)
+        assert answer(page) == said  # the page was not loaded anew
+        server.shutdown()
+        server.server_close()
+        page.get_by_text("The server does not answer").wait_for(timeout=30_000)
+        assert [fault for fault in faults if "ERR_CONNECTION_REFUSED" not in fault] == []
+        page.close()

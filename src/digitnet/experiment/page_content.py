@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,17 +30,20 @@ MOST_CLASSES = 30  # of the confusion matrix
 MEASURES = ("train_loss", "val_loss", "train_acc", "val_acc", "lr")
 
 
-def page_content(paths: Sequence[str | Path], checkpoint: str = "last", trust: bool = False) -> dict[str, Any]:
+def page_content(
+    paths: Sequence[str | Path], checkpoint: str = "last", trust: bool = False, with_details: bool = True
+) -> dict[str, Any]:
     """The content of the page for the runs in and below `paths`.
 
-    `details` are of a single run, or of the one with the highest validation accuracy; what cannot be shown has its
-    reason in `missing`. Raises ConfigError if there are no runs.
+    `details`, which need torch, are of a single run, or of the one with the highest validation accuracy; what cannot be
+    shown has its reason in `missing`. Raises ConfigError if there are no runs.
     """
     runs = find_runs(paths)
     trained = [run for run in runs if run.metrics.get("epochs")]
+    parent = _common_parent(runs)
     content: dict[str, Any] = {
         "title": _title(runs),
-        "runs": [_curves(run) for run in _best_first(trained)[:MOST_RUNS]],
+        "runs": [_curves(run, parent) for run in _best_first(trained)[:MOST_RUNS]],
         "table": _table(runs) if len(runs) > 1 else None,
         "sweep": sweep_content(runs) if len(runs) > 1 else None,
         "left_out": _left_out(runs, trained),
@@ -50,7 +54,9 @@ def page_content(paths: Sequence[str | Path], checkpoint: str = "last", trust: b
         content["missing"].append("no epoch is finished, so there are no curves, no images and no pad")
         return content
     chosen = _best_first(trained)[0]
-    content["head"] = _head(chosen)
+    content["head"] = _head(chosen, parent)
+    if not with_details:
+        return content
     try:
         content["details"] = _details(chosen, checkpoint, trust, content["missing"])
     except DigitnetError as error:  # no checkpoint, no data, a network that is not to be imported
@@ -87,7 +93,16 @@ def _table(runs: Sequence[Run]) -> dict[str, Any]:
     return {"headings": headings, "cells": cells}
 
 
-def _curves(run: Run) -> dict[str, Any]:
+def _common_parent(runs: Sequence[Run]) -> Path | None:
+    """The deepest folder that all are in, for names that are short and differ; None for a single run."""
+    return Path(os.path.commonpath([run.folder for run in runs])) if len(runs) > 1 else None
+
+
+def _name(run: Run, parent: Path | None) -> str:
+    return printable(run.folder.name if parent is None else str(run.folder.relative_to(parent)))
+
+
+def _curves(run: Run, parent: Path | None) -> dict[str, Any]:
     """A run's name, and its measures after each epoch; of long runs every so many epochs, and the last."""
     try:
         records = RunFolder(run.folder).read_records()
@@ -97,11 +112,10 @@ def _curves(run: Run) -> dict[str, Any]:
     kept = records[step - 1 :: step] + (records[-1:] if len(records) % step else [])
     rows = [asdict(record) for record in kept]
     curves = {name: [float(f"{row[name]:.6g}") for row in rows] for name in MEASURES}
-    name = printable(run.folder.name)
-    return {"name": name, "status": run.status, "epoch": [row["epoch"] for row in rows], **curves}
+    return {"name": _name(run, parent), "status": run.status, "epoch": [row["epoch"] for row in rows], **curves}
 
 
-def _head(run: Run) -> dict[str, Any]:
+def _head(run: Run, parent: Path | None) -> dict[str, Any]:
     """Result, command and facts of a run."""
     summary = RunFolder(run.folder).read_summary()
     finished = summary.test is not None and summary.status == "finished"
@@ -122,7 +136,7 @@ def _head(run: Run) -> dict[str, Any]:
     }
     shown = [(name, printable(text)) for name, text in facts.items() if text]
     result = test_line(summary.test) if finished and summary.test else f"{summary.status} after {summary.epochs} epochs"
-    return {"name": printable(run.folder.name), "result": result, "command": summary.command, "facts": shown}
+    return {"name": _name(run, parent), "result": result, "command": summary.command, "facts": shown}
 
 
 def _details(run: Run, checkpoint: str, trust: bool, missing: list[str]) -> dict[str, Any]:
@@ -132,7 +146,6 @@ def _details(run: Run, checkpoint: str, trust: bool, missing: list[str]) -> dict
 
     network = open_trained(run.folder, checkpoint, trust)
     found: dict[str, Any] = {
-        "run": printable(run.folder.name),
         "classes": [printable(name) for name in network.classes],
     }
     try:

@@ -20,7 +20,7 @@ def render_page(content: Mapping[str, Any]) -> str:
 
     Texts of runs are data, never markup: the template escapes them, and the scripts set them as text. If something got
     through all the same, the Content-Security-Policy lets no script run but the page's own, by their hashes, and no
-    request leave.
+    request leave; but `live` pages ask their own server what has changed.
     """
     script = "\n".join((FILES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     style = "\n".join((FILES / name).read_text(encoding="utf-8") for name in STYLES)
@@ -32,6 +32,7 @@ def render_page(content: Mapping[str, Any]) -> str:
         script=Markup(script),  # files of this package
         style=Markup(style),
         policy=f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
+        f"connect-src '{'self' if content.get('live') else 'none'}'; "
         "base-uri 'none'; form-action 'none'",
         data=_embedded(content),
     )

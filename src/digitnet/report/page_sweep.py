@@ -11,7 +11,7 @@ from digitnet.runs.formats import is_number
 from digitnet.runs.reader import Run
 
 MOST_LINES = 300  # runs in the parallel coordinates
-DECADES = 1.5  # of positive values from which on an axis is logarithmic
+DECADES = 1.0  # of positive values from which on an axis is logarithmic
 
 Axis = dict[str, Any]  # `key`; `log`; `names`, if its values are words, whose positions then are 0, 1, …
 
@@ -43,7 +43,13 @@ def _swept(found: CurveSet) -> dict[str, Any] | None:
     for curve, position in zip(curves, positions, strict=True):
         errors = [round(100 * (1 - accuracy), 4) for accuracy in curve.final]
         series.setdefault(curve.series or "mean", []).append((position, errors))
-    return {"axis": axis, "measure": found.measure, "series": [[name, sorted(some)] for name, some in series.items()]}
+    is_log = _axis("", [error for some in series.values() for _, errors in some for error in errors])[0]["log"]
+    return {
+        "axis": axis,
+        "measure": found.measure,
+        "log": is_log,
+        "series": [[name, sorted(some)] for name, some in series.items()],
+    }
 
 
 def _parallel(runs: Sequence[Run]) -> dict[str, Any] | None:

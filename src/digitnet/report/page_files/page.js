@@ -77,7 +77,7 @@ const CHARTS = [
 ];
 
 function setUpCurves() {
-  const runs = DATA.runs.filter((run) => run.epoch.length);
+  let runs = DATA.runs.filter((run) => run.epoch.length);
   if (!runs.length) return;
   byId("curves-section").hidden = false;
   const shown = new Set(runs);
@@ -141,7 +141,49 @@ function setUpCurves() {
   byId("logarithmic").addEventListener("change", drawCharts);
   byId("zoom-out").addEventListener("click", drawCharts);
   document.addEventListener("theme", drawCharts);
+  document.addEventListener("records", () => {
+    const before = runs;
+    runs = DATA.runs.filter((run) => run.epoch.length);
+    for (const run of before) if (shown.delete(run)) shown.add(runs.find((other) => other.name === run.name));
+    drawCharts();
+  });
   drawCharts();
+}
+
+// -- following runs that train --
+
+const FOLLOW_SECONDS = 2;
+
+/** What a change of makes a new page: other runs, or another state of one. */
+const formOf = (data) => JSON.stringify([data.title, data.runs.map((run) => [run.name, run.status, run.epoch.length > 0]).sort()]);
+
+function setUpFollowing() {
+  if (!DATA.live) return;
+  const text = element("p", "Following; new epochs appear as they end.", "note");
+  text.setAttribute("role", "status");
+  byId("content").prepend(text);
+  const follow = async () => {
+    try {
+      const answer = await fetch("data.json");
+      const data = await answer.json();
+      if (formOf(data) !== formOf(DATA)) {
+        location.reload();
+        return;
+      }
+      if (data.runs.some((run) => run.epoch.length !== DATA.runs.find((other) => other.name === run.name).epoch.length)) {
+        const places = new Map(DATA.runs.map((run, i) => [run.name, i]));
+        DATA.runs = data.runs.sort((a, b) => places.get(a.name) - places.get(b.name)); // colours stay
+        const result = document.querySelector(".result");
+        if (result && data.head) result.textContent = data.head.result;
+        document.dispatchEvent(new Event("records"));
+      }
+      text.textContent = "Following; new epochs appear as they end.";
+    } catch {
+      text.textContent = "The server does not answer: this is what it said last.";
+    }
+    setTimeout(follow, 1000 * FOLLOW_SECONDS);
+  };
+  setTimeout(follow, 1000 * FOLLOW_SECONDS);
 }
 
 // -- the sweep --
@@ -163,7 +205,7 @@ function sweptChart(sweep) {
     }
   });
   return new Chart(byId("swept"), `${measure} against ${axis.key}: points are runs, lines their means`, parts, data, {
-    percent: true, xLabel: axis.key, xLogarithmic: axis.log, xNames: axis.names, legend: series.length > 1,
+    percent: true, logarithmic: sweep.swept.log, xLabel: axis.key, xLogarithmic: axis.log, xNames: axis.names, legend: series.length > 1,
   });
 }
 
@@ -471,3 +513,4 @@ setUpInside();
 setUpImages();
 setUpCalibration();
 setUpSections();
+setUpFollowing();

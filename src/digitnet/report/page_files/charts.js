@@ -46,13 +46,13 @@ class Chart {
     this.place.setAttribute("aria-label", this.describe(title, series, data));
     this.readout = element("p", "", "readout");
     this.element.append(element("h3", title), this.place, this.readout);
-    if (options.legend) this.element.append(this.legend());
+    if (options.legend) this.place.after(this.legend());
     parent.append(this.element);
     const axis = { stroke: styleOf("--faint"), grid: { stroke: styleOf("--grid") }, ticks: { stroke: styleOf("--grid") } };
     const width = () => Math.max(200, this.element.clientWidth);
     const xAxis = { ...axis, size: 34, label: xLabel, labelSize: 20, labelFont: "13px system-ui" };
     if (xNames) Object.assign(xAxis, { size: share ? 44 : 34, splits: xNames.map((_, i) => i), values: xNames });
-    else if (xLogarithmic) Object.assign(xAxis, { splits: data[0], values: (_, values) => values.map(short) });
+    else if (xLogarithmic) Object.assign(xAxis, { splits: data[0], filter: (_, splits) => splits, values: (_, values) => values.map(short) });
     else if (!range) xAxis.incrs = xLabel === "epoch" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] : undefined;
     const unit = percent ? " %" : "";
     const yAxis = { ...axis, size: 58, values: (_, values) => values.map((value) => (value === null ? "" : short(value) + unit)) };

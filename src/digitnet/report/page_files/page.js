@@ -106,7 +106,7 @@ function setUpCurves() {
       const suffix = isSingle || kept[0][0] === "" ? "" : ", validation";
       return new Chart(byId("charts"), title + suffix, series, data, { percent: isPercent, logarithmic });
     });
-    if (isSingle) charts.slice(0, 2).forEach((chart) => chart.element.append(element("p", "dashed: training, solid: validation", "readout")));
+    if (isSingle) charts.slice(0, 2).forEach((chart) => chart.place.after(element("p", "dashed: training, solid: validation", "legend")));
   }
 
   if (runs.length > 1) {

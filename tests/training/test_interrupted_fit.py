@@ -20,6 +20,7 @@ from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
 from digitnet.training.state import TrainState
 from digitnet.training.step import train_step
+from digitnet.training.weight_average import WeightAverage
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,9 @@ def fresh(config: Config, noise: int) -> TrainState:
     """As `experiment` builds it; `noise` seeds the generators, as in a process that has drawn other numbers before."""
     torch.manual_seed(noise)
     model = build.model(config.model, 10, Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainState(model, build.optimizer(config.optimizer, model), Generator().manual_seed(noise))
+    optimizer, ema = build.optimizer(config.optimizer, model), config.trainer.ema
+    average = WeightAverage(model, ema) if ema is not None else None
+    return TrainState(model, optimizer, Generator().manual_seed(noise), average=average)
 
 
 digits = functools.cache(load_digits)
@@ -49,7 +52,9 @@ def resumed(config: Config, state: TrainState, pauses: Iterator[bool]) -> list[E
         schedule=build.schedule(config.schedule, epochs),
         augment=build.augment(config.aug, state.generator),
         warmup_epochs=1,
-        step=functools.partial(train_step, state.model, state.optimizer, precision=config.trainer.precision),
+        step=functools.partial(
+            train_step, state.model, state.optimizer, precision=config.trainer.precision, average=state.average
+        ),
         evaluate=functools.partial(evaluate, precision=config.trainer.precision),
         pause=lambda: next(pauses),
     )
@@ -71,7 +76,10 @@ def test_resumed_run_equals_uninterrupted_run(
     check(load_config(overrides.split()), tmp_path / "last.pt")
 
 
-@pytest.mark.parametrize("overrides", ["model=fastnet", "model=allconv", "model=lenet5 trainer.precision=bf16"])
+@pytest.mark.parametrize(
+    "overrides",
+    ["model=fastnet", "model=allconv", "model=lenet5 trainer.precision=bf16", "model=fastnet trainer.ema=0.9"],
+)
 def test_resumed_run_equals_uninterrupted_run_with_other_networks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str
 ) -> None:
@@ -106,7 +114,7 @@ def check(config: Config, path: Path) -> None:
 
 
 def tensors_of(state: TrainState) -> list[torch.Tensor]:
-    found = list(state.model.state_dict().values())
+    found = [*state.model.state_dict().values(), *state.evaluated.state_dict().values()]
     for values in state.optimizer.state.values():
         found += [value for value in values.values() if isinstance(value, torch.Tensor)]
     return found

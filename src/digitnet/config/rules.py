@@ -30,7 +30,7 @@ ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
 # And keys of groups, of the option that is named or of any, likewise.
 ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("data", "folder"): {"links": "inside", "prepare": "plain"},
-    ("trainer", None): {"clip_norm": None},
+    ("trainer", None): {"clip_norm": None, "ema": None},
 }
 
 HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute

@@ -188,6 +188,7 @@ class TrainerConfig(Group):
     epochs: Count | None
     batch_size: Count
     clip_norm: Positive | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
     precision: Literal["fp32", "bf16"]
     threads: Threads | None
     channels_last: bool | None

@@ -22,6 +22,7 @@ from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.recorded_step import RecordedStep
 from digitnet.training.state import TrainState
 from digitnet.training.step import Step, steps_per_epoch, train_step
+from digitnet.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,15 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     recordable = build.cuda_graph(config, device) and group.size == 1
     optimizer = build.optimizer(config.optimizer, model, capturable=recordable)
     wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
-    precision, clip_norm = config.trainer.precision, config.trainer.clip_norm
-    step = partial(train_step, wrapped, optimizer, precision=precision, clip_norm=clip_norm, group=group)
+    trainer, precision = config.trainer, config.trainer.precision
+    average = _average(model, trainer.ema)
+    step = partial(
+        train_step, wrapped, optimizer, precision=precision, clip_norm=trainer.clip_norm, average=average, group=group
+    )
     return Components(
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
         data=data,
-        state=TrainState(model, optimizer, generator),
+        state=TrainState(model, optimizer, generator, average=average),
         augment=build.augment(config.aug, generator),
         step=step,
         recorded_step=RecordedStep(step, optimizer, config.trainer.batch_size) if recordable else None,
@@ -143,6 +147,16 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
     if config.trainer.reuse_memory:
         runtime.reuse_memory()
     return device
+
+
+def _average(model: nn.Module, decay: float | None) -> WeightAverage | None:
+    """The average of the model's weights, if there is a decay. Raises ConfigError if the model cannot be copied."""
+    try:
+        return None if decay is None else WeightAverage(model, decay)
+    except Exception as error:  # a network of a user's own can have anything in it
+        raise ConfigError(
+            f"trainer.ema={decay:g}: this network cannot be copied, as its average must be ({one_line(error)})"
+        ) from error
 
 
 def _check_last_batch(model: nn.Module, train: Split, batch_size: int, group: ProcessGroup) -> None:

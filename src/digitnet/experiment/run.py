@@ -153,13 +153,13 @@ def train_and_evaluate(
             observer.start(run)
         _train(components, writer, observers, terminal, stop)
 
-        logits = components.predict(state.model, components.data.test.images)
+        logits = components.predict(state.evaluated, components.data.test.images)
         test = Evaluation.of(logits, components.data.test.labels.cpu())
         summary.test = {"loss": test.loss, "accuracy": test.accuracy, "errors": test.errors, "n": test.n}
         if writes:
             writer.folder.check()
             write_results(run_dir, logits, components, writer.records)
-        return Result(writer.records, test, state.model, run_dir)
+        return Result(writer.records, test, state.evaluated, run_dir)
 
 
 def _train(
@@ -253,3 +253,5 @@ def load_initial_weights(components: Components) -> None:
         if not path.exists():
             raise CheckpointError(f"init_from={source}: no checkpoint there; give the folder of a run or a checkpoint")
         load_weights(components.state.model, config.model.name, path)
+        if components.state.average is not None:
+            components.state.average.restart()

@@ -39,7 +39,8 @@ def save_checkpoint(
         {
             "model_name": model_name,
             "config": config,
-            "model": state.model.state_dict(),
+            "model": state.evaluated.state_dict(),
+            "trained": None if state.average is None else state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.steps,
@@ -75,7 +76,9 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     """
     records = [EpochRecord.of(record) for record in content["records"]]
     _check_progress(content, records, images)
-    state.model.load_state_dict(content["model"])
+    state.evaluated.load_state_dict(content["model"])
+    if state.average is not None:
+        state.model.load_state_dict(content["trained"])
     saved = content["optimizer"]
     # Keep the new hyperparameters: a recorded step needs the learning rate as a tensor on its device, and the
     # checkpoint may be from another device.

@@ -41,7 +41,7 @@ def fit(
     from there. In a `group` of several processes, each has all data, an identical generator and its own `step`. Raises
     DivergedError, before a record or a pause, if a loss or a weight is no longer a finite number.
     """
-    step = step or partial(train_step, state.model, state.optimizer)
+    step = step or partial(train_step, state.model, state.optimizer, average=state.average)
     meter = Meter(state, len(train), batch_size, schedule, pause, group)
     while state.epoch < epochs:
         distort = augment if state.epoch >= warmup_epochs else None
@@ -57,4 +57,4 @@ def fit(
             if meter.must_pause(logits, labels):
                 return
         meter.end_training()
-        yield meter.record(evaluate(state.model, validation.images, validation.labels))
+        yield meter.record(evaluate(state.evaluated, validation.images, validation.labels))

@@ -100,6 +100,7 @@ class Meter:
 
     def end_training(self) -> None:
         """Measure the training part of the epoch, after its last step. Raises DivergedError."""
+        self._state.model.eval()
         sums = self._read_sums()[:, :2].sum(0)
         self._train_loss, self._train_acc = (sums / self._images).tolist()
         self._train_seconds = self._partial.seconds + time.perf_counter() - self._started

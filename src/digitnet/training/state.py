@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from digitnet.training.weight_average import WeightAverage
+
 
 @dataclass
 class PartialEpoch:
@@ -29,3 +31,9 @@ class TrainState:
     epoch: int = 0
     steps: int = 0
     partial_epoch: PartialEpoch | None = None
+    average: WeightAverage | None = None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated, saved and returned: the averaged one, or else the one that is trained."""
+        return self.model if self.average is None else self.average.model

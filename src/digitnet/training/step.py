@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from digitnet.data.dataset import Split
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
+from digitnet.training.weight_average import WeightAverage
 
 Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
 
@@ -22,14 +23,15 @@ def train_step(
     *,
     precision: str = "fp32",
     clip_norm: float | None = None,
+    average: WeightAverage | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """One update on images (B, 1, 28, 28) float32 and labels (B,) int64; returns the logits (B, classes) before it.
 
     `clip_norm` is the largest Euclidean norm of all gradients together: those of a step with a larger one are scaled
     down to it (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks",
-    algorithm 1); None: never. In a `group` of several processes, each computes its part of the batch and returns the
-    logits of that part; `model` must average the gradients over the processes.
+    algorithm 1); None: never. `average` is updated after the step. In a `group` of several processes, each computes its
+    part of the batch and returns the logits of that part; `model` must average the gradients over the processes.
     """
     part, labels_of_part = group.part(images), group.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -41,6 +43,8 @@ def train_step(
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
+    if average is not None:
+        average.update()
     optimizer.zero_grad()
     return logits.detach()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from digitnet.config.compose import load_config
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.runs.formats import RunSummary, write_metrics, write_summary
 from digitnet.sweep.manifest import Job, Sweep
 from digitnet.training.record import EpochRecord

@@ -9,7 +9,7 @@ from conftest import write
 from digitnet.config.compose import load_config
 from digitnet.config.dimension import Dimension
 from digitnet.config.files import Tree
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.errors import ConfigError
 from digitnet.runs.formats import RunSummary, read_summary, write_metrics, write_summary
 from digitnet.sweep import manifest, search, tuning

@@ -86,6 +86,17 @@ def test_custom_network_gets_the_layout_that_it_needs(command: Command) -> None:
     assert done.err.startswith("error: model: no forward pass of images (2, 1, 28, 28) (RuntimeError: view size is not")
 
 
+def test_label_smoothing_reaches_the_step_and_not_the_reported_loss() -> None:
+    components = build_components(load_config([*TINY, "loss.label_smoothing=0.3"]))
+    assert isinstance(components.step, partial)
+    logits, labels = torch.tensor([[4.0, 0, 0]]), torch.tensor([0])
+    expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.3)
+    assert components.step.keywords["loss"](logits, labels, reduction="mean") == expected
+    images, targets = components.data.test.images, components.data.test.labels
+    plain = torch.nn.functional.cross_entropy(components.predict(components.state.model, images), targets)
+    assert components.evaluate(components.state.model, images, targets).loss == pytest.approx(plain.item(), rel=1e-5)
+
+
 def test_clip_norm_reaches_the_step() -> None:
     components = build_components(load_config([*TINY, "trainer.clip_norm=0.5"]))
     assert isinstance(components.step, partial)

@@ -9,7 +9,7 @@ import pytest
 from conftest import Command
 from digitnet.config.compose import load_config
 from digitnet.config.files import Tree
-from digitnet.config.schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.errors import ConfigError
 from digitnet.sweep import capacity
 from digitnet.sweep.capacity import gpus_of_slots, jobs_at_once, on_gpus, with_threads

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import write
 from digitnet.config.dimension import Dimension
-from digitnet.config.schema import RayLauncherConfig
+from digitnet.config.launcher_schema import RayLauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.sweep.manifest import Job, Search, Sweep, read_manifest
 

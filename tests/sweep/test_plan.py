@@ -6,7 +6,7 @@ import pytest
 
 from conftest import Command, write
 from digitnet.config.files import Tree
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.config.sweep_space import SweepRequest
 from digitnet.errors import ConfigError
 from digitnet.report import terminal

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from digitnet.config.compose import load_config
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.lock import locked
 from digitnet.report.terminal import JobRow, SweepView
 from digitnet.runs.formats import RunSummary, read_summary, write_summary

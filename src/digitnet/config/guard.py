@@ -14,7 +14,8 @@ from digitnet.config.check import schema_faults
 from digitnet.config.dotted import nested_items
 from digitnet.config.files import ROOT, Tree
 from digitnet.config.hydra_adapter import BASIC_LAUNCHER, hydra_options, is_sweeper
-from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, Group, LauncherConfig
+from digitnet.config.launcher_schema import LauncherConfig
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, Group
 from digitnet.config.yaml_file import YamlFile
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean

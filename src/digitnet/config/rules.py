@@ -26,7 +26,10 @@ CHANGEABLE = (
     "device",
 )
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
-ADDED_SINCE: dict[str, dict[str, Any]] = {"tracker": {"name": "none"}}
+ADDED_SINCE: dict[str, dict[str, Any]] = {
+    "tracker": {"name": "none"},
+    "loss": {"name": "cross_entropy", "label_smoothing": 0},
+}
 # And keys of groups, of the option that is named or of any, likewise.
 ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("data", "folder"): {"links": "inside", "prepare": "plain"},

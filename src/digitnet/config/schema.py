@@ -15,7 +15,7 @@ Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
 GROUPS = (  # with options
-    "model", "aug", "optimizer", "schedule", "data", "device", "logger", "tracker", "experiment", "sweep",
+    "model", "aug", "loss", "optimizer", "schedule", "data", "device", "logger", "tracker", "experiment", "sweep",
 )  # fmt: skip
 LAUNCHER = "hydra/launcher"  # a group of Hydra, with options of digitnet
 PRESETS = ("experiment", "sweep")  # groups whose options set keys of other groups, and have no keys of their own
@@ -65,6 +65,11 @@ class DistortConfig(Group):
     elastic_alpha: Annotated[float, Field(ge=0, le=1000)]
     elastic_sigma: Annotated[float, Field(gt=0, le=14)]
     warmup_epochs: Annotated[int, Field(ge=0)]
+
+
+class CrossEntropyConfig(Group):
+    name: Literal["cross_entropy"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 
 class SGDConfig(Group):
@@ -203,41 +208,9 @@ class CheckpointConfig(Group):
     keep: Annotated[int, Field(ge=0)] | None
 
 
-Word = Annotated[str, Field(pattern=r"^[\w.,:@%=+&|*-]+$")]  # it is written into a script that Slurm runs
-
-
-class LocalLauncherConfig(Group):
-    name: Literal["local"]
-    jobs: Count | None
-    threads: Threads | None
-    gpus: Annotated[float, Field(gt=0, le=64)]
-
-
-class RayLauncherConfig(Group):
-    name: Literal["ray"]
-    address: str
-    jobs: Count | None
-    cpus: Annotated[float, Field(gt=0, le=1024)]
-    gpus: Annotated[float, Field(ge=0, le=64)]
-
-
-class SlurmLauncherConfig(Group):
-    name: Literal["slurm"]
-    jobs: Count | None
-    minutes: Count
-    requeues: Annotated[int, Field(ge=0, le=10_000)]
-    grace_seconds: Count
-    cpus: Threads
-    gpus: Annotated[int, Field(ge=0, le=64)]
-    memory_gb: Positive | None
-    partition: Word | None
-    account: Word | None
-    qos: Word | None
-    constraint: Word | None
-
-
 ModelConfig = Annotated[LeNet5Config | AllConvConfig | FastNetConfig | CustomModelConfig, Field(discriminator="name")]
 AugConfig = Annotated[NoDistortionConfig | DistortConfig, Field(discriminator="name")]
+LossConfig = CrossEntropyConfig  # to add a loss, make it a union as above
 OptimizerConfig = Annotated[SGDConfig | RMSpropConfig | AdamConfig, Field(discriminator="name")]
 ScheduleConfig = Annotated[
     StepScheduleConfig | ConstantScheduleConfig | CosineScheduleConfig | OneCycleScheduleConfig,
@@ -254,7 +227,6 @@ DataConfig = Annotated[
     Field(discriminator="name"),
 ]
 TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
-LauncherConfig = Annotated[LocalLauncherConfig | RayLauncherConfig | SlurmLauncherConfig, Field(discriminator="name")]
 
 
 class Config(Group):
@@ -262,6 +234,7 @@ class Config(Group):
 
     model: ModelConfig
     aug: AugConfig
+    loss: LossConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     data: DataConfig

@@ -22,7 +22,7 @@ from digitnet.config.explain import explain
 from digitnet.config.files import Tree
 from digitnet.config.guard import check_launcher
 from digitnet.config.hydra_adapter import BASIC_SWEEPER, Launch, ParsedOverride, composing, parse_overrides, run_sweeper
-from digitnet.config.schema import LauncherConfig
+from digitnet.config.launcher_schema import LauncherConfig
 from digitnet.config.sweep_preset import places_of_swept_keys
 from digitnet.errors import ConfigError, DigitnetError, Fault
 

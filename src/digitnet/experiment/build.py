@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from digitnet import schedules
@@ -15,6 +16,7 @@ from digitnet.config import schema
 from digitnet.config.schema import (
     AugConfig,
     DataConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
@@ -25,6 +27,12 @@ from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, FastNet, LeNet5, build_custom
 from digitnet.runs.observer import Observer
 from digitnet.training.runtime import has_bfloat16
+from digitnet.training.step import Loss
+
+
+def loss(config: LossConfig) -> Loss:
+    """The loss that is minimized."""
+    return partial(cross_entropy, label_smoothing=config.label_smoothing)
 
 
 def device(name: str, precision: str) -> torch.device:

@@ -119,7 +119,14 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     trainer, precision = config.trainer, config.trainer.precision
     average = _average(model, trainer.ema)
     step = partial(
-        train_step, wrapped, optimizer, precision=precision, clip_norm=trainer.clip_norm, average=average, group=group
+        train_step,
+        wrapped,
+        optimizer,
+        loss=build.loss(config.loss),
+        precision=precision,
+        clip_norm=trainer.clip_norm,
+        average=average,
+        group=group,
     )
     return Components(
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),

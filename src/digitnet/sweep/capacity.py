@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from math import ceil
 
-from digitnet.config.schema import Config, LauncherConfig, LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
+from digitnet.config.launcher_schema import LauncherConfig, LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
+from digitnet.config.schema import Config
 from digitnet.errors import ConfigError
 from digitnet.hardware import available_cores, gpu_count
 from digitnet.sweep.manifest import Job

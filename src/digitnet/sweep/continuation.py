@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from digitnet.config.files import Tree
-from digitnet.config.schema import RayLauncherConfig
+from digitnet.config.launcher_schema import RayLauncherConfig
 from digitnet.errors import ConfigError
 from digitnet.lock import locked
 from digitnet.runs.folder import refuse_links, untrusted

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from digitnet.config.compose import compose_run
 from digitnet.config.files import Tree
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.config.rules import parse_config, run_length
-from digitnet.config.schema import Config, LocalLauncherConfig
+from digitnet.config.schema import Config
 from digitnet.errors import ConfigError, DataMissingError
 from digitnet.sweep.capacity import jobs_at_once, on_gpus
 from digitnet.sweep.plan import plan_sweep

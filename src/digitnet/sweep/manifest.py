@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from digitnet.atomic import read_regular, write_atomically
 from digitnet.config.dimension import Dimension
-from digitnet.config.schema import LauncherConfig
+from digitnet.config.launcher_schema import LauncherConfig
 from digitnet.errors import CheckpointError, ConfigError
 from digitnet.runs.folder import SWEEP_FILE, RunFolder
 from digitnet.runs.formats import RunSummary, is_job_name

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from digitnet.config.dimension import Dimension
 from digitnet.config.files import Tree
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.config.rules import with_added_keys
-from digitnet.config.schema import LocalLauncherConfig
 from digitnet.config.sweep_space import SweepRequest, covering, search_space
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.report.terminal import SweepView

@@ -12,6 +12,7 @@ from digitnet.data.dataset import Split
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.weight_average import WeightAverage
 
+Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="mean" or "sum" -> ()
 Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
 
 
@@ -21,6 +22,7 @@ def train_step(
     images: Tensor,
     labels: Tensor,
     *,
+    loss: Loss = F.cross_entropy,
     precision: str = "fp32",
     clip_norm: float | None = None,
     average: WeightAverage | None = None,
@@ -36,10 +38,10 @@ def train_step(
     part, labels_of_part = group.part(images), group.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits: Tensor = model(part)
-        loss = F.cross_entropy(logits, labels_of_part, reduction="mean" if group.size == 1 else "sum")
+        value = loss(logits, labels_of_part, reduction="mean" if group.size == 1 else "sum")
     if group.size > 1:  # the mean over processes must be the mean over images; some processes may have fewer, or none
-        loss = loss * (group.size / len(labels))
-    loss.backward()
+        value = value * (group.size / len(labels))
+    value.backward()
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 
 from conftest import CHECKOUT, Command
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.sweep.launchers import make_launcher
 from digitnet.sweep.launchers.launcher import QueueingLauncher
 from digitnet.sweep.launchers.local import LocalLauncher

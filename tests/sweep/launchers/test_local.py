@@ -13,7 +13,7 @@ import pytest
 
 from conftest import TINY, Command, write
 from digitnet.config.files import Tree
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.errors import DigitnetError
 from digitnet.sweep.launchers import processes
 from digitnet.sweep.launchers.local import LocalLauncher

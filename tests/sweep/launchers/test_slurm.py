@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Command, write
-from digitnet.config.schema import SlurmLauncherConfig
+from digitnet.config.launcher_schema import SlurmLauncherConfig
 from digitnet.errors import DigitnetError
 from digitnet.sweep.launchers import slurm
 from digitnet.sweep.launchers.slurm import SlurmLauncher

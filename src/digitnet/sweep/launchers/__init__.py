@@ -1,6 +1,6 @@
 """Launchers run the jobs of a sweep. There is a module for each; `make_launcher` makes them."""
 
-from digitnet.config.schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig, RayLauncherConfig, SlurmLauncherConfig
 from digitnet.sweep.capacity import jobs_at_once
 from digitnet.sweep.launchers.launcher import Launcher
 from digitnet.sweep.manifest import Sweep

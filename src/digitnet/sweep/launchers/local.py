@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from digitnet.config.schema import LocalLauncherConfig
+from digitnet.config.launcher_schema import LocalLauncherConfig
 from digitnet.sweep.capacity import gpus_of_slots
 from digitnet.sweep.launchers.launcher import QueueingLauncher
 from digitnet.sweep.launchers.processes import ForkServer, JobProcess, JobStarter, Spawner

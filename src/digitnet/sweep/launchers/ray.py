@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from digitnet.config.schema import RayLauncherConfig
+from digitnet.config.launcher_schema import RayLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.sweep.launchers.launcher import QueueingLauncher
 from digitnet.sweep.worker import run_job

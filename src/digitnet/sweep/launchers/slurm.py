@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.atomic import read_regular, write_atomically
-from digitnet.config.schema import SlurmLauncherConfig
+from digitnet.config.launcher_schema import SlurmLauncherConfig
 from digitnet.errors import ConfigError, DigitnetError
 from digitnet.sweep.worker import read_failure, run_recorded
 

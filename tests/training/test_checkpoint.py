@@ -212,3 +212,19 @@ def test_unreadable_checkpoint_runs_no_code(run_dir: Path, damage: str) -> None:
     with pytest.raises(CheckpointError, match=r"last\.pt: not a (readable )?checkpoint"):
         checkpoint.load_checkpoint(path)
     assert not Path("ran").exists()
+
+
+def test_checkpoint_that_a_run_replaces_while_it_is_read_is_the_earlier_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_dir / "checkpoints" / "last.pt"
+
+    def replacing(file: Any) -> zipfile.ZipFile:
+        """Opens the archive after another process has put a smaller one in its place."""
+        (run_dir / "other.pt").write_bytes(b"smaller")
+        (run_dir / "other.pt").replace(path)
+        return ZipFile(file)
+
+    ZipFile = zipfile.ZipFile  # noqa: N806
+    monkeypatch.setattr(checkpoint.zipfile, "ZipFile", replacing)
+    assert checkpoint.load_checkpoint(path)["step"] == 42

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -132,7 +133,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 entries = archive.infolist()
                 if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                     raise CheckpointError(f"{path}: compressed, which digitnet's are not: it may be of any size")
-                if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                if (
+                    sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size
+                ):  # a run may replace the path
                     raise CheckpointError(f"{path}: damaged (its parts are larger than the whole)")
                 damaged = archive.testzip()  # torch.load checks no checksums
             if damaged is not None:

@@ -195,7 +195,12 @@ def test_hydra_files_are_as_hydra_writes_them() -> None:
 def test_root_of_an_earlier_version_composes() -> None:
     """Without the groups that were added since."""
     root = (CHECKOUT / "conf" / "config.yaml").read_text()
-    write(Path("conf/config.yaml"), root.replace("  - tracker: none\n", "").replace("  - loss: cross_entropy\n", ""))
+    write(
+        Path("conf/config.yaml"),
+        root.replace("  - tracker: none\n", "")
+        .replace("  - loss: cross_entropy\n", "")
+        .replace("  - debug: none\n", ""),
+    )
     config = load_config([])
     assert (config.tracker.name, config.loss.label_smoothing) == ("none", 0)
 

@@ -72,7 +72,7 @@ def test_warmup_leaves_an_epoch_with_distortions(epochs: int, warmup: int) -> No
 def test_stored_config_of_an_earlier_version_is_parsed() -> None:
     config = load_config([])
     content = config.model_dump(mode="json")
-    del content["tracker"], content["loss"]
+    del content["tracker"], content["loss"], content["debug"]
     assert rules.parse_config(content) == config
     assert "tracker" not in content
     del content["model"]

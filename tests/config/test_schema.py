@@ -8,6 +8,6 @@ def test_schema_holds_no_default_values() -> None:
 
 
 def test_a_union_for_each_group_is_the_type_of_the_config() -> None:
-    for group in ("model", "aug", "loss", "optimizer", "schedule", "data", "tracker"):
+    for group in ("model", "aug", "loss", "optimizer", "schedule", "data", "tracker", "debug"):
         union = getattr(schema, f"{group.capitalize()}Config")
         assert schema.Config.__annotations__[group] == union

@@ -39,7 +39,7 @@ def test_files_of_other_programs_are_no_faults(command: Command) -> None:
     write(Path("conf/trainer/short.yaml"), "epochs: 20\n")
     done = command("validate", "--schema-only")
     none = "is ignored: it has no defaults, as a root has, and is not in the folder of a group"
-    groups = "there are aug, data, device, experiment, logger, loss, model, optimizer, schedule, sweep, tracker"
+    groups = "there are aug, data, debug, device, experiment, logger, loss, model, optimizer, schedule, sweep, tracker"
     assert done.out.splitlines() == [
         "conf/app.yaml:2: a key must be a word; quote a value that begins with { or [ [--config-name app]",
         f"conf/nginx/site.yaml: warning: no group 'nginx'; {groups}",

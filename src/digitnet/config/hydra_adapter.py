@@ -139,8 +139,8 @@ def resolving(composed: DictConfig) -> Iterator[None]:
 
 
 def _readable(overrides: Sequence[str]) -> list[str]:
-    """The overrides with a value like `~/runs` in quotes, which Hydra's grammar requires and shells do not expand."""
-    return [re.sub(r"^([^=]+=)(~(?:/[^\"'\\,]*)?)$", r'\1"\2"', override) for override in overrides]
+    """The overrides with quotes where Hydra's grammar needs them: `~/runs`, and `debug=nan`, which were a number."""
+    return [re.sub(r"^([^=]+=)(~(?:/[^\"'\\,]*)?)$|^(debug=)(nan)$", r'\1\3"\2\4"', override) for override in overrides]
 
 
 def missing_config(error: Exception) -> tuple[str, list[str] | None] | None:

@@ -6,7 +6,17 @@ from itertools import accumulate
 from typing import Any
 
 from digitnet.config.dotted import flatten
-from digitnet.config.schema import SECTIONS, Config, DigitsDataConfig, DistortConfig, SGDConfig, StepScheduleConfig
+from digitnet.config.schema import (
+    SECTIONS,
+    Config,
+    DigitsDataConfig,
+    DistortConfig,
+    FastDebugConfig,
+    OverfitDebugConfig,
+    ProfileDebugConfig,
+    SGDConfig,
+    StepScheduleConfig,
+)
 from digitnet.data.sizes import TRAINING_IMAGES
 from digitnet.text import plural
 
@@ -28,6 +38,7 @@ CHANGEABLE = (
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {
     "tracker": {"name": "none"},
+    "debug": {"name": "none"},
     "loss": {"name": "cross_entropy", "label_smoothing": 0},
 }
 # And keys of groups, of the option that is named or of any, likewise.
@@ -110,7 +121,11 @@ def config_notes(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def run_length(config: Config) -> int:
-    """The number of epochs: trainer.epochs, or as many as the schedule has."""
+    """The number of epochs: that of debug, trainer.epochs, or as many as the schedule has."""
+    if isinstance(config.debug, FastDebugConfig | OverfitDebugConfig):
+        return config.debug.epochs
+    if isinstance(config.debug, ProfileDebugConfig):
+        return 1
     if config.trainer.epochs is not None:
         return config.trainer.epochs
     if isinstance(config.schedule, StepScheduleConfig):

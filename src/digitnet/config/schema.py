@@ -15,7 +15,8 @@ Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
 GROUPS = (  # with options
-    "model", "aug", "loss", "optimizer", "schedule", "data", "device", "logger", "tracker", "experiment", "sweep",
+    "model", "aug", "loss", "optimizer", "schedule", "data", "device", "logger", "tracker", "debug",
+    "experiment", "sweep",
 )  # fmt: skip
 LAUNCHER = "hydra/launcher"  # a group of Hydra, with options of digitnet
 PRESETS = ("experiment", "sweep")  # groups whose options set keys of other groups, and have no keys of their own
@@ -189,6 +190,30 @@ class NoTrackerConfig(Group):
     name: Literal["none"]
 
 
+class NoDebugConfig(Group):
+    name: Literal["none"]
+
+
+class FastDebugConfig(Group):
+    name: Literal["fast"]
+    epochs: Count
+    batches: Count
+
+
+class OverfitDebugConfig(Group):
+    name: Literal["overfit"]
+    epochs: Count
+
+
+class ProfileDebugConfig(Group):
+    name: Literal["profile"]
+    batches: Count
+
+
+class NanDebugConfig(Group):
+    name: Literal["nan"]
+
+
 class TrainerConfig(Group):
     epochs: Count | None
     batch_size: Count
@@ -227,6 +252,10 @@ DataConfig = Annotated[
     Field(discriminator="name"),
 ]
 TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
+DebugConfig = Annotated[
+    NoDebugConfig | FastDebugConfig | OverfitDebugConfig | ProfileDebugConfig | NanDebugConfig,
+    Field(discriminator="name"),
+]
 
 
 class Config(Group):
@@ -241,6 +270,7 @@ class Config(Group):
     device: DeviceConfig
     logger: LoggerConfig
     tracker: TrackerConfig
+    debug: DebugConfig
     trainer: TrainerConfig
     checkpoint: CheckpointConfig
     seed: Annotated[int, Field(ge=0, lt=2**63)]

@@ -170,8 +170,10 @@ def channels_last(config: schema.Config, device: torch.device) -> bool:
 def cuda_graph(config: schema.Config, device: torch.device) -> bool:
     """Whether to record a training step as a CUDA graph and replay it, without running the network's Python code."""
     setting = config.trainer.cuda_graph
-    return device.type == "cuda" and (
-        not isinstance(config.model, schema.CustomModelConfig) if setting is None else setting
+    return (
+        device.type == "cuda"
+        and config.debug.name != "nan"
+        and (not isinstance(config.model, schema.CustomModelConfig) if setting is None else setting)
     )
 
 

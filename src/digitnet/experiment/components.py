@@ -13,6 +13,7 @@ from digitnet.config import schema
 from digitnet.data import Dataset, Split
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
+from digitnet.experiment.debugging import debugged_data
 from digitnet.hardware import available_cores
 from digitnet.metrics import Evaluation, evaluate, predict
 from digitnet.models import check_batch_of_one, check_output
@@ -105,7 +106,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     torch.manual_seed(seeds[2] + group.rank)
     generator = Generator(device).manual_seed(seeds[1])
 
-    data = build.data(config.data, download).to(device)
+    data = debugged_data(build.data(config.data, download), config).to(device)
     model = build.model(config.model, len(data.classes), Generator().manual_seed(seeds[0])).to(device)
     if channels_last := build.channels_last(config, device):
         model = model.to(memory_format=torch.channels_last)
@@ -132,7 +133,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
         data=data,
         state=TrainState(model, optimizer, generator, average=average),
-        augment=build.augment(config.aug, generator),
+        augment=None if config.debug.name == "overfit" else build.augment(config.aug, generator),
         step=step,
         recorded_step=RecordedStep(step, optimizer, config.trainer.batch_size) if recordable else None,
         evaluate=partial(evaluate, precision=precision),

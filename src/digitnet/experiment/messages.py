@@ -52,6 +52,8 @@ def run_warnings(components: Components, summary: RunSummary) -> list[str]:
     """Warnings about settings that are valid but possibly a mistake, and about files that were skipped."""
     config, data = components.config, components.data
     warnings: list[str] = []
+    if config.debug.name not in ("none", "nan"):
+        warnings.append(f"debug={config.debug.name}: the figures of this run are no results; compare lists it as debug")
     if isinstance(unusual := data.notes.get("warnings"), list):
         warnings += unusual
     if isinstance(skipped := data.notes.get("skipped"), list):

@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from digitnet import schedules
 from digitnet.config import schema
 from digitnet.config.rules import run_length, warmup_epochs
 from digitnet.errors import CheckpointError, DigitnetError, DistributedError
 from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components, run_device
+from digitnet.experiment.debugging import finding_nan, overfit_result, profiled
 from digitnet.experiment.results import draw_distorted_samples, write_results
 from digitnet.lock import this_process
 from digitnet.metrics import Evaluation
@@ -151,7 +153,7 @@ def train_and_evaluate(
         )
         for observer in observers:
             observer.start(run)
-        _train(components, writer, observers, terminal, stop)
+        _train_debugged(components, writer, observers, terminal, stop)
 
         logits = components.predict(state.evaluated, components.data.test.images)
         test = Evaluation.of(logits, components.data.test.labels.cpu())
@@ -162,12 +164,31 @@ def train_and_evaluate(
         return Result(writer.records, test, state.evaluated, run_dir)
 
 
+def _train_debugged(
+    components: Components, writer: RunWriter, observers: Sequence[Observer], terminal: Terminal, stop: Stop
+) -> None:
+    """Train as `_train`, with what `debug` asks for around it, and print what that found."""
+    debug, state, run_dir = components.config.debug.name, components.state, writer.folder.path
+    device = components.data.train.images.device
+    with finding_nan(state, debug == "nan"), profiled(run_dir, device, debug == "profile") as table:
+        _train(components, writer, observers, terminal, stop)
+    for line in table:
+        terminal.line(line, whole=True)
+    if debug == "overfit":
+        text, is_learned = overfit_result(writer.records, len(components.data.validation))
+        if is_learned:
+            terminal.line(text)
+        else:
+            terminal.warning(text)
+
+
 def _train(
     components: Components, writer: RunWriter, observers: Sequence[Observer], terminal: Terminal, stop: Stop
 ) -> None:
     """Train all remaining epochs. Raises KeyboardInterrupt after a signal, when a checkpoint has been written."""
     config, state, data, recorded = components.config, components.state, components.data, components.recorded_step
     epochs, refusal = run_length(config), None
+    is_overfitted = config.debug.name == "overfit"
     steps = components.steps_per_epoch
     with terminal.progress(lambda: state.steps, epochs * steps, steps), stop.deferred():
         while state.epoch < epochs:
@@ -177,7 +198,7 @@ def _train(
                 data.validation,
                 epochs=epochs,
                 batch_size=config.trainer.batch_size,
-                schedule=build.schedule(config.schedule, epochs),
+                schedule=schedules.constant if is_overfitted else build.schedule(config.schedule, epochs),
                 augment=components.augment,
                 warmup_epochs=warmup_epochs(config),
                 step=recorded or components.step,
@@ -198,6 +219,8 @@ def _train(
                     terminal.warning(warning)
                 if components.group.rank == 0:
                     draw_distorted_samples(writer.folder.path, components)  # only now, not to delay the first step
+                if is_overfitted and record.val_acc == 1:
+                    return
             if state.epoch < epochs:  # `fit` paused
                 writer.write_checkpoint(state)
                 if stop.received is not None:

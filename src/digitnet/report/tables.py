@@ -209,7 +209,7 @@ def failure_lines(table: ComparisonTable) -> list[str]:
     """A line for each run that is not finished, running or waiting: its folder, status and reason."""
     parent, lines = common_folder(table), []
     for run in (run for group in table.runs for run in group):
-        if run.status not in ("finished", "running", "waiting"):
+        if run.status not in ("finished", "running", "waiting", "debug"):
             lines.append(
                 _on_one_line(f"{_relative_to(parent, run.folder)}: {status_and_reason(run.status, run.error)}")
             )

@@ -34,7 +34,8 @@ class Run:
     """A run, a job of a sweep that has not started, or a damaged run.
 
     `status` is that of summary.json, or "waiting" (a job that has not started), "killed" (summary.json has "running",
-    but no process holds the folder's lock) or "broken" (summary.json is missing or damaged). `error` is the reason.
+    but no process holds the folder's lock), "debug" (it finished, with another debug=… than none and nan, so
+    its figures are no results) or "broken" (summary.json is missing or damaged). `error` is the reason.
     `settings` has dotted keys, `optimizer` for `optimizer.name`; `metrics` has those of METRICS that have a value.
     """
 
@@ -151,7 +152,13 @@ def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
         process = summary.process
         who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
         return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
-    return Run(folder, summary.status, summary.error or "", settings, metrics)
+    status = "debug" if summary.status == "finished" and _is_debugged(settings) else summary.status
+    return Run(folder, status, summary.error or "", settings, metrics)
+
+
+def _is_debugged(settings: Mapping[str, Any]) -> bool:
+    """Whether a run's figures are no results."""
+    return settings.get("debug", "none") not in ("none", "nan")
 
 
 def _metrics(summary: RunSummary) -> dict[str, Any]:

@@ -213,4 +213,6 @@ def _show_results(scheduler: Scheduler) -> list[str]:
         scheduler.view.line()
         show_comparison(tabulate(runs, keys), reasons=False)
     pruned = {sweep.folder / name for name in scheduler.pruned}
-    return [run.status for run in runs if run.status not in ("finished", "waiting") and run.folder not in pruned]
+    return [
+        run.status for run in runs if run.status not in ("finished", "waiting", "debug") and run.folder not in pruned
+    ]

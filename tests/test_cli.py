@@ -51,7 +51,7 @@ MISTAKES = [
     ),
     ("trainer.threads=1 hydra.run.dir=k=v", 2, "hydra.run.dir=k=v: cannot be read (mismatched input '='"),
     ("=3", 2, "'=3' has no key; it is KEY=VALUE"),
-    ("foo=3", 2, "no key 'foo'; there are aug, checkpoint, data, device"),
+    ("foo=3", 2, "no key 'foo'; there are aug, checkpoint, data, debug, device"),
     ("~sede", 2, "no key 'sede' to delete … did you mean 'seed'"),
     ("~model.dropout", 2, "model.dropout: has no value; set model.dropout=VALUE"),
     ("data=folder", 2, "data.root: has no value; set data.root=VALUE"),

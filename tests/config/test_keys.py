@@ -23,7 +23,7 @@ def test_choices_of_a_key(key: str, values: list[str]) -> None:
 
 
 def test_keys_are_found_by_their_last_part() -> None:
-    assert groups_with_key("epochs") == ["schedule", "trainer"]
+    assert groups_with_key("epochs") == ["schedule", "debug", "trainer"]
     assert groups_with_key("lr") == ["optimizer"]
     assert groups_with_key("nope") == []
     assert {"seed", "init_from", "trainer.epochs", "optimizer.betas", "aug.shift"} <= set(all_keys())

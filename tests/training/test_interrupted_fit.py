@@ -1,5 +1,6 @@
 """A run that was interrupted and resumed is, to the last bit, the run that was never interrupted."""
 
+import copy
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +35,7 @@ def fresh(config: Config, noise: int) -> TrainState:
     torch.manual_seed(noise)
     model = build.model(config.model, 10, Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, ema = build.optimizer(config.optimizer, model), config.trainer.ema
-    average = WeightAverage(model, ema) if ema is not None else None
+    average = WeightAverage(model, copy.deepcopy(model), ema) if ema is not None else None
     return TrainState(model, optimizer, Generator().manual_seed(noise), average=average)
 
 

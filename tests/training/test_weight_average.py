@@ -1,5 +1,6 @@
 """The moving average of the weights: its formula, what it leaves alone, and that a run evaluates and saves it."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from digitnet.training.weight_average import WeightAverage
 def test_average_is_pytorchs_exponential_one() -> None:
     torch.manual_seed(0)
     model = FastNet()
-    ours = WeightAverage(model, 0.9)
+    ours = WeightAverage(model, copy.deepcopy(model), 0.9)
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     theirs.update_parameters(model)  # the first one only copies
     for _ in range(3):
@@ -41,7 +42,7 @@ def test_average_is_pytorchs_exponential_one() -> None:
 
 def test_average_begins_anew_with_the_weights() -> None:
     model = LeNet5()
-    average = WeightAverage(model, 0.9)
+    average = WeightAverage(model, copy.deepcopy(model), 0.9)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
@@ -86,7 +87,7 @@ def test_network_that_cannot_be_copied_is_refused(command: Command) -> None:
     done = command("model=custom", "model.target=mine:Net", *TINY, "trainer.ema=0.9")
     assert done.code == 2
     assert done.err == (
-        "error: trainer.ema=0.9: this network cannot be copied, as its average must be "
+        "error: trainer.ema=0.9: needs a copy of this network, which fails "
         "(TypeError: cannot pickle '_thread.lock' object)\n"
     )
 

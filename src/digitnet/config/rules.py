@@ -27,6 +27,7 @@ CHANGEABLE = (
     "trainer.reuse_memory",
     "trainer.cuda_graph",
     "trainer.plateau_epochs",
+    "trainer.early_stop",
     "checkpoint",
     "logger",
     "tracker",
@@ -44,7 +45,7 @@ ADDED_SINCE: dict[str, dict[str, Any]] = {
 # And keys of groups, of the option that is named or of any, likewise.
 ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("data", "folder"): {"links": "inside", "prepare": "plain"},
-    ("trainer", None): {"clip_norm": None, "ema": None},
+    ("trainer", None): {"clip_norm": None, "early_stop": None, "ema": None},
 }
 
 HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute

@@ -218,6 +218,7 @@ class TrainerConfig(Group):
     epochs: Count | None
     batch_size: Count
     clip_norm: Positive | None
+    early_stop: Count | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     precision: Literal["fp32", "bf16"]
     threads: Threads | None

@@ -1,5 +1,6 @@
 """Builds all objects of a run from its configuration: data, network, optimizer, training step."""
 
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,6 +120,8 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
     trainer, precision = config.trainer, config.trainer.precision
     average = _average(model, trainer.ema)
+    if trainer.early_stop is not None:
+        _copied(model, f"trainer.early_stop={trainer.early_stop}")
     step = partial(
         train_step,
         wrapped,
@@ -159,12 +162,15 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
 
 def _average(model: nn.Module, decay: float | None) -> WeightAverage | None:
     """The average of the model's weights, if there is a decay. Raises ConfigError if the model cannot be copied."""
+    return None if decay is None else WeightAverage(model, _copied(model, f"trainer.ema={decay:g}"), decay)
+
+
+def _copied(model: nn.Module, setting: str) -> nn.Module:
+    """A copy of the model, which a setting needs. Raises ConfigError if it cannot be copied."""
     try:
-        return None if decay is None else WeightAverage(model, decay)
+        return copy.deepcopy(model)
     except Exception as error:  # a network of a user's own can have anything in it
-        raise ConfigError(
-            f"trainer.ema={decay:g}: this network cannot be copied, as its average must be ({one_line(error)})"
-        ) from error
+        raise ConfigError(f"{setting}: needs a copy of this network, which fails ({one_line(error)})") from error
 
 
 def _check_last_batch(model: nn.Module, train: Split, batch_size: int, group: ProcessGroup) -> None:

@@ -59,6 +59,11 @@ def run_warnings(components: Components, summary: RunSummary) -> list[str]:
     if isinstance(skipped := data.notes.get("skipped"), list):
         names = "; ".join(skipped[:3])
         warnings.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
+    if config.trainer.early_stop is not None and data.validates_on_test:
+        warnings.append(
+            "trainer.early_stop chooses an epoch by the test set, so its test accuracy flatters; "
+            "hold out images: data.validation=5000"
+        )
     if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not runtime.has_bfloat16("cpu"):
         warnings.append("trainer.precision=bf16: this CPU has no bfloat16 arithmetic; fp32 is faster on it")
     if config.trainer.cuda_graph and summary.device["type"] != "cuda":

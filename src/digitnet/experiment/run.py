@@ -17,6 +17,7 @@ from digitnet.errors import CheckpointError, DigitnetError, DistributedError
 from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components, run_device
 from digitnet.experiment.debugging import finding_nan, overfit_result, profiled
+from digitnet.experiment.early_stop import has_ended_early, keep_best_weights
 from digitnet.experiment.results import draw_distorted_samples, write_results
 from digitnet.lock import this_process
 from digitnet.metrics import Evaluation
@@ -172,6 +173,8 @@ def _train_debugged(
     device = components.data.train.images.device
     with finding_nan(state, debug == "nan"), profiled(run_dir, device, debug == "profile") as table:
         _train(components, writer, observers, terminal, stop)
+    if kept := keep_best_weights(components, writer):
+        terminal.line(kept)
     for line in table:
         terminal.line(line, whole=True)
     if debug == "overfit":
@@ -191,7 +194,7 @@ def _train(
     is_overfitted = config.debug.name == "overfit"
     steps = components.steps_per_epoch
     with terminal.progress(lambda: state.steps, epochs * steps, steps), stop.deferred():
-        while state.epoch < epochs:
+        while state.epoch < epochs and not has_ended_early(config, writer):
             records = fit(
                 state,
                 data.train,
@@ -219,7 +222,7 @@ def _train(
                     terminal.warning(warning)
                 if components.group.rank == 0:
                     draw_distorted_samples(writer.folder.path, components)  # only now, not to delay the first step
-                if is_overfitted and record.val_acc == 1:
+                if has_ended_early(config, writer):
                     return
             if state.epoch < epochs:  # `fit` paused
                 writer.write_checkpoint(state)

@@ -41,7 +41,8 @@ def save_checkpoint(
             "model_name": model_name,
             "config": config,
             "model": state.evaluated.state_dict(),
-            "trained": None if state.average is None else state.model.state_dict(),
+            "trained": None if state.evaluated is state.model else state.model.state_dict(),
+            "average": state.average.model.state_dict() if state.average and state.kept else None,
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.steps,
@@ -77,9 +78,11 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     """
     records = [EpochRecord.of(record) for record in content["records"]]
     _check_progress(content, records, images)
-    state.evaluated.load_state_dict(content["model"])
+    # Apart from "model", which is what is evaluated, if these differ from it.
+    trained, average = content.get("trained"), content.get("average")
+    state.model.load_state_dict(content["model"] if trained is None else trained)
     if state.average is not None:
-        state.model.load_state_dict(content["trained"])
+        state.average.model.load_state_dict(content["model"] if average is None else average)
     saved = content["optimizer"]
     # Keep the new hyperparameters: a recorded step needs the learning rate as a tensor on its device, and the
     # checkpoint may be from another device.

@@ -32,8 +32,11 @@ class TrainState:
     steps: int = 0
     partial_epoch: PartialEpoch | None = None
     average: WeightAverage | None = None
+    kept: nn.Module | None = None  # with the weights of an earlier epoch, once training has ended
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated, saved and returned: the averaged one, or else the one that is trained."""
+        """The network that is evaluated, saved and returned: the kept, the averaged, or the trained one."""
+        if self.kept is not None:
+            return self.kept
         return self.model if self.average is None else self.average.model

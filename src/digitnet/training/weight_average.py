@@ -1,7 +1,5 @@
 """An exponential moving average of the weights, which is evaluated and saved instead of the last ones."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -11,12 +9,12 @@ class WeightAverage:
 
     Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; with exponential weights as in
     Kingma and Ba 2015, arXiv:1412.6980, section 7.2, without its correction of the bias: the average starts at the
-    initial weights. Statistics of batch normalization are averaged likewise. Raises TypeError, or whatever copying
-    raises, for a network that cannot be copied.
+    initial weights. Statistics of batch normalization are averaged likewise.
     """
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(source).eval()
+    def __init__(self, source: nn.Module, copied: nn.Module, decay: float) -> None:
+        """`copied` is a deep copy of the source; it becomes `model`."""
+        self.model = copied.eval()
         self._decay = decay
         pairs = list(zip(_tensors(self.model), _tensors(source), strict=True))
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]

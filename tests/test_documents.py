@@ -37,6 +37,7 @@ KINDS = {
     "scoring.py": "evaluation",
     "speed.py": "speed",
     "startup.py": "start-up",
+    "tracking.py": "tracking",
 }
 PROGRAMS = {"digitnet", "./dev", "pip", "python", "ray", "torchrun"}
 

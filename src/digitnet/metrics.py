@@ -56,3 +56,13 @@ def predict(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, precision: str = "fp32") -> Evaluation:
     """Loss and accuracy of `model` on images (N, 1, 28, 28) uint8 with labels (N,) int64, in eval mode."""
     return Evaluation.of(predict(model, images, precision), labels.cpu())
+
+
+def hardest_images(labels: Tensor, predicted: Tensor, confidence: Tensor) -> list[int]:
+    """The indices of the misclassified images, those that the network was surest of, first.
+
+    `labels` and `predicted` are (N,) int64, `confidence` is (N,), the probability of the predicted class.
+    """
+    wrong = (labels != predicted).nonzero().flatten()
+    hardest: list[int] = wrong[confidence[wrong].argsort(descending=True, stable=True)].tolist()
+    return hardest

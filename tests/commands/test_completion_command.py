@@ -45,8 +45,8 @@ from digitnet.report.shell_completion import SCRIPTS
         ("digitnet compare co", ["conf/"]),
         ("digitnet tune optimizer=ad", ["optimizer=adam", "optimizer=adamw"]),
         ("digitnet -m hydra/launcher=s", ["hydra/launcher=serial", "hydra/launcher=slurm"]),
-        ("digitnet resume here tr", ["tracker=", "trainer."]),
-        ("digitnet resume here trainer.e", ["trainer.epochs="]),
+        ("digitnet resume here tr", ["tracker.", "tracker=", "trainer."]),
+        ("digitnet resume here trainer.e", ["trainer.early_stop=", "trainer.epochs="]),
         ("digitnet resume here optimizer.l", []),  # cannot be changed
         (
             "digitnet help sched",

@@ -98,7 +98,9 @@ def test_help_on_a_section_or_a_key_shows_what_the_root_says(command: Command) -
     assert "  checkpoint.every_epochs=1 " in command("help", "checkpoint").out
     assert command("help", "seed").out == "  seed=0  of weights, permutations, distortions and dropout\n"
     assert command("help", "init_from").out.startswith("  init_from=null  the folder of another run, or a checkpoint,")
-    assert command("help", "tracker").out == "tracker=none: No tracker, only the run's own files.\n\n"
+    assert "tracker=none: No tracker, only the run's own files.\n" in command("help", "tracker").out
+    assert "  tracker.mlflow.experiment=digitnet  made if it does not exist\n" in command("help", "tracker=mlflow").out
+    assert "tracker.wandb.mode=null" in command("help", "tracker.wandb.mode").out
 
 
 def test_help_knows_every_word_that_it_shows(command: Command) -> None:

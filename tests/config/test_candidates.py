@@ -11,15 +11,17 @@ from digitnet.config.candidates import (
 
 def test_overrides_are_groups_options_keys_and_values() -> None:
     assert {"model=", "tracker=", "hydra/launcher=", "seed=", "trainer."} <= set(override_candidates([], ""))
-    assert set(override_candidates([], "tracker=")) == {"tracker=none"}
+    assert set(override_candidates([], "tracker=")) == {
+        f"tracker={name}" for name in ("mlflow", "none", "tensorboard", "trackio", "wandb")
+    }
     assert "aug.shift=" in override_candidates(["aug=distort"], "aug.s")
     assert "trainer.precision=bf16" in override_candidates([], "trainer.precision=")
 
 
 def test_changeable_overrides_are_those_that_resume_accepts() -> None:
     words = set(changeable_candidates(""))
-    assert {"trainer.", "checkpoint.", "logger=", "device=", "tracker="} <= words
-    assert not {"seed=", "model=", "optimizer.", "device.", "tracker."} & words
+    assert {"trainer.", "checkpoint.", "logger=", "device=", "tracker=", "tracker."} <= words
+    assert not {"seed=", "model=", "optimizer.", "device."} & words
     assert "trainer.batch_size=" not in changeable_candidates("trainer.")
 
 

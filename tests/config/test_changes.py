@@ -25,7 +25,7 @@ def test_changeable_keys_change(content: dict[str, Any]) -> None:
 def test_config_of_an_earlier_version_can_be_changed(content: dict[str, Any]) -> None:
     del content["tracker"]
     config = with_changes(content, ["trainer.epochs=30", "tracker=none"], "run")
-    assert (config.trainer.epochs, config.tracker.name) == (30, "none")
+    assert (config.trainer.epochs, config.tracker.chosen) == (30, [])
 
 
 @pytest.mark.parametrize(

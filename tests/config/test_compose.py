@@ -202,7 +202,7 @@ def test_root_of_an_earlier_version_composes() -> None:
         .replace("  - debug: none\n", ""),
     )
     config = load_config([])
-    assert (config.tracker.name, config.loss.label_smoothing) == ("none", 0)
+    assert (config.tracker.chosen, config.loss.label_smoothing) == ([], 0)
 
 
 KEYS = [*GROUPS, "seed", "init_from", "trainer", "trainer.epochs", "optimizer.lr", "optimizer.betas", "aug.shift"]

@@ -54,7 +54,7 @@ def test_packaged_yaml_passes(path: Path) -> None:
         ("experiment", "sede: 3"),
         ("config", "trainer: {precision: fp8}"),
         ("device", "name: tpu"),
-        ("tracker", "name: tensorbord"),
+        ("tracker", "tensorbord: {folder: null}"),
         ("sweep", "trainer: {epoch: 3}"),
         ("sweep", "optimizer.lrr: 0.1,0.3"),
     ],
@@ -87,7 +87,9 @@ def test_presets_refer_to_the_root() -> None:
 
 
 def test_definitions_are_named_by_the_fields_words() -> None:
-    assert {name for schema in SCHEMAS.values() for name in schema.get("$defs", {})} == {"interpolation", "phase"}
+    assert {name for schema in SCHEMAS.values() for name in schema.get("$defs", {})} == {
+        "interpolation", "phase", "tensorboard", "mlflow", "wandb", "trackio",
+    }  # fmt: skip
 
 
 def test_keys_have_the_comments_of_the_yaml() -> None:

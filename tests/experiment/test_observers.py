@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conftest import TINY, Command
-from digitnet.experiment import build
+from digitnet.experiment import run
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
 from digitnet.training.record import EpochRecord
@@ -32,7 +32,7 @@ class Tracker:
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
     made = Tracker()
-    monkeypatch.setattr(build, "trackers", lambda _: [made])
+    monkeypatch.setattr(run, "TrackerProcesses", lambda *_: made)
     return made
 
 

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="trust a folder from somebody else: import the network that it names (model=custom), download its data",
+        help="trust a folder from somebody else: import the network that it names (model=custom), download its data,"
+        " send figures to the tracker that it names",
     )
 
 

@@ -70,7 +70,7 @@ def key_candidates(current: str) -> Iterator[str]:
 
 def changeable_candidates(current: str) -> Iterator[str]:
     """Overrides that `digitnet resume` accepts."""
-    words = {*override_candidates((), current)} - {"device.", "tracker."}  # groups without keys
+    words = {*override_candidates((), current)} - {"device."}  # a group without keys
     yield from (word for word in words if word.startswith(CHANGEABLE) or word == "trainer.")
 
 

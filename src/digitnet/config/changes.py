@@ -95,6 +95,9 @@ def _set(content: dict[str, Any], override: str, config_dir: str | Path | None) 
     if parsed.is_sweep:
         raise ConfigError(f"{override}: has several values; give one")
     group, _, leaf = key.rpartition(".")
-    if leaf not in content.get(group, {}):
+    holder: Any = content
+    for name in group.split("."):
+        holder = holder.get(name) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict) or leaf not in holder:
         raise ConfigError(no_key(key, nested_keys(content)))
-    content[group][leaf] = value
+    holder[leaf] = value

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from digitnet.config.dotted import as_yaml, nested_keys
-from digitnet.config.keys import group_keys
+from digitnet.config.keys import group_keys, parts
 from digitnet.config.rules import config_conflicts, with_added_keys
 from digitnet.config.schema import GROUPS, Config
 from digitnet.errors import ConfigError, Fault
@@ -50,6 +50,9 @@ def no_key(name: str, existing: Iterable[str]) -> str:
     options = [option for option, keys in group_keys(group).items() if leaf in keys]
     if options and not near:
         return f"no key '{name}'; it belongs to {' and '.join(f'{group}={option}' for option in options)}"
+    top, _, part = (group if "." in group else name).partition(".")
+    if part in parts(top) and f"{top}.{part}" not in names:
+        return f"no key '{name}'; it belongs to {top}={part}"
     if near:
         return f"no key '{name}'{near}"
     if elsewhere := [full for full in names if full.rpartition(".")[2] == leaf]:

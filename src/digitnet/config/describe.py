@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from digitnet.config.dotted import as_yaml
 from digitnet.config.files import Tree, no_option
-from digitnet.config.keys import all_keys, choices, groups_with_key
+from digitnet.config.keys import all_keys, choices, groups_with_key, parts
 from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SECTIONS, Config
 from digitnet.errors import ConfigError
 
@@ -68,7 +68,7 @@ def options_named(name: str, tree: Tree) -> list[str]:
 
 
 def _rows_of_key(group: str, key: str, tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
-    for heading, rows in describe(group, tree):
+    for heading, rows in describe(group.partition(".")[0], tree):
         if found := {row: text for row, text in rows.items() if row.partition("=")[0] == key}:
             yield heading, found
 
@@ -106,8 +106,10 @@ def _composed_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
     comments: dict[str, str] = {}
     for file in (*(tree.read(default.name) for default in source.defaults()), source):
         comments |= file.comments
+    for part in parts(group):
+        content |= {f"{part}.{key}": value for key, value in content.pop(part, {}).items()}
     return {
-        f"{group}.{key}={as_yaml(value)}": _with_choices(f"{group}.{key}", comments.get(key, ""))
+        f"{group}.{key}={as_yaml(value)}": _with_choices(f"{group}.{key}", comments.get(key.rpartition(".")[2], ""))
         for key, value in content.items()
         if key != "name"
     }

@@ -54,6 +54,9 @@ Translation = Callable[[re.Match[str], HydraFailure], Fault | str | None]  # Non
 
 def _missing_file(name: str, options: list[str] | None, failure: HydraFailure) -> str:
     """The message about an option, or a group, that does not exist."""
+    group, _, option = name.rpartition("/")
+    if options is None and group in failure.tree.groups:  # of several: tracker=[tensorboard,nope]
+        return no_option(group, option, failure.tree.options(group))
     if options is None:
         return f"no such group: {first_line(failure.error)}"
     typed = [
@@ -193,7 +196,7 @@ def first_line(error: BaseException) -> str:
 
 def unknown_key(name: str, overrides: Iterable[str], tree: Tree) -> str:
     """The message about an unknown key, with similar ones in the configuration with the options of `overrides`."""
-    chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=[\w-]+", override)]
+    chosen = [override for override in overrides if re.fullmatch(r"[a-z_/]+=([\w-]+|\[[\w, -]+\])", override)]
     for choice in (chosen, []):
         with contextlib.suppress(Exception), composing(tree):
             content = compose_config(tree.root, choice, with_hydra=name.startswith("hydra."))

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from digitnet.config.check import schema_faults
 from digitnet.config.dotted import nested_items
+from digitnet.config.fields import Group
 from digitnet.config.files import ROOT, Tree
 from digitnet.config.hydra_adapter import BASIC_LAUNCHER, hydra_options, is_sweeper
 from digitnet.config.launcher_schema import LauncherConfig
-from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, Group
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS
 from digitnet.config.yaml_file import YamlFile
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
@@ -45,6 +46,8 @@ def check_form(override: str) -> None:
         raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
     if match := re.fullmatch(r"(\w+)\.name", key):
         raise ConfigError(f"{override}: the option is chosen with {match[1]}={value}")
+    if key == "tracker" and re.fullmatch(r"\[\s*\w+(\s*,\s*\w+)*\s*\]", value):
+        return  # the one group of which several options can be chosen
     if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or value.endswith(".yaml")):
         raise ConfigError(f"{override}: not the name of an option; see digitnet --help")
     if key.startswith("hydra.searchpath"):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from digitnet.config.fields import Group
 from digitnet.config.files import Tree
 from digitnet.config.keys import all_keys
-from digitnet.config.schema import GROUPS, PRESETS, SECTIONS, Config, Group
+from digitnet.config.schema import GROUPS, PRESETS, SECTIONS, Config
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 DEFAULTS = {"type": "array", "description": "files that this one includes; a later one takes precedence"}

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
-from digitnet.config.schema import Config, Group
+from digitnet.config.fields import Group
+from digitnet.config.schema import Config
 
 
 def group_keys(group: str) -> dict[str, list[str]]:
@@ -15,22 +16,40 @@ def group_keys(group: str) -> dict[str, list[str]]:
 
 
 def _kinds(group: str) -> list[type[Group]]:
-    """The classes that a group's options have; of a section, its one class."""
-    field = Config.model_fields.get(group)
-    kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)]
+    """The classes that a group's options have; of a section, or a part of a group (`tracker.mlflow`), its one class."""
+    kinds: list[type[Group]] = [Config]
+    for name in group.split("."):
+        kinds = [part for kind in kinds if name in kind.model_fields for part in _groups_in(kind, name)]
+    return kinds
+
+
+def _groups_in(kind: type[Group], name: str) -> list[type[Group]]:
+    annotation = kind.model_fields[name].annotation
+    parts = [annotation, *get_args(annotation)] if get_origin(annotation) is not list else []
+    return [part for part in parts if isinstance(part, type) and issubclass(part, Group)]
+
+
+def parts(group: str) -> list[str]:
+    """The keys of a group that have keys themselves: of `tracker`, each option's own."""
+    return [name for kind in _kinds(group) for name in kind.model_fields if _groups_in(kind, name)]
 
 
 def all_keys() -> list[str]:
     """Each dotted key, `optimizer.lr`, of any option, and the plain ones, `seed`; not the names of the options."""
-    below = [f"{group}.{leaf}" for group in Config.model_fields for kind in _kinds(group) for leaf in kind.model_fields]
+    groups = _groups()
+    below = [f"{group}.{leaf}" for group in groups for kind in _kinds(group) for leaf in kind.model_fields]
     plain = [key for key in Config.model_fields if not _kinds(key)]
-    return list(dict.fromkeys([*(key for key in below if not key.endswith(".name")), *plain]))
+    return list(dict.fromkeys([*(key for key in below if not key.endswith(".name") and key not in groups), *plain]))
 
 
 def groups_with_key(leaf: str) -> list[str]:
     """The groups and sections that have a key of that name: for "lr", those whose options have one."""
-    return [group for group in Config.model_fields if any(leaf in kind.model_fields for kind in _kinds(group))]
+    return [group for group in _groups() if any(leaf in kind.model_fields for kind in _kinds(group))]
+
+
+def _groups() -> list[str]:
+    """The groups, sections and plain keys, and the parts of groups."""
+    return [name for group in Config.model_fields for name in (group, *(f"{group}.{part}" for part in parts(group)))]
 
 
 def choices(key: str) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from digitnet.config.schema import Count, Group, Positive, Threads
+from digitnet.config.fields import Count, Group, Positive, Threads
 
 Word = Annotated[str, Field(pattern=r"^[\w.,:@%=+&|*-]+$")]  # it is written into a script that Slurm runs
 

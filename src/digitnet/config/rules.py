@@ -38,13 +38,15 @@ CHANGEABLE = (
 )
 # Groups that configurations of earlier versions do not have, with the value that behaves as those versions did.
 ADDED_SINCE: dict[str, dict[str, Any]] = {
-    "tracker": {"name": "none"},
+    "tracker": {"every_steps": None},
     "debug": {"name": "none"},
     "loss": {"name": "cross_entropy", "label_smoothing": 0},
 }
 # And keys of groups, of the option that is named or of any, likewise.
 ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("data", "folder"): {"links": "inside", "prepare": "plain"},
+    ("logger", None): {"preview": None},
+    ("tracker", None): {"every_steps": None},
     ("trainer", None): {"clip_norm": None, "early_stop": None, "ema": None},
 }
 
@@ -63,6 +65,9 @@ def with_added_keys(content: Mapping[str, Any]) -> dict[str, Any]:
         values = content.get(group)
         if isinstance(values, Mapping) and option in (None, values.get("name")):
             content[group] = {**values, **keys, **values}  # added ones last
+    tracker = content["tracker"]
+    if isinstance(tracker, Mapping) and tracker.get("name") == "none":  # before there were any
+        content["tracker"] = {key: value for key, value in tracker.items() if key != "name"}
     return content
 
 
@@ -119,6 +124,22 @@ def config_notes(config: Config) -> Iterator[tuple[str, str]]:
                 "trainer.epochs",
                 f"trainer.epochs={epochs}: the schedule's last factor, {factor:g}, stays after epoch {ends[-1]}",
             )
+
+
+def named_destination(tracker: Mapping[str, Any]) -> str | None:
+    """`tracker.mlflow.uri=…`: where a configuration's group `tracker` itself says that figures go, None if nowhere.
+
+    With the configuration of somebody else, one's own credentials would be sent there, or files written there.
+    """
+    for part, key in (("mlflow", "uri"), ("tensorboard", "folder")):
+        if (value := (tracker.get(part) or {}).get(key)) is not None:
+            return f"tracker.{part}.{key}={value}"
+    return None
+
+
+def untrusted_destination(folder: str, destination: str) -> str:
+    """The message about a `named_destination` of a folder that may be from somebody else."""
+    return f"{folder}: its figures would go to {destination};\nif you trust the source of this folder, add --trust"
 
 
 def run_length(config: Config) -> int:

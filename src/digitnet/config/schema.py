@@ -2,15 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-DropProbability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, le=1e30)]  # the largest float32 is 3.4e38
-NonNegative = Annotated[float, Field(ge=0, le=1e30)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Threads = Annotated[int, Field(ge=1, le=1024)]
+from digitnet.config.fields import (
+    Beta,
+    Count,
+    DropProbability,
+    Fraction,
+    Group,
+    NonNegative,
+    Positive,
+    Threads,
+)
+from digitnet.config.tracker_schema import TrackerConfig
+
 Init = Literal["glorot_keras2016", "glorot"]
 Validation = Literal["test"] | Count
 
@@ -21,12 +26,6 @@ GROUPS = (  # with options
 LAUNCHER = "hydra/launcher"  # a group of Hydra, with options of digitnet
 PRESETS = ("experiment", "sweep")  # groups whose options set keys of other groups, and have no keys of their own
 SECTIONS = ("trainer", "checkpoint")  # groups of keys without options
-
-
-class Group(BaseModel):
-    """The base class: unknown keys are errors, and values are not converted: neither "1" nor nan is a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LeNet5Config(Group):
@@ -183,11 +182,8 @@ class DeviceConfig(Group):
 
 class LoggerConfig(Group):
     pictures: bool
+    preview: bool | None
     predictions: bool
-
-
-class NoTrackerConfig(Group):
-    name: Literal["none"]
 
 
 class NoDebugConfig(Group):
@@ -252,7 +248,6 @@ DataConfig = Annotated[
     | CsvDataConfig,
     Field(discriminator="name"),
 ]
-TrackerConfig = NoTrackerConfig  # to add a tracker, make it a union as above
 DebugConfig = Annotated[
     NoDebugConfig | FastDebugConfig | OverfitDebugConfig | ProfileDebugConfig | NanDebugConfig,
     Field(discriminator="name"),

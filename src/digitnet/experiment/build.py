@@ -20,12 +20,16 @@ from digitnet.config.schema import (
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
-    TrackerConfig,
 )
+from digitnet.config.tracker_schema import TrackerConfig
 from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx, load_usps
 from digitnet.errors import ConfigError, DataError, DataMissingError
 from digitnet.models import AllConv, FastNet, LeNet5, build_custom
-from digitnet.runs.observer import Observer
+from digitnet.report.trackers.mlflow import MlflowTracker
+from digitnet.report.trackers.tensorboard import TensorBoardTracker
+from digitnet.report.trackers.tracker import Tracker
+from digitnet.report.trackers.trackio import TrackioTracker
+from digitnet.report.trackers.wandb import WandbTracker
 from digitnet.training.runtime import has_bfloat16
 from digitnet.training.step import Loss
 
@@ -214,8 +218,15 @@ def augment(config: AugConfig, generator: Generator) -> Callable[[Tensor], Tenso
             )
 
 
-def trackers(config: TrackerConfig) -> list[Observer]:
-    """The trackers that observe the run, in addition to the writer of its folder and the terminal."""
-    match config:
-        case schema.NoTrackerConfig():
-            return []
+def trackers(config: TrackerConfig) -> list[Tracker]:
+    """The trackers of the run, which need their libraries only when they start."""
+    chosen: list[Tracker] = []
+    if config.tensorboard is not None:
+        chosen.append(TensorBoardTracker(folder=config.tensorboard.folder))
+    if config.mlflow is not None:
+        chosen.append(MlflowTracker(uri=config.mlflow.uri, experiment=config.mlflow.experiment))
+    if config.wandb is not None:
+        chosen.append(WandbTracker(project=config.wandb.project, entity=config.wandb.entity, mode=config.wandb.mode))
+    if config.trackio is not None:
+        chosen.append(TrackioTracker(project=config.trackio.project, space=config.trackio.space))
+    return chosen

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from digitnet.errors import DigitnetError
 from digitnet.report.comparison import tabulate
 from digitnet.report.page_sweep import sweep_content
+from digitnet.report.run_lines import test_line
 from digitnet.report.tables import displayed
-from digitnet.report.terminal import test_line
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.reader import Run, find_runs
 from digitnet.text import duration, plural, printable, short_path
@@ -186,7 +186,7 @@ def _evaluated(one: "RunEvaluation") -> dict[str, Any]:
     """Figures and images of the split that the network was evaluated on."""
     import torch
 
-    from digitnet.report.plots import hardest_images
+    from digitnet.metrics import hardest_images
     from digitnet.scores import reliability
 
     confidence = one.probabilities.max(1).values

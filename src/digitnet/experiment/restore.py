@@ -19,6 +19,7 @@ from digitnet.experiment.run import (
 )
 from digitnet.lock import this_process
 from digitnet.metrics import Evaluation
+from digitnet.report.trackers.process import check_installed
 from digitnet.runs.environment import versions
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary
@@ -40,6 +41,7 @@ def resume_training(
     group = current_group()
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
     device = run_device(config)
+    check_installed(build.trackers(config.tracker))
     with handling_signals() as stop, restored_settings(), initialized(group, device, stop, writer):
         summary.process = this_process()
         writer.write_summary()

@@ -11,7 +11,10 @@ from torch import Generator, Tensor, nn
 from digitnet.atomic import write_atomically
 from digitnet.experiment import build
 from digitnet.experiment.components import Components
+from digitnet.metrics import hardest_images
 from digitnet.training.record import EpochRecord
+
+PREVIEWED = 10
 
 
 def write_results(run_dir: Path, logits: Tensor, components: Components, records: Sequence[EpochRecord]) -> None:
@@ -41,6 +44,20 @@ def write_results(run_dir: Path, logits: Tensor, components: Components, records
         plots.draw_confusion(run_dir / "confusion.png", labels, predicted, data.classes, caption)
         how = f"{caption}. {_how_training_is_measured(components)}"
         plots.draw_curves(run_dir / "curves.png", records, components.validation_split, chance, how)
+
+
+def hardest_digits(logits: Tensor, components: Components) -> tuple[Tensor, list[str]]:
+    """(images (n, 1, 28, 28) uint8, captions) of the test set's hardest: first misclassified, then least sure ones."""
+    test, classes = components.data.test, components.data.classes
+    labels, (confidence, predicted) = test.labels.cpu(), logits.softmax(1).max(1)
+    chosen = hardest_images(labels, predicted, confidence)[:PREVIEWED]
+    right = (labels == predicted).nonzero().flatten()
+    chosen += right[confidence[right].argsort(stable=True)].tolist()[: PREVIEWED - len(chosen)]
+    captions = []
+    for index in chosen:
+        guess = "" if predicted[index] == labels[index] else f" as {classes[int(predicted[index])]}"
+        captions.append(f"{classes[int(labels[index])]}{guess}, {100 * float(confidence[index]):.0f} %")
+    return test.images[chosen].cpu(), captions
 
 
 def _run_caption(components: Components) -> str:

@@ -13,15 +13,17 @@ from torch import nn
 from digitnet import schedules
 from digitnet.config import schema
 from digitnet.config.rules import run_length, warmup_epochs
-from digitnet.errors import CheckpointError, DigitnetError, DistributedError
+from digitnet.errors import CheckpointError, DistributedError
 from digitnet.experiment import build, messages
 from digitnet.experiment.components import Components, build_components, run_device
 from digitnet.experiment.debugging import finding_nan, overfit_result, profiled
 from digitnet.experiment.early_stop import has_ended_early, keep_best_weights
-from digitnet.experiment.results import draw_distorted_samples, write_results
+from digitnet.experiment.memory_advice import with_memory_advice
+from digitnet.experiment.results import draw_distorted_samples, hardest_digits, write_results
 from digitnet.lock import this_process
 from digitnet.metrics import Evaluation
 from digitnet.report.terminal import Terminal, show_error
+from digitnet.report.trackers.process import TrackerProcesses, check_installed
 from digitnet.runs.environment import git_state, versions
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.formats import RunSummary
@@ -33,13 +35,7 @@ from digitnet.training.distributed import ProcessGroup, current_group
 from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
 from digitnet.training.runtime import restored_settings
-from digitnet.training.step import largest_batch
-
-OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "out of memory",
-    "ALLOC_FAILED",
-)  # parts of PyTorch's messages, on CPUs and GPUs
+from digitnet.training.step import reporting_step
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,7 @@ def run_experiment(
     )
     writer = RunWriter(folder, summary, config, writes=group.rank == 0)
     device = run_device(config)  # before anything is written: the same command on another device may take the folder
+    check_installed(build.trackers(config.tracker))
     with (
         handling_signals() as stop,
         restored_settings(),
@@ -142,19 +139,22 @@ def train_and_evaluate(
     log = writer.folder.log_file if writes else None
     with components.group.translated_errors():
         terminal = Terminal(log, run_dir, append=bool(summary.resumed), quiet=quiet or not writes)
-        observers[:0] = [terminal, *build.trackers(config.tracker)]
+        trackers = build.trackers(config.tracker) if writes else []
+        tracking = TrackerProcesses(trackers, terminal.warning, writer.resume_command())
+        observers[:0] = [terminal, tracking]
         run = StartedRun(
             run_dir,
             config,
             summary,
             state,
+            list(writer.records),
             introduction=messages.introduction(components, summary),
             warnings=[*messages.run_warnings(components, summary), *warnings],
             starting_point=messages.starting_point(components),
         )
         for observer in observers:
             observer.start(run)
-        _train_debugged(components, writer, observers, terminal, stop)
+        _train_debugged(components, writer, observers, terminal, tracking, stop)
 
         logits = components.predict(state.evaluated, components.data.test.images)
         test = Evaluation.of(logits, components.data.test.labels.cpu())
@@ -162,17 +162,23 @@ def train_and_evaluate(
         if writes:
             writer.folder.check()
             write_results(run_dir, logits, components, writer.records)
+            terminal.preview(hardest_digits(logits, components), config.logger.preview)
         return Result(writer.records, test, state.evaluated, run_dir)
 
 
 def _train_debugged(
-    components: Components, writer: RunWriter, observers: Sequence[Observer], terminal: Terminal, stop: Stop
+    components: Components,
+    writer: RunWriter,
+    observers: Sequence[Observer],
+    terminal: Terminal,
+    tracking: TrackerProcesses,
+    stop: Stop,
 ) -> None:
     """Train as `_train`, with what `debug` asks for around it, and print what that found."""
     debug, state, run_dir = components.config.debug.name, components.state, writer.folder.path
     device = components.data.train.images.device
     with finding_nan(state, debug == "nan"), profiled(run_dir, device, debug == "profile") as table:
-        _train(components, writer, observers, terminal, stop)
+        _train(components, writer, observers, terminal, tracking, stop)
     if kept := keep_best_weights(components, writer):
         terminal.line(kept)
     for line in table:
@@ -186,13 +192,20 @@ def _train_debugged(
 
 
 def _train(
-    components: Components, writer: RunWriter, observers: Sequence[Observer], terminal: Terminal, stop: Stop
+    components: Components,
+    writer: RunWriter,
+    observers: Sequence[Observer],
+    terminal: Terminal,
+    tracking: TrackerProcesses,
+    stop: Stop,
 ) -> None:
     """Train all remaining epochs. Raises KeyboardInterrupt after a signal, when a checkpoint has been written."""
     config, state, data, recorded = components.config, components.state, components.data, components.recorded_step
     epochs, refusal = run_length(config), None
     is_overfitted = config.debug.name == "overfit"
-    steps = components.steps_per_epoch
+    steps, step = components.steps_per_epoch, recorded or components.step
+    if (every := config.tracker.every_steps) is not None:
+        step = reporting_step(step, state, every, tracking.step, components.group)
     with terminal.progress(lambda: state.steps, epochs * steps, steps), stop.deferred():
         while state.epoch < epochs and not has_ended_early(config, writer):
             records = fit(
@@ -204,12 +217,12 @@ def _train(
                 schedule=schedules.constant if is_overfitted else build.schedule(config.schedule, epochs),
                 augment=components.augment,
                 warmup_epochs=warmup_epochs(config),
-                step=recorded or components.step,
+                step=step,
                 evaluate=components.evaluate,
                 pause=lambda: stop.received is not None or writer.is_due(),
                 group=components.group,
             )
-            for record in _with_memory_advice(records, components):
+            for record in with_memory_advice(records, components):
                 if recorded is not None:
                     writer.summary.device["cuda_graph"] = recorded.recorded
                 for observer in observers:
@@ -228,30 +241,6 @@ def _train(
                 writer.write_checkpoint(state)
                 if stop.received is not None:
                     return
-
-
-def _with_memory_advice(records: Iterator[EpochRecord], components: Components) -> Iterator[EpochRecord]:
-    """Yield the records; raises DigitnetError if memory does not suffice, with a batch size that fits."""
-    try:
-        yield from records
-        return
-    except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)):
-            raise
-    # Outside of the `except` block, where the exception no longer keeps the step's activations in memory.
-    model, trainer, train = components.state.model, components.config.trainer, components.data.train
-    device = train.images.device.type
-    if not model.training:
-        raise DigitnetError(f"the validation needs more memory than {device} has left, whatever trainer.batch_size is")
-    if components.group.size > 1:  # all processes would have to take part in a step
-        advice = "lower it"
-    elif fitting := largest_batch(components.step, train, trainer.batch_size):
-        advice = f"trainer.batch_size={fitting} fits"
-    else:
-        advice = "not even a batch of one image fits"
-    raise DigitnetError(
-        f"trainer.batch_size={trainer.batch_size}: a step needs more memory than {device} has; {advice}"
-    )
 
 
 def initialized(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from digitnet.report.plots import as_label, draw_matrix, draw_wrong, hardest_images, save_figure
+from digitnet.report.plots import as_label, draw_matrix, draw_wrong, save_figure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,8 @@ def draw_evaluation(
     _draw_reliability(figure.add_subplot(grid[0, 0]), bins)
     draw_matrix(figure, figure.add_subplot(grid[0, 1]), labels, predicted, classes, bar_pad=0.15)
     below = grid[1, :].subgridspec(2, HARDEST // 2, hspace=0.75, wspace=0.15)
+    from digitnet.metrics import hardest_images
+
     shown = hardest_images(labels, predicted, confidence)[:HARDEST]
     for position, index in enumerate(shown):
         axes = figure.add_subplot(below[position // (HARDEST // 2), position % (HARDEST // 2)])

@@ -49,6 +49,8 @@ def draw_misclassified(
     `confidence`, the probability of the predicted class, (N,) from 0 to 1. `caption` stands below the title. The images
     whose labels are known to be wrong, by their indices, have a dashed frame.
     """
+    from digitnet.metrics import hardest_images  # imports torch, which plots of tables do not need
+
     hardest = hardest_images(labels, predicted, confidence)
     shown = hardest[: COLUMNS * COLUMNS]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
@@ -69,13 +71,6 @@ def draw_misclassified(
         axes = figure.add_subplot(rows, COLUMNS, position)
         draw_wrong(axes, images[index], names, index, float(confidence[index]), index in wrong_labels)
     save_figure(figure, path)
-
-
-def hardest_images(labels: "Tensor", predicted: "Tensor", confidence: "Tensor") -> list[int]:
-    """The indices of the misclassified images, those that the network was surest of, first."""
-    wrong = (labels != predicted).nonzero().flatten()
-    hardest: list[int] = wrong[confidence[wrong].argsort(descending=True, stable=True)].tolist()
-    return hardest
 
 
 def draw_wrong(

@@ -3,11 +3,11 @@
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len as cell_len
 from rich.cells import set_cell_size as set_cell_size
@@ -20,24 +20,19 @@ from rich.text import Text
 from rich.theme import Theme
 
 from digitnet.atomic import open_regular
+from digitnet.report.preview import half_blocks, shows_pictures
+from digitnet.report.run_lines import COLUMNS, DISPENSABLE, test_line
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
-from digitnet.significance import wilson_interval
 from digitnet.streams import drop_output
-from digitnet.text import duration, plural, printable, short_path, shown
+from digitnet.text import duration, printable, short_path, shown
 from digitnet.training.record import EpochRecord
 
-# Heading: (width, text of a record). On a narrow terminal the columns in DISPENSABLE are left out, in that order.
-COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
-    "lr": (9, lambda r: f"{r.lr:.4g}"),
-    "train loss": (10, lambda r: f"{r.train_loss:.4f}"),
-    "train acc": (9, lambda r: f"{100 * r.train_acc:.2f} %"),
-    "val loss": (8, lambda r: f"{r.val_loss:.4f}"),
-    "val acc": (8, lambda r: f"{100 * r.val_acc:.2f} %"),
-    "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Digits = tuple["Tensor", Sequence[str]]  # images (N, 1, 28, 28) uint8, and their captions
 WORKING_SECONDS = 5.0  # without a word
-DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
 # Readable on black as on white: rich's own cyan and yellow are not, and its grey23 looks like ink on white.
 THEME = Theme(
     {
@@ -77,6 +72,7 @@ class Terminal:
         self._console = _Terminal()
         self._console.quiet = quiet
         self._log, self._run_dir, self._epochs = log, run_dir, 0
+        self._digits: Digits | None = None
         mode = "a" if append else "w"
         self._file = open(log, mode, encoding="utf-8", opener=open_regular) if log else io.StringIO()  # noqa: SIM115
         self._columns: list[str] = []
@@ -88,8 +84,12 @@ class Terminal:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        """Write a line to the log. Raises OSError."""
+        """Write a line to the log, also after `end`: a tracker may fail there. Raises OSError."""
         try:
+            if self._file.closed and self._log is not None:
+                with open(self._log, "a", encoding="utf-8", opener=open_regular) as file:
+                    file.write(text + "\n")
+                return
             self._file.write(text + "\n")
             self._file.flush()
         except OSError as error:  # the error of a full disk does not name the file
@@ -164,16 +164,22 @@ class Terminal:
                 self.line(test_line(summary.test), "bold")
                 pictures = ", ".join(sorted(path.name for path in self._run_dir.glob("*.png")))
                 self.line(f"{short_path(self._run_dir)}{': ' if pictures else ''}{pictures}", whole=True)
+                self._show_digits()
         finally:
             with contextlib.suppress(OSError):  # `line` has raised it already
                 self._file.close()
 
+    def preview(self, digits: Digits, wanted: bool | None) -> None:
+        """Show digits below the result, on a terminal only; None: if the terminal says that it shows pictures."""
+        if self._console.is_terminal and not self._console.quiet and wanted is not False:
+            self._digits = digits if wanted or shows_pictures() else None
 
-def test_line(test: Mapping[str, Any]) -> str:
-    """`test accuracy 98.97 % (103 errors of 10,000; 95 %: 98.75 to 99.15)`, by `test` of summary.json."""
-    accuracy, errors, n = (test[key] for key in ("accuracy", "errors", "n"))
-    low, high = (100 * end for end in wilson_interval(n - errors, n))
-    return f"test accuracy {100 * accuracy:.2f} % ({plural(errors, 'error')} of {n:,}; 95 %: {low:.2f} to {high:.2f})"
+    def _show_digits(self) -> None:
+        if self._digits is not None:
+            console = self._console
+            colours = console.color_system is not None and not console.no_color
+            for line in half_blocks(*self._digits, console.width, colours):
+                console.print(Text.from_ansi(line), no_wrap=True, crop=False)
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 class StartedRun:
     """The argument of `Observer.start`, when training starts or resumes.
 
-    `state` is the live one: it changes during training. The last three are text to print: lines that describe the run,
-    warnings, and what training starts from, or None for random weights.
+    `state` is the live one: it changes during training. `records` are those of the epochs before. The last three are
+    text to print: lines that describe the run, warnings, and what training starts from, or None for random weights.
     """
 
     run_dir: Path
     config: Config
     summary: RunSummary
     state: "TrainState"
+    records: Sequence[EpochRecord]
     introduction: Sequence[str]
     warnings: Sequence[str]
     starting_point: str | None

@@ -8,6 +8,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
+from digitnet.config.rules import named_destination
 from digitnet.config.schema import Config
 from digitnet.errors import DigitnetError, DistributedError, DivergedError, as_digitnet_error
 from digitnet.runs.folder import RunFolder
@@ -86,7 +87,7 @@ class RunWriter:
         elif isinstance(error, DistributedError) and has_started:
             steps = self.summary.steps
             kept = f"checkpoints/last.pt is of step {steps:,}" if steps else "no checkpoint was written"
-            error.args = (f"{error}; {kept};\nto resume: {self._resume_command()}",)
+            error.args = (f"{error}; {kept};\nto resume: {self.resume_command()}",)
         statuses = {DivergedError: "diverged", KeyboardInterrupt: "interrupted"}
         self.summary.status = statuses.get(type(error), "failed")
         self.summary.error = str(as_digitnet_error(error) if isinstance(error, Exception) else error)
@@ -112,10 +113,15 @@ class RunWriter:
             where += f" of {epochs}"
             if 0 < saved < state.steps:  # a second signal did not wait for the checkpoint
                 kept = f"progress saved up to step {saved:,} of {state.steps:,}"
-        return f"Stopped{where}; {kept}. Continue with:\n{self._resume_command()}"
+        return f"Stopped{where}; {kept}. Continue with:\n{self.resume_command()}"
 
-    def _resume_command(self) -> str:
-        more = " --trust" if self.config.model.name == "custom" else ""
+    def resume_command(self) -> str:
+        """What people type to resume the run."""
+        more = (
+            " --trust"
+            if self.config.model.name == "custom" or named_destination(self.config.tracker.model_dump())
+            else ""
+        )
         root = getattr(self.config.data, "root", None)
         if root is not None and "source" not in self.summary.dataset:  # `resume` downloads only to a root that is given
             more = f" {shlex.quote(f'data.root={root}')}{more}"

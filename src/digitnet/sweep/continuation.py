@@ -8,6 +8,7 @@ from pathlib import Path
 
 from digitnet.config.files import Tree
 from digitnet.config.launcher_schema import RayLauncherConfig
+from digitnet.config.rules import named_destination, untrusted_destination
 from digitnet.errors import ConfigError
 from digitnet.lock import locked
 from digitnet.runs.folder import refuse_links, untrusted
@@ -70,7 +71,7 @@ def is_unfinished(summary: RunSummary | None) -> bool:
 
 
 def check_trusted(jobs: Iterable[Job], sweep: Sweep, trust: bool) -> None:
-    """Raises ConfigError if these jobs of a folder that is not trusted would import something, or read elsewhere.
+    """Raises ConfigError if these jobs of a folder that is not trusted would import something, read or send elsewhere.
 
     With model=custom the network would be imported. A relative path starts from the working directory in which the
     sweep was started: somebody else's sweep may name any, so without trust it must be the present one.
@@ -79,6 +80,8 @@ def check_trusted(jobs: Iterable[Job], sweep: Sweep, trust: bool) -> None:
         model = job.config.get("model", {})
         if model.get("name") == "custom":
             raise ConfigError(untrusted(short_path(sweep.folder), str(model.get("target"))))
+        if destination := named_destination(job.config.get("tracker", {})):
+            raise ConfigError(untrusted_destination(str(short_path(sweep.folder)), destination))
         # A job that has started has noted absolute paths.
         if Path(sweep.cwd) == Path.cwd() or sweep.summary(job.name) is not None:
             continue

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from digitnet.data.dataset import Split
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
+from digitnet.training.state import TrainState
 from digitnet.training.weight_average import WeightAverage
 
 Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="mean" or "sum" -> ()
@@ -49,6 +50,29 @@ def train_step(
         average.update()
     optimizer.zero_grad()
     return logits.detach()
+
+
+def reporting_step(
+    step: Step,
+    state: TrainState,
+    every: int,
+    report: Callable[[int, float, float], None],
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Step:
+    """`step`, which after every `every`-th one calls `report` with its number, its loss and its learning rate.
+
+    Numbers count from 1 over all epochs. The loss is the batch's mean cross-entropy in nats before the update; in a
+    `group`, of this process's part of the batch. A GPU is waited for after those steps only.
+    """
+
+    def reporting(images: Tensor, labels: Tensor) -> Tensor:
+        logits = step(images, labels)
+        if (number := state.steps + 1) % every == 0 and len(logits):
+            loss = F.cross_entropy(logits.float(), group.part(labels))
+            report(number, loss.item(), float(state.optimizer.param_groups[0]["lr"]))
+        return logits
+
+    return reporting
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -75,9 +75,23 @@ def test_stored_config_of_an_earlier_version_is_parsed() -> None:
     del content["tracker"], content["loss"], content["debug"]
     assert rules.parse_config(content) == config
     assert "tracker" not in content
+    assert rules.parse_config({**content, "tracker": {"name": "none"}}) == config  # before there were any
+    del content["logger"]["preview"]
+    assert rules.parse_config(content) == config
     del content["model"]
     with pytest.raises(ValidationError):
         rules.parse_config(content)
+
+
+def test_destination_of_a_tracker_is_one_that_the_configuration_names() -> None:
+    def named(*overrides: str) -> str | None:
+        return rules.named_destination(load_config(overrides).tracker.model_dump())
+
+    every = "tracker=[tensorboard,mlflow,wandb,trackio]"
+    assert named() is None
+    assert named(every, "tracker.wandb.entity=us", "tracker.trackio.space=us/here") is None  # with one's own account
+    assert named(every, "tracker.mlflow.uri=http://127.0.0.1:9") == "tracker.mlflow.uri=http://127.0.0.1:9"
+    assert named(every, "tracker.tensorboard.folder=there") == "tracker.tensorboard.folder=there"
 
 
 def test_changeable_and_unchangeable_keys_are_all_keys() -> None:

@@ -95,3 +95,21 @@ def test_folder_without_permission_is_named(trained: Trained) -> None:
     finally:
         HERE.chmod(0o700)
     assert (HERE / "summary.json").read_bytes() == before
+
+
+def test_page_that_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(
+    trained: Trained, command: Command, small_disk: Path
+) -> None:
+    fill(small_disk, 20_000)
+    before = sorted(small_disk.iterdir())
+    done = command("report", str(trained()), "--output", str(small_disk / "page.html"))
+    assert (done.code, done.err) == (1, f"error: {small_disk}/page.html: No space left on device\n")
+    assert sorted(small_disk.iterdir()) == before
+
+
+def test_run_goes_on_without_a_tracker_whose_disk_is_full(command: Command, small_disk: Path) -> None:
+    fill(small_disk)
+    done = command(*TINY, "hydra.run.dir=run", "tracker=tensorboard", f"tracker.tensorboard.folder={small_disk}")
+    assert (done.code, done.err) == (0, "")
+    (warning,) = [line for line in done.out.splitlines() if line.startswith("warning: tracker")]
+    assert warning.startswith("warning: tracker=tensorboard: OSError: [Errno 28] No space left on device")

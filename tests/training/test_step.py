@@ -1,11 +1,14 @@
 """One training step: the learning rate, and batches that fit into memory."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from digitnet.data import load_digits
 from digitnet.models import LeNet5
-from digitnet.training.step import largest_batch, set_lr, steps_per_epoch, train_step
+from digitnet.training.state import TrainState
+from digitnet.training.step import largest_batch, reporting_step, set_lr, steps_per_epoch, train_step
 
 
 def test_set_lr_fills_a_tensor_on_the_device_in_place() -> None:
@@ -59,3 +62,25 @@ def test_largest_batch_halves_until_it_fits(limit: int, fitting: int) -> None:
         return images
 
     assert largest_batch(step, load_digits(1437).train, batch_size=256) == fitting
+
+
+def test_every_nth_step_reports_its_loss_before_the_update_and_its_learning_rate() -> None:
+    train = load_digits(1437).train
+    model = LeNet5()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    state = TrainState(model, optimizer, torch.Generator(), steps=4)
+    reports: list[tuple[int, float, float]] = []
+    step = partial(train_step, model, optimizer)
+    reporting = reporting_step(step, state, 3, lambda *values: reports.append(values))
+    expected = []
+    for number in range(5, 10):
+        optimizer.param_groups[0]["lr"] = number / 10
+        images, labels = train.images[number : number + 8].float() / 255, train.labels[number : number + 8]
+        torch.manual_seed(number)
+        with torch.no_grad():
+            expected.append(torch.nn.functional.cross_entropy(model(images), labels).item())
+        torch.manual_seed(number)
+        reporting(images, labels)
+        state.steps += 1
+    assert [(number, lr) for number, _, lr in reports] == [(6, 0.6), (9, 0.9)]
+    assert [loss for _, loss, _ in reports] == pytest.approx([expected[1], expected[4]])

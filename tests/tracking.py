@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 class FakeTracker:
     package = "pytest"
+    address = None
 
     def __init__(self, notes, fault="", name="fake"):
         self.notes, self.fault, self.name = str(notes), fault, name

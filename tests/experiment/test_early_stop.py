@@ -36,7 +36,8 @@ def test_run_ends_after_its_patience_and_keeps_the_best_weights(command: Command
     summary, log = summary_in(Path("run")), Path("run/train.log").read_text()
     assert (summary["status"], summary["epochs"], summary["best"]["epoch"]) == ("finished", best + 2, best)
     assert (
-        f"\nno better epoch in 2 epochs: stopped; the weights of epoch {best} are kept, which has the highest " in log
+        "\nstopped, for trainer.early_stop=2: 2 epochs without a better one; "
+        f"the weights of epoch {best}, which has the highest validation accuracy, are kept\n" in log
     )
     assert_equal(result.model.state_dict(), weights_in("best"))
     assert_equal(weights_in("last"), weights_in("best"))
@@ -71,14 +72,14 @@ def test_run_that_reaches_its_end_keeps_its_best_weights_too(command: Command) -
     result = run(*UNSTEADY, "trainer.epochs=6", "trainer.early_stop=30", run_dir="run")
     log = Path("run/train.log").read_text()
     assert len(result.records) == 6
-    assert re.search(r"\nthe weights of epoch \d are kept, which has the highest validation accuracy\n", log)
+    assert re.search(r"\nthe weights of epoch \d, which has the highest validation accuracy, are kept\n", log)
     assert_equal(result.model.state_dict(), weights_in("best"))
 
 
 def test_missing_best_checkpoint_is_named(command: Command) -> None:
     run(*UNSTEADY, "trainer.epochs=40", "trainer.early_stop=1", run_dir="run")
     Path("run/checkpoints/best.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"run/checkpoints/best\.pt: no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"run/checkpoints/best\.pt: no such checkpoint; restore it, or keep "):
         resume("run", "logger=full")
     shutil.copy("run/checkpoints/last.pt", "run/checkpoints/best.pt")
     with pytest.raises(CheckpointError, match=r"best\.pt: is of epoch \d+, and the best was \d+; restore it"):
@@ -88,7 +89,7 @@ def test_missing_best_checkpoint_is_named(command: Command) -> None:
 def test_epoch_that_the_test_set_chooses_is_warned_of(command: Command) -> None:
     warning = (
         "warning: trainer.early_stop chooses an epoch by the test set, so its test accuracy flatters; hold out images: "
-        "data.validation=5000\n"
+        "data.validation=143\n"
     )
     assert warning in command(*TINY, "trainer.early_stop=3").out
     assert warning not in command(*TINY, "trainer.early_stop=3", "data.validation=100").out

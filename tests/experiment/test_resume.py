@@ -73,7 +73,7 @@ def test_link_in_a_run_folder_is_refused(trained: Trained, command: Command) -> 
     (HERE / "train.log").symlink_to(Path("precious").resolve())
     done = command("resume", "here", "trainer.epochs=3")
     assert done.code == 1
-    assert done.err == "error: here/train.log: a link, which no run creates; replace it by the file that it points to\n"
+    assert done.err == "error: here/train.log: a link, which no run creates; replace it by what it points to\n"
     assert Path("precious").read_text() == "mine"
 
 

@@ -129,7 +129,7 @@ def test_link_in_a_foreign_folder_is_refused() -> None:
     with pytest.raises(CheckpointError) as caught:
         RunFolder.open("run")
     assert str(caught.value) == (
-        "run/checkpoints/last.pt: a link, which no run creates; replace it by the file that it points to"
+        "run/checkpoints/last.pt: a link, which no run creates; replace it by what it points to"
     )
 
 

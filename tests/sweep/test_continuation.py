@@ -64,9 +64,7 @@ def test_sweep_with_networks_of_its_own_needs_trust(command: Command, sweep: Pat
 
 def test_links_in_a_sweeps_folder_are_refused(command: Command, sweep: Path) -> None:
     (sweep / "linked").symlink_to("/")
-    assert error_of(command) == (
-        "error: sweep/linked: a link, which no run creates; replace it by the file that it points to\n"
-    )
+    assert error_of(command) == ("error: sweep/linked: a link, which no run creates; replace it by what it points to\n")
 
 
 def change(sweep: Path, **values: Any) -> None:

@@ -34,6 +34,9 @@ def main(options: argparse.Namespace) -> None:
     if options.serve:
         _serve(options)
         return
+    from digitnet.runs.reader import find_runs
+
+    find_runs(options.paths)  # what is wrong with the paths, first
     check_output_file("--output", options.output, (".html", ".htm"), options.force)
     from digitnet.experiment.page_content import page_content  # torch
     from digitnet.report.page import render_page

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from digitnet.config.rules import changeable_keys_text
 from digitnet.errors import ConfigError
-from digitnet.runs.folder import SWEEP_FILE
+from digitnet.runs.folder import SWEEP_FILE, RunFolder
 from digitnet.text import show
 from digitnet.training.distributed import current_group
 
@@ -53,4 +53,6 @@ def main(options: argparse.Namespace) -> None:
 
     resumed = resume_run(options.run_dir, *options.overrides, trust=options.trust, config_dir=options.config_dir)
     if resumed is None and current_group().rank == 0:
-        show(f"{options.run_dir}: finished; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N")
+        more = f"; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N"
+        debug = (RunFolder(Path(options.run_dir)).read_summary_of_run().config.get("debug") or {}).get("name", "none")
+        show(f"{options.run_dir}: finished{more if debug in ('none', 'nan') else ''}")

@@ -16,7 +16,7 @@ from digitnet.config.fields import Group
 from digitnet.config.files import ROOT, Tree
 from digitnet.config.hydra_adapter import BASIC_LAUNCHER, hydra_options, is_sweeper
 from digitnet.config.launcher_schema import LauncherConfig
-from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS
+from digitnet.config.schema import GROUPS, LAUNCHER, PRESETS, SEVERAL
 from digitnet.config.yaml_file import YamlFile
 from digitnet.errors import ConfigError, Fault
 from digitnet.text import did_you_mean
@@ -46,8 +46,15 @@ def check_form(override: str) -> None:
         raise ConfigError(f"'{override}' has no key; it is KEY=VALUE")
     if match := re.fullmatch(r"(\w+)\.name", key):
         raise ConfigError(f"{override}: the option is chosen with {match[1]}={value}")
-    if key == "tracker" and re.fullmatch(r"\[\s*\w+(\s*,\s*\w+)*\s*\]", value):
-        return  # the one group of which several options can be chosen
+    if key in SEVERAL and value.startswith("["):
+        names = [name.strip() for name in value.strip("[] ").split(",")]
+        if not all(re.fullmatch(r"[A-Za-z_]\w*", name) for name in names) or {*names} & {"null", "true", "false"}:
+            raise ConfigError(f"{override}: is no list of options; write {key}=[A,B], or {key}=none for none of them")
+        if "none" in names:
+            raise ConfigError(f"{override}: 'none' beside others; leave it out")
+        return
+    if re.fullmatch(r"tracker\.\w+=null", override) and key != "tracker.every_steps":
+        raise ConfigError(f"{override}: would leave the tracker out; choose the others instead, or tracker=none")
     if key in GROUPS and (value[:1] in ("[", "{") or ".." in value or value.endswith(".yaml")):
         raise ConfigError(f"{override}: not the name of an option; see digitnet --help")
     if key.startswith("hydra.searchpath"):

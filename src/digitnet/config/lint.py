@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import yaml
 
 from digitnet.config.files import Tree, no_group, no_option
-from digitnet.config.schema import GROUPS, PRESETS, SECTIONS
+from digitnet.config.schema import GROUPS, PRESETS, SECTIONS, SEVERAL
 from digitnet.config.yaml_file import DefaultsEntry, YamlFile, node_items
 from digitnet.errors import ConfigError, Fault
 
@@ -102,6 +102,11 @@ def _overridden_twice(sources: Iterable[tuple[YamlFile, list[str]]], chosen: set
             if not default.overrides or default.group in chosen:
                 continue
             by, entry = first.setdefault(default.group, (source, default))
+            if by is source and entry.line == default.line:  # a list of options, which Hydra merges
+                if entry is not default and default.group not in SEVERAL:
+                    message = f"{default.written}: has several options; name one"
+                    yield Fault(f"defaults: {message}", file=source.path, line=default.line)
+                continue
             if entry is not default and entry.option != default.option and by.name not in trail:
                 place = Fault("", file=by.path, line=entry.line).place
                 message = f"'{default.written}: {default.option}' has no effect after '{entry.option}' in {place}; "

@@ -1,5 +1,6 @@
 """Rules about several keys: values that conflict, values that are worth a warning, keys that `resume` may change."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -86,6 +87,15 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield keys, f"{what}: {highest:g} is more than a float32 can be; lower it"
     if getattr(config.data, "root", None) == "":  # of a variable that is not set; as a path, the working directory
         yield ("data.root",), "data.root=: is empty; name a folder, or leave it out"
+    uri = config.tracker.mlflow.uri if config.tracker.mlflow is not None else None
+    if uri is not None and not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://|databricks", uri):
+        yield ("tracker.mlflow.uri",), f"tracker.mlflow.uri={uri}: should begin with http://, https:// or sqlite:///"
+    elif uri is not None and re.match(r"[^/]*//[^/]*@", uri):  # the message does not repeat it
+        yield (
+            ("tracker.mlflow.uri",),
+            "tracker.mlflow.uri: has a user or a password, which would be written into the run's files;\n"
+            "leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI",
+        )
     count, held_out = TRAINING_IMAGES.get(config.data.name), config.data.validation
     if count is not None and isinstance(held_out, int) and held_out >= count:
         keys = ("data.validation",)
@@ -109,7 +119,12 @@ def config_notes(config: Config) -> Iterator[tuple[str, str]]:
             "aug.warmup_epochs",
             f"aug.warmup_epochs={config.aug.warmup_epochs} is cut to {warmup}: the run has {only}",
         )
-    if isinstance(config.schedule, StepScheduleConfig) and epochs is not None:
+    if config.tracker.every_steps is not None and not config.tracker.chosen:
+        yield (
+            "tracker.every_steps",
+            f"tracker.every_steps={config.tracker.every_steps}: has no effect without a tracker",
+        )
+    if isinstance(config.schedule, StepScheduleConfig) and epochs is not None and run_length(config) == epochs:
         ends = list(accumulate(phase.epochs for phase in config.schedule.phases))
         reached = bisect_left(ends, epochs) + 1
         if reached < len(ends):
@@ -139,7 +154,10 @@ def named_destination(tracker: Mapping[str, Any]) -> str | None:
 
 def untrusted_destination(folder: str, destination: str) -> str:
     """The message about a `named_destination` of a folder that may be from somebody else."""
-    return f"{folder}: its figures would go to {destination};\nif you trust the source of this folder, add --trust"
+    return (
+        f"{folder}: its figures would go to {destination};\n"
+        "if the run is your own, or you trust where it comes from, add --trust"
+    )
 
 
 def run_length(config: Config) -> int:

@@ -24,6 +24,7 @@ GROUPS = (  # with options
     "experiment", "sweep",
 )  # fmt: skip
 LAUNCHER = "hydra/launcher"  # a group of Hydra, with options of digitnet
+SEVERAL = ("tracker",)  # groups of which several options can be chosen
 PRESETS = ("experiment", "sweep")  # groups whose options set keys of other groups, and have no keys of their own
 SECTIONS = ("trainer", "checkpoint")  # groups of keys without options
 

@@ -1,27 +1,31 @@
 """The types of the group `tracker`, of which several options can be chosen at once."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from digitnet.config.fields import Count, Group
 
+Name = Annotated[str, Field(min_length=1)]
+
 
 class TensorboardConfig(Group):
-    folder: str | None
+    folder: Name | None
 
 
 class MlflowConfig(Group):
     uri: str | None
-    experiment: str
+    experiment: Name
 
 
 class WandbConfig(Group):
-    project: str
+    project: Name
     entity: str | None
     mode: Literal["online", "offline"] | None
 
 
 class TrackioConfig(Group):
-    project: str
+    project: Name
     space: str | None
 
 

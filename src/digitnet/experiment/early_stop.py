@@ -9,6 +9,8 @@ from digitnet.runs.writer import RunWriter
 from digitnet.text import plural
 from digitnet.training.checkpoint import load_weights
 
+ADVICE = "restore it, or keep the last weights: trainer.early_stop=null"
+
 
 def has_ended_early(config: Config, writer: RunWriter) -> bool:
     """Whether no epoch after the records so far is to be trained, although the run has some left.
@@ -34,12 +36,17 @@ def keep_best_weights(components: Components, writer: RunWriter) -> str | None:
         return None
     if best.epoch != writer.records[-1].epoch:
         path = writer.folder.checkpoint_file("best")
-        weights = load_weights(copy.deepcopy(state.model), config.model.name, path) if group.rank == 0 else None
+        try:
+            weights = load_weights(copy.deepcopy(state.model), config.model.name, path) if group.rank == 0 else None
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {ADVICE}") from error
         weights = group.broadcast(weights and {key: weights[key] for key in ("model", "epoch")})
         if weights["epoch"] != best.epoch:
-            raise CheckpointError(f"{path}: is of epoch {weights['epoch']}, and the best was {best.epoch}; restore it")
+            raise CheckpointError(f"{path}: is of epoch {weights['epoch']}, and the best was {best.epoch}; {ADVICE}")
         state.kept = copy.deepcopy(state.model)
         state.kept.load_state_dict(weights["model"])
         writer.write_checkpoint(state)
-    why = f"no better epoch in {plural(patience, 'epoch')}: stopped; " if has_ended_early(config, writer) else ""
-    return f"{why}the weights of epoch {best.epoch} are kept, which has the highest validation accuracy"
+    kept = f"the weights of epoch {best.epoch}, which has the highest validation accuracy, are kept"
+    if not has_ended_early(config, writer):
+        return kept
+    return f"stopped, for trainer.early_stop={patience}: {plural(patience, 'epoch')} without a better one; {kept}"

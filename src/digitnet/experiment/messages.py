@@ -14,6 +14,8 @@ from digitnet.training.record import EpochRecord
 
 SHOWN_CLASSES = 10
 MNIST_SIZED = 30_000  # training images
+INITIAL_SHARE = 4  # of so many times the steps of an average, e^-4 = 2 % of the initial weights are left
+FAR_ABOVE = 1.5  # likewise: the weights have grown so large that sure predictions are wrong
 AT_CHANCE = 0.97  # times ln(classes), the loss of guessing; LeNet-5's plateau on MNIST is above 0.99 times that
 
 
@@ -60,9 +62,16 @@ def run_warnings(components: Components, summary: RunSummary) -> list[str]:
         names = "; ".join(skipped[:3])
         warnings.append(f"{plural(len(skipped), 'file')} left out, summary.json has their names: {names}")
     if config.trainer.early_stop is not None and data.validates_on_test:
+        held_out = min(5000, max(1, summary.dataset["train"] // 10))
         warnings.append(
             "trainer.early_stop chooses an epoch by the test set, so its test accuracy flatters; "
-            "hold out images: data.validation=5000"
+            f"hold out images: data.validation={held_out}"
+        )
+    steps = run_length(config) * components.steps_per_epoch
+    if (decay := config.trainer.ema) is not None and (span := 1 / (1 - decay)) > steps / INITIAL_SHARE:
+        warnings.append(
+            f"trainer.ema={decay:g} averages over about {span:,.0f} steps, and this run has {steps:,}: the average "
+            "still holds much of the initial weights; lower it"
         )
     if config.trainer.precision == "bf16" and summary.device["type"] == "cpu" and not runtime.has_bfloat16("cpu"):
         warnings.append("trainer.precision=bf16: this CPU has no bfloat16 arithmetic; fp32 is faster on it")
@@ -122,10 +131,16 @@ def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int,
     count = config.trainer.plateau_epochs
     if count is None or len(records) < count:
         return []
-    at_chance = [record.train_loss > AT_CHANCE * math.log(classes) for record in records[-count - 1 :]]
+    losses = [record.train_loss / math.log(classes) for record in records[-count - 1 :]]
+    at_chance = [loss > AT_CHANCE for loss in losses]
     if not all(at_chance[-count:]) or at_chance == [True] * (count + 1):  # the previous epoch has warned
         return []
-    hint = ""
+    if min(losses[-count:]) > FAR_ABOVE:
+        return [
+            f"for {plural(count, 'epoch')} the loss has been far above chance, ln {classes} = {math.log(classes):.2f}; "
+            f"lower optimizer.lr (it is {config.optimizer.lr:g})"
+        ]
+    hint, other = "", "" if config.optimizer.name == "adam" else "optimizer=adam or "
     if images < MNIST_SIZED:
         hint = f"With {plural(images, 'training image')} an epoch has few steps, so it may take more epochs; "
     elif config.model.name == "lenet5":
@@ -135,5 +150,5 @@ def plateau(records: Sequence[EpochRecord], config: schema.Config, classes: int,
         )
     return [
         f"for {plural(count, 'epoch')} the loss has been at chance, ln {classes} = {math.log(classes):.2f}. {hint}"
-        "if it does not fall, try optimizer=adam or another optimizer.lr"
+        f"if it does not fall, try {other}another optimizer.lr"
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from digitnet.errors import DigitnetError
 from digitnet.report.comparison import tabulate
 from digitnet.report.page_sweep import sweep_content
-from digitnet.report.run_lines import test_line
+from digitnet.report.run_lines import result_line
 from digitnet.report.tables import displayed
 from digitnet.runs.folder import RunFolder
 from digitnet.runs.reader import Run, find_runs
@@ -135,7 +135,7 @@ def _head(run: Run, parent: Path | None) -> dict[str, Any]:
         "folder": str(short_path(run.folder)),
     }
     shown = [(name, printable(text)) for name, text in facts.items() if text]
-    result = test_line(summary.test) if finished and summary.test else f"{summary.status} after {summary.epochs} epochs"
+    result = result_line(summary) if finished and summary.test else f"{summary.status} after {summary.epochs} epochs"
     return {"name": _name(run, parent), "result": result, "command": summary.command, "facts": shown}
 
 

@@ -30,6 +30,7 @@ from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import Observer, StartedRun
 from digitnet.runs.writer import RunWriter
 from digitnet.signals import Stop, handling_signals
+from digitnet.text import plural
 from digitnet.training.checkpoint import load_weights
 from digitnet.training.distributed import ProcessGroup, current_group
 from digitnet.training.loop import fit
@@ -100,7 +101,7 @@ def run_experiment(
 def observed(writer: RunWriter, stop: Stop) -> Iterator[list[Observer]]:
     """In this block the run's status is "running"; at its end all observers are told how it ended.
 
-    Yields the list of observers, to be extended; the writer stays the last, so it is told last.
+    Yields the list of observers, to be extended.
     """
     summary = writer.summary
     observers: list[Observer] = [writer]
@@ -140,8 +141,9 @@ def train_and_evaluate(
     with components.group.translated_errors():
         terminal = Terminal(log, run_dir, append=bool(summary.resumed), quiet=quiet or not writes)
         trackers = build.trackers(config.tracker) if writes else []
-        tracking = TrackerProcesses(trackers, terminal.warning, writer.resume_command())
-        observers[:0] = [terminal, tracking]
+        tracking = TrackerProcesses(trackers, terminal.line, terminal.warning, writer.resume_command())
+        observers.insert(0, terminal)
+        observers.append(tracking)  # told last: it waits for answers, and the run is finished by then
         run = StartedRun(
             run_dir,
             config,
@@ -183,6 +185,8 @@ def _train_debugged(
         terminal.line(kept)
     for line in table:
         terminal.line(line, whole=True)
+    if debug == "nan":
+        terminal.line(f"debug=nan: every output and every gradient was finite, in {plural(state.steps, 'step')}")
     if debug == "overfit":
         text, is_learned = overfit_result(writer.records, len(components.data.validation))
         if is_learned:

@@ -1,6 +1,7 @@
 """Digits on the terminal, in half-block characters: each is two pixels, one above the other."""
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -32,12 +33,15 @@ def half_blocks(images: "Tensor", captions: Sequence[str], width: int, colours: 
     In 26 greys, with escapes of the 256 colours, black on white as on paper; or, without `colours`, ink or none. Half
     the resolution, unless five digits in full fit in a row.
     """
+    if width < SMALL:
+        return []
     cells = _grey_cells if colours else _plain_cells
     columns = LARGE if width >= ROW * (LARGE + 1) else SMALL
     each = LARGE // columns
     pixels = images.float().reshape(-1, columns, each, columns, each).mean((2, 4))
     greys = ((1 - pixels / 255) * (len(GREYS) - 1)).round().long().tolist()  # (N, columns, columns)
-    in_row = max(1, min(len(greys), (width + 1) // (columns + 1)))
+    most = max(1, (width + 1) // (columns + 1))
+    in_row = math.ceil(len(greys) / math.ceil(len(greys) / most))  # rows of equal length, if that is possible
     lines = []
     for first in range(0, len(greys), in_row):
         row = greys[first : first + in_row]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from digitnet.runs.formats import RunSummary
 from digitnet.significance import wilson_interval
 from digitnet.text import plural
 from digitnet.training.record import EpochRecord
@@ -17,6 +18,13 @@ COLUMNS: dict[str, tuple[int, Callable[[EpochRecord], str]]] = {
     "time": (7, lambda r: f"{r.epoch_seconds:.1f} s"),
 }
 DISPENSABLE = ("train loss", "lr", "val loss", "time", "train acc")
+
+
+def result_line(summary: RunSummary) -> str:
+    """The `test_line` of a finished run; of a debug run with the remark that it is no result."""
+    assert summary.test is not None
+    debug = (summary.config.get("debug") or {}).get("name", "none")
+    return test_line(summary.test) + (f"; debug={debug}: no result" if debug not in ("none", "nan") else "")
 
 
 def test_line(test: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from rich.theme import Theme
 
 from digitnet.atomic import open_regular
 from digitnet.report.preview import half_blocks, shows_pictures
-from digitnet.report.run_lines import COLUMNS, DISPENSABLE, test_line
+from digitnet.report.run_lines import COLUMNS, DISPENSABLE, result_line
 from digitnet.runs.formats import RunSummary
 from digitnet.runs.observer import StartedRun
 from digitnet.streams import drop_output
@@ -158,10 +158,10 @@ class Terminal:
             yield
 
     def end(self, summary: RunSummary) -> None:
-        """Print the test accuracy and the run's folder with its pictures, if the run finished, and close the log."""
+        """Print the result and the run's folder with its pictures, if the run finished, and close the log."""
         try:
             if summary.status == "finished" and summary.test is not None:
-                self.line(test_line(summary.test), "bold")
+                self.line(result_line(summary), "bold")
                 pictures = ", ".join(sorted(path.name for path in self._run_dir.glob("*.png")))
                 self.line(f"{short_path(self._run_dir)}{': ' if pictures else ''}{pictures}", whole=True)
                 self._show_digits()
@@ -178,6 +178,7 @@ class Terminal:
         if self._digits is not None:
             console = self._console
             colours = console.color_system is not None and not console.no_color
+            console.print("the hardest digits, true as predicted, with the probability:")
             for line in half_blocks(*self._digits, console.width, colours):
                 console.print(Text.from_ansi(line), no_wrap=True, crop=False)
 

@@ -277,7 +277,7 @@ def refuse_links(folder: Path) -> None:
         for name in [*folders, *files]:
             path = Path(top, name)
             if path.is_symlink():
-                raise CheckpointError(f"{path}: a link, which no run creates; replace it by the file that it points to")
+                raise CheckpointError(f"{path}: a link, which no run creates; replace it by what it points to")
             # A scratch file of a process that works there may have gone meanwhile.
             if os.path.lexists(path) and not (path.is_file() or path.is_dir()):
                 raise CheckpointError(f"{path}: neither a file nor a folder; remove it")

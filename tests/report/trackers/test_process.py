@@ -1,7 +1,12 @@
 """Trackers get all of a run once, and whatever happens to them, the run goes on."""
 
 import json
+import os
+import pickle
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Command, summary_in
+from digitnet.report.terminal import Terminal
 from digitnet.report.trackers import process
+from digitnet.report.trackers.tracker import TrackedRun, Values
 from digitnet.runs.formats import read_metrics
 from tracking import fake_trackers, numbers, read_notes
 
@@ -29,6 +36,8 @@ def test_tracker_gets_the_whole_run(command: Command, monkeypatch: pytest.Monkey
     assert (run["name"], run["group"], run["folder"]) == ("run", None, str(Path("run").resolve()))
     assert run["parameters"]["optimizer.lr"] == 1
     assert run["parameters"]["trainer.early_stop"] is None
+    assert not [key for key in run["parameters"] if key.startswith("tracker.")]
+    assert (run["tags"]["data"], "debug" in run["tags"], "resumed" in run["tags"]) == ("digits", False, False)
     assert json.loads(run["parameters"]["schedule.phases"])[0] == {"epochs": 2, "factor": 1.0}
     assert run["tags"]["command"].startswith("digitnet data=digits ")
     assert run["tags"]["version_torch"] == summary_in(Path("run"))["versions"]["torch"]
@@ -89,6 +98,25 @@ def test_tracker_that_exits_is_warned_of(command: Command, monkeypatch: pytest.M
     assert done.out.count("warning: tracker=fake0: its process ended with exit status 3; the run goes on") == 1
 
 
+def test_process_that_is_killed_between_two_messages_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_trackers(monkeypatch, [])
+    import fake_tracker  # type: ignore[import-not-found]
+
+    link = process._Link(fake_tracker.FakeTracker("notes"))
+    link.open(TrackedRun("run", None, Path().resolve(), {}, {}))
+    while link._answered < 1:
+        assert link.failure(30) is None
+        time.sleep(0.05)
+    assert link._process is not None
+    link._process.kill()
+    while link.failure(30) is None:
+        time.sleep(0.05)
+    assert link.failure(30) == "its process ended with exit status -9"
+    link.kill()
+    assert link._thread is not None
+    link._thread.join()
+
+
 @pytest.mark.parametrize("when", ["epoch", "end"])
 def test_tracker_that_hangs_is_given_up(command: Command, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     _, good = fake_trackers(monkeypatch, [f"{when} hangs", ""])
@@ -134,6 +162,8 @@ def test_resumed_run_sends_nothing_twice(command: Command, monkeypatch: pytest.M
     assert command("resume", "run", "trainer.epochs=3").code == 0
     starts = [content["previous"] for kind, content in read_notes(file) if kind == "start"]
     assert starts == [None, "new"]
+    last = [content for kind, content in read_notes(file) if kind == "start"][-1]
+    assert last["tags"]["resumed"] == "digitnet resume run trainer.epochs=3"
     assert (numbers(file), numbers(file, "step")) == ([1, 2, 3], [20, 40, 60, 80, 100, 120])
 
 
@@ -146,9 +176,88 @@ def test_tracked_run_that_is_gone_gets_all_anew(command: Command, monkeypatch: p
     fake_trackers(monkeypatch, ["is new"])
     assert command("resume", "run", "trainer.epochs=3").code == 0
     assert numbers(file) == [1, 2, 1, 2, 3]
-    Path("run/trackers/fake0.json").write_text("{damaged")
-    assert command("resume", "run", "trainer.epochs=4").code == 0
-    assert numbers(file) == [1, 2, 1, 2, 3, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["{damaged", "[" * 100_000, '{"run": "new", "epoch": 1e999, "step": 0, "is_ended": true}', '{"run": 1}',
+     '{"run": "new", "epoch": -1, "step": 0, "is_ended": true}'],
+)  # fmt: skip
+def test_damaged_record_of_what_was_sent_is_as_none(
+    command: Command, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    (file,) = fake_trackers(monkeypatch, [""])
+    assert command(*TWICE, "tracker=tensorboard").code == 0
+    Path("run/trackers/fake0.json").write_text(damage)
+    assert command("resume", "run", "trainer.epochs=3").code == 0
+    assert numbers(file) == [1, 2, 1, 2, 3]
+    assert [content["previous"] for kind, content in read_notes(file) if kind == "start"] == [None, None]
+
+
+def test_finished_run_has_its_summary_before_it_waits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = fake_trackers(monkeypatch, ["end hangs"])
+    monkeypatch.setattr(process, "PATIENCE_SECONDS", 3)
+    monkeypatch.setattr(process, "SILENT_SECONDS", 1)
+    said: list[tuple[str, str]] = []
+    say = Terminal.line
+    monkeypatch.setattr(
+        Terminal, "line",
+        lambda self, text="", *style, **options: (
+            said.append((text, summary_in(Path("run"))["status"])), say(self, text, *style, **options),
+        ),
+    )  # fmt: skip
+    assert command(*TWICE).code == 0
+    assert ("waiting for fake0; Ctrl-C ends the wait", "finished") in said
+    assert [kind for kind, _ in read_notes(file)] == ["start", "epoch", "epoch", "end"]
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_trackers(monkeypatch, ["end hangs"])
+    monkeypatch.setattr(process, "SILENT_SECONDS", 0.5)
+    say = Terminal.line
+
+    def interrupted(self: Terminal, text: str = "", *style: str, **options: bool) -> None:
+        say(self, text, *style, **options)
+        if text.startswith("waiting for"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Terminal, "line", interrupted)
+    done = command(*TWICE)
+    assert (done.code, done.err) == (0, "")
+    assert len(re.findall(r"warning: tracker=fake0: no answer in \d s;", done.out)) == 1
+    assert summary_in(Path("run"))["status"] == "finished"
+
+
+def test_debug_run_is_marked(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = fake_trackers(monkeypatch, [""])
+    assert "; debug=fast: no result\n" in command(*TINY, "debug=fast").out
+    assert read_notes(file)[0][1]["tags"]["debug"] == "fast"
+
+
+@pytest.mark.engine
+def test_process_of_a_tracker_that_hangs_ends_after_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the run is killed, and nobody is left to end it."""
+    (file,) = fake_trackers(monkeypatch, ["epoch hangs"])
+    import fake_tracker  # type: ignore[import-not-found]
+
+    code = (
+        "import pickle, subprocess, sys; from digitnet.report.trackers import child\n"
+        "child.EXIT_SECONDS = 1\n"
+        "child.main()"
+    )
+    process_of_tracker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process_of_tracker.stdin is not None
+    run = TrackedRun("run", None, Path("run").resolve(), {}, {})
+    Path("run/trackers").mkdir(parents=True)
+    for message in (fake_tracker.FakeTracker(file, "epoch hangs"), run, Values("epoch", 1, {})):
+        pickle.dump(message, process_of_tracker.stdin)
+    process_of_tracker.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process_of_tracker.wait(3)
+    process_of_tracker.stdin.close()
+    assert process_of_tracker.wait(30) == 1
+    assert process_of_tracker.stdout is not None
+    process_of_tracker.stdout.close()
 
 
 def test_what_a_failed_tracker_misses_is_sent_by_resume(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +304,9 @@ def test_figures_go_where_a_folder_says_only_if_it_is_trusted(
     assert command(*TWICE, *words).code == 0
     done = command("resume", "run", "trainer.epochs=3")
     assert (done.code, done.err) == (
-        2, f"error: run: its figures would go to {destination};\nif you trust the source of this folder, add --trust\n",
+        2,
+        f"error: run: its figures would go to {destination};\n"
+        "if the run is your own, or you trust where it comes from, add --trust\n",
     )  # fmt: skip
     assert command("resume", "run", "trainer.epochs=3", words[1]).code == 0
     assert command("resume", "run", "trainer.epochs=4", "--trust").code == 0

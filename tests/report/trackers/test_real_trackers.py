@@ -17,6 +17,9 @@ import pytest
 
 import forking
 from conftest import TINY, summary_in
+from digitnet.report.trackers.mlflow import MlflowTracker
+from digitnet.report.trackers.tensorboard import TensorBoardTracker
+from digitnet.report.trackers.tracker import TrackedRun
 from digitnet.runs.formats import read_metrics
 from digitnet.training.record import EpochRecord
 
@@ -33,6 +36,7 @@ class Tracked:
     folder: Path
     server: str
     environment: dict[str, str]
+    out: list[str]
 
     @property
     def records(self) -> list[EpochRecord]:
@@ -85,19 +89,20 @@ def tracked(server: str, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
         "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
     }  # fmt: skip
 
-    def digitnet(*arguments: str) -> None:
+    def digitnet(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "digitnet", *arguments],
             env={**os.environ, **environment}, cwd=folder, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         assert "warning: tracker" not in done.stdout
+        return done.stdout
 
     sweep = ["-m", *TINY, "logger=full", f"tracker=[{','.join(NAMES)}]", f"tracker.mlflow.uri={server}"]
     digitnet(*sweep, "seed=1", "tracker.every_steps=45", "hydra.sweep.dir=mine")
     (job,) = (path.parent for path in folder.glob("mine/*/summary.json"))
-    digitnet("resume", f"mine/{job.name}", "trainer.epochs=3", "--trust")
-    return Tracked(job, server, environment)
+    out = digitnet("resume", f"mine/{job.name}", "trainer.epochs=3", "--trust")
+    return Tracked(job, server, environment, out.splitlines())
 
 
 def test_tensorboard_shows_the_run(tracked: Tracked) -> None:
@@ -126,6 +131,7 @@ def test_tensorboard_shows_the_run(tracked: Tracked) -> None:
     assert parameters["optimizer.lr"].number_value == 1
     assert parameters["model.name"].string_value == "lenet5"
     assert parameters["trainer.reuse_memory"].bool_value
+    assert f"tensorboard: tensorboard --logdir {tracked.folder}/tensorboard" in tracked.out
 
 
 def test_mlflow_shows_the_run(tracked: Tracked) -> None:
@@ -144,6 +150,8 @@ def test_mlflow_shows_the_run(tracked: Tracked) -> None:
     assert run.data.params["optimizer.lr"] == "1.0"
     assert run.data.params["trainer.epochs"] == "2"  # a parameter keeps its value
     assert run.data.tags["sweep"] == "mine"
+    address = f"{tracked.server}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
+    assert f"mlflow: {address}" in tracked.out
     assert run.data.tags["status"] == "finished"
     assert run.data.tags["command"].startswith("digitnet data=digits ")
     assert run.data.tags["run_dir"] == str(tracked.folder)
@@ -198,6 +206,7 @@ def test_wandb_has_the_run_offline(tracked: Tracked) -> None:
     assert [record.exit.exit_code for record in records if record.WhichOneof("record_type") == "exit"] == [0, 0]
     pictures = [path.name.partition("_")[0] for path in (folders[-1] / "files/media/images").iterdir()]
     assert sorted(pictures) == PICTURES
+    assert f"wandb: wandb sync {folders[-1]}" in tracked.out
 
 
 def test_trackio_has_the_run_in_its_store(tracked: Tracked) -> None:
@@ -223,6 +232,7 @@ def test_trackio_has_the_run_in_its_store(tracked: Tracked) -> None:
     last = [log for log in logs if "test_loss" in log][-1]
     tracked.expect_test(last)
     assert (last["status"], last["step"]) == ("finished", 3)
+    assert "trackio: trackio show --project digitnet" in tracked.out
     for picture in PICTURES:
         assert last[picture]["_type"] == "trackio.image"
 
@@ -265,3 +275,45 @@ def _wait_for(condition: Any) -> None:
             pass
         time.sleep(0.1)
     pytest.fail("it did not come")
+
+
+def _tracked_run(name: str) -> TrackedRun:
+    folder = Path(name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return TrackedRun("run", None, folder, {"optimizer.lr": 1.0}, {"command": "digitnet"})
+
+
+def test_runs_of_one_name_in_one_folder_of_tensorboard_are_two_runs() -> None:
+    tracker = TensorBoardTracker("events")
+    first, second = (tracker.start(_tracked_run(name), None) for name in ("a/run", "b/run"))
+    assert first != second
+    assert len(list(Path("events/run").rglob("events.*"))) == 2
+    assert tracker.start(_tracked_run("a/run"), first) == first
+    assert tracker.start(_tracked_run("b/run"), second) == second
+    assert tracker.start(_tracked_run("c/run"), "gone") not in (first, second, "gone")
+
+
+def test_run_that_is_gone_from_mlflow_or_trackio_is_begun_anew(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    tracker = MlflowTracker(server, "gone")
+    first = tracker.start(_tracked_run("run"), None)
+    assert tracker.start(_tracked_run("run"), first) == first
+    MlflowClient(server).delete_run(first)
+    assert tracker.start(_tracked_run("run"), first) != first
+    assert tracker.start(_tracked_run("run"), 32 * "0") not in (first, 32 * "0")
+    code = (
+        "import pathlib, sys; from digitnet.report.trackers.trackio import TrackioTracker\n"
+        "from digitnet.report.trackers.tracker import TrackedRun\n"
+        "tracker, run = TrackioTracker('digitnet', None), TrackedRun('run', None, pathlib.Path('run'), {}, {})\n"
+        "print('name', tracker.start(run, sys.argv[1] or None)); tracker._run.log({'a': 1}); tracker._run.finish()"
+    )
+
+    def name(previous: str) -> str:
+        done = subprocess.run([sys.executable, "-c", code, previous], capture_output=True, text=True, check=True)
+        return done.stdout.partition("name ")[2].split()[0]
+
+    monkeypatch.setenv("TRACKIO_DIR", str(Path("store").resolve()))
+    first = name("")
+    assert name(first) == first
+    assert name("run-gone") not in (first, "run-gone")

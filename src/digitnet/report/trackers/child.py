@@ -5,12 +5,15 @@ library may import for seconds, start threads, print, hang or crash: none of thi
 input ends without an Outcome, the training process was killed, and the tracked run is marked so.
 """
 
+import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import sys
 import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,32 +59,39 @@ def main() -> None:
         os.nice(NICE)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log
-    relay, message = Relay(pickle.load(sys.stdin.buffer)), None
+    tracker: Tracker = pickle.load(sys.stdin.buffer)
+    relay, message = Relay(tracker), None
+    messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=[messages], daemon=True).start()
     failure: str | None = None
+    address: str | None = None
     while not isinstance(message, Outcome) and failure is None:
-        try:
-            message = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            answers = open(os.devnull, "w")  # noqa: SIM115, PTH123
-            message = Outcome("killed", 0, {}, ())
-        if isinstance(message, Outcome):
-            _exit_after(EXIT_SECONDS)
+        message = messages.get()
         try:
             relay.take(message)
+            address = tracker.address
         except BaseException as error:  # a library may even exit
             import traceback
 
             traceback.print_exc()
             failure = one_line(error)
-        answers.write(json.dumps({"failure": failure}) + "\n")
-        answers.flush()
+        with contextlib.suppress(BrokenPipeError):  # the training process is gone
+            answers.write(json.dumps({"failure": failure, "address": address}) + "\n")
+            answers.flush()
     os._exit(0 if failure is None else 1)  # no thread of a library may keep it
 
 
-def _exit_after(seconds: float) -> None:
-    timer = threading.Timer(seconds, os._exit, [1])
-    timer.daemon = True
-    timer.start()
+def _receive(messages: "queue.SimpleQueue[Message]") -> None:
+    """Pass on the messages; after the last one, end this process, should a library hang."""
+    message: Message | None = None
+    while not isinstance(message, Outcome):
+        try:
+            message = pickle.load(sys.stdin.buffer)
+        except Exception:  # the input has ended, perhaps within a message
+            message = Outcome("killed", 0, {}, ())
+        messages.put(message)
+    time.sleep(EXIT_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":

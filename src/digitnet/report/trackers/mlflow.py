@@ -1,6 +1,7 @@
 """MLflow: a run of an experiment, on a tracking server or in a local database."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,17 @@ class MlflowTracker:
 
         self._client = client = MlflowClient(self._uri)
         tags = {**run.tags, "run_dir": str(run.folder), "status": "running"}
+        tags |= {"mlflow.source.git.commit": run.tags["git"]} if "git" in run.tags else {}
         tags |= {"sweep": run.group} if run.group is not None else {}
         tags = {key: value[:LONGEST_TAG] for key, value in tags.items()}
         if previous is not None:
             try:
-                client.update_run(previous, status="RUNNING")
-                for key, value in tags.items():
-                    client.set_tag(previous, key, value)
-                self._id = previous
-                return previous
+                if client.get_run(previous).info.lifecycle_stage == "active":  # not "deleted"
+                    client.update_run(previous, status="RUNNING")
+                    for key, value in tags.items():
+                        client.set_tag(previous, key, value)
+                    self._id = previous
+                    return previous
             except MlflowException as error:
                 if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                     raise
@@ -66,6 +69,16 @@ class MlflowTracker:
             if found := self._client.get_experiment_by_name(self._experiment):
                 return str(found.experiment_id)
             raise
+
+    @property
+    def address(self) -> str | None:
+        assert self._client is not None
+        uri = self._client.tracking_uri
+        if uri.startswith("http"):
+            return (
+                f"{uri.rstrip('/')}/#/experiments/{self._client.get_run(self._id).info.experiment_id}/runs/{self._id}"
+            )
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
     def log(self, axis: Axis, number: int, values: Mapping[str, float]) -> None:
         import time

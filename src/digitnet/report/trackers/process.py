@@ -28,6 +28,7 @@ from digitnet.training.record import EpochRecord
 PATIENCE_SECONDS = 30.0  # for one message, and for all that is left at the end of a run
 IMPORT_SECONDS = 120.0  # for the first message, which imports the library while training takes all cores
 LONGEST_REASON = 160  # characters; the log has the whole
+SILENT_SECONDS = 2.0  # at the end, before people are told that it waits
 FAILED_SECONDS = 5.0  # at the end of a run that failed: whoever stopped it waits
 
 
@@ -48,12 +49,14 @@ class TrackerProcesses:
     """An observer that passes on what it is told, and never waits for an answer before the end of the run.
 
     `warn` is called at most once for a tracker, if it fails or does not answer: it then gets no more, and what is
-    missing is sent if the run is resumed, for which people type `resume`.
+    missing is sent if the run is resumed, for which people type `resume`. At the end, `say` is told where to look.
     """
 
-    def __init__(self, trackers: Sequence[Tracker], warn: Callable[[str], None], resume: str) -> None:
+    def __init__(
+        self, trackers: Sequence[Tracker], say: Callable[[str], None], warn: Callable[[str], None], resume: str
+    ) -> None:
         self._links = [_Link(tracker) for tracker in trackers]
-        self._warn, self._resume, self._folder = warn, resume, Path()
+        self._say, self._warn, self._resume, self._folder = say, warn, resume, Path()
 
     def start(self, run: StartedRun) -> None:
         self._folder = run.run_dir
@@ -77,8 +80,15 @@ class TrackerProcesses:
         deadline = time.monotonic() + (PATIENCE_SECONDS if summary.status == "finished" else FAILED_SECONDS)
         with contextlib.suppress(KeyboardInterrupt):  # the run is done, and need not wait
             for link in self._links:
+                link.close(min(deadline, time.monotonic() + SILENT_SECONDS))
+            if waiting := [link for link in self._links if link.failure(0)]:
+                self._say(f"waiting for {' and '.join(link.tracker.name for link in waiting)}; Ctrl-C ends the wait")
+            for link in waiting:
                 link.close(deadline)
         self._check(0 if summary.status == "finished" else PATIENCE_SECONDS)
+        for link in self._links if summary.status == "finished" else []:
+            if link.address is not None:
+                self._say(f"{link.tracker.name}: {link.address}")
 
     def _send(self, message: Message) -> None:
         for link in self._links:
@@ -98,13 +108,20 @@ class TrackerProcesses:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+    """Without its middle, if it is long: the cause of an error of the network is often at its end."""
+    half = LONGEST_REASON // 2
+    return text if len(text) <= LONGEST_REASON else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 
 def _tracked(run: StartedRun) -> TrackedRun:
     folder, summary = run.run_dir.absolute(), run.summary
     is_job = (folder.parent / SWEEP_FILE).exists()
     tags = {"command": summary.command, **{f"version_{name}": text for name, text in summary.versions.items()}}
+    tags |= {"data": str(summary.dataset.get("name")), "device": str(summary.device.get("name"))}
+    if run.config.debug.name != "none":
+        tags["debug"] = run.config.debug.name
+    if summary.resumed:
+        tags["resumed"] = "; ".join(summary.resumed)
     if summary.git:
         tags["git"] = str(summary.git.get("commit")) + ("+changes" if summary.git.get("dirty") else "")
     return TrackedRun(
@@ -114,6 +131,7 @@ def _tracked(run: StartedRun) -> TrackedRun:
         parameters={
             key: value if isinstance(value, str | int | float | None) else json.dumps(value)
             for key, value in flatten(run.config.model_dump(mode="json")).items()
+            if not key.startswith("tracker.")
         },
         tags=tags,
     )
@@ -138,7 +156,9 @@ class _Link:
         self._thread: threading.Thread | None = None
         self._sent = self._answered = 0
         self._waits_since = 0.0  # time.monotonic(); for the next answer, if one is due
+        self._is_closed = False  # no message comes after those that are sent
         self._failure: str | None = None
+        self.address: str | None = None
 
     def open(self, run: TrackedRun) -> None:
         self.send(run)
@@ -149,6 +169,7 @@ class _Link:
         if self._sent == self._answered:
             self._waits_since = time.monotonic()
         self._sent += 1
+        self._is_closed = isinstance(message, Outcome)
         self._messages.put(message)
 
     def failure(self, patience: float) -> str | None:
@@ -169,6 +190,8 @@ class _Link:
         self._messages.put(None)
         if self._process is not None:
             self._process.kill()
+        if self._thread is not None:
+            self._thread.join(FAILED_SECONDS)
 
     def _work(self, folder: Path) -> None:
         try:
@@ -205,7 +228,8 @@ class _Link:
     def _read_answers(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._failure = json.loads(line)["failure"]
+            answer = json.loads(line)
+            self._failure, self.address = answer["failure"], answer["address"]
             self._answered, self._waits_since = self._answered + 1, time.monotonic()
-        if self._failure is None and self._answered < self._sent:
+        if self._failure is None and (not self._is_closed or self._answered < self._sent):
             self._failure = f"its process ended with exit status {process.wait()}"

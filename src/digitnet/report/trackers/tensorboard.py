@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ class TensorBoardTracker:
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
+        self._events = Path()
         self._writer: EventFileWriter | None = None
 
     def start(self, run: TrackedRun, previous: str | None) -> str:
@@ -31,11 +33,15 @@ class TensorBoardTracker:
         folder = run.folder / "tensorboard"
         if self._folder is not None:
             folder = Path(self._folder).expanduser() / (run.group or "") / run.name
-        exists = any(folder.glob("events.out.tfevents.*"))
-        self._writer = EventFileWriter(str(folder))
-        if previous is not None and exists:
-            return previous
-        session = SessionStartInfo(start_time_secs=time.time(), group_name=run.name)
+        name = previous or "."
+        if _has_events(folder / name) is (previous is None):  # another run's, or no longer there
+            name = secrets.token_hex(4)
+        self._events = folder / name
+        self._writer = EventFileWriter(str(self._events))
+        if name == previous:
+            return name
+        group = f"{run.group}/{run.name}" if run.group else run.name
+        session = SessionStartInfo(start_time_secs=time.time(), group_name=group)
         for key, value in run.parameters.items():
             if isinstance(value, str | None):
                 session.hparams[key].string_value = str(value)
@@ -47,7 +53,11 @@ class TensorBoardTracker:
         rows = "\n".join(f"| {key} | {value} |" for key, value in {**run.tags, "run_dir": run.folder}.items())
         self._text("run", f"| | |\n|-|-|\n{rows}")
         self._text("config", f"```\n{json.dumps(dict(run.parameters), indent=1)}\n```")
-        return secrets.token_hex(4)
+        return name
+
+    @property
+    def address(self) -> str | None:
+        return f"tensorboard --logdir {shlex.quote(str(self._events))}"
 
     def log(self, axis: Axis, number: int, values: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -99,3 +109,7 @@ class TensorBoardTracker:
         value = Summary.Value(tag=tag, tensor=NULL_TENSOR)
         value.metadata.CopyFrom(create_summary_metadata(content))
         self._add([value])
+
+
+def _has_events(folder: Path) -> bool:
+    return any(folder.glob("events.out.tfevents.*"))

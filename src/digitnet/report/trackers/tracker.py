@@ -1,10 +1,11 @@
 """What a tracker is, and what it is told."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field, TypeAdapter
 
 from digitnet.atomic import read_regular
 
@@ -65,6 +66,10 @@ class Tracker(Protocol):
         Returns another one than `previous` if that is no longer there: then all is sent anew.
         """
 
+    @property
+    def address(self) -> str | None:
+        """Where to look at the run, once it has started: an address, or a command."""
+
     def log(self, axis: Axis, number: int, values: Mapping[str, float]) -> None:
         """Send the values of an epoch or of a step, counted from 1. Returns when they are safe."""
 
@@ -77,8 +82,8 @@ class Sent:
     """What a tracked run has: a file in the run's folder, so that a resumed run sends nothing twice."""
 
     run: str | None = None  # the tracker's identifier of it
-    epoch: int = 0  # the last one
-    step: int = 0
+    epoch: Annotated[int, Field(ge=0)] = 0  # the last one
+    step: Annotated[int, Field(ge=0)] = 0
     is_ended: bool = False  # it has the final figures
 
 
@@ -89,7 +94,6 @@ def sent_file(run_dir: Path, tracker: str) -> Path:
 def read_sent(path: Path) -> Sent:
     """Nothing was sent, if the file is missing or damaged."""
     try:
-        content: dict[str, Any] = json.loads(read_regular(path))
-        return Sent(str(content["run"]), int(content["epoch"]), int(content["step"]), content["is_ended"] is True)
-    except (OSError, ValueError, KeyError, TypeError):
+        return TypeAdapter(Sent).validate_json(read_regular(path), strict=True)
+    except (OSError, ValueError):
         return Sent()

@@ -1,6 +1,7 @@
 """Trackio: a run of a project in the local store, which `trackio show` shows, or in a Hugging Face Space."""
 
 import secrets
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,22 +21,36 @@ class TrackioTracker:
         self._run: Run | None = None
 
     def start(self, run: TrackedRun, previous: str | None) -> str:
+        name = f"{run.name}-{secrets.token_hex(2)}"  # by which it is found again; folders may have the same
+        if previous is not None:
+            try:
+                self._run = self._opened(run, previous, "must")
+                return previous
+            except ValueError:  # there is no such run
+                pass
+        self._run = self._opened(run, name, "never")
+        return name
+
+    def _opened(self, run: TrackedRun, name: str, resume: str) -> "Run":
         import trackio
 
-        # Runs are found again by their names, and runs of several folders may have the same.
-        name = previous or f"{run.name}-{secrets.token_hex(2)}"
-        self._run = trackio.init(
+        return trackio.init(
             self._project,
             name=name,
             group=run.group,
             space_id=self._space,
             config={**run.parameters, **run.tags, "run_dir": str(run.folder)},
-            resume="allow",
+            resume=resume,
             embed=False,
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
-        return name
+
+    @property
+    def address(self) -> str | None:
+        if self._space is not None:
+            return f"https://huggingface.co/spaces/{self._space}"
+        return f"trackio show --project {shlex.quote(self._project)}"
 
     def log(self, axis: Axis, number: int, values: Mapping[str, float]) -> None:
         assert self._run is not None

@@ -1,7 +1,9 @@
 """Weights & Biases: a run of a project, online or offline."""
 
 import os
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from digitnet.report.trackers.tracker import Axis, Outcome, TrackedRun
@@ -41,6 +43,11 @@ class WandbTracker:
         self._run.define_metric("*", step_metric="epoch")
         self._run.define_metric("step_*", step_metric="step")
         return str(self._run.id)
+
+    @property
+    def address(self) -> str | None:
+        assert self._run is not None
+        return self._run.url or f"wandb sync {shlex.quote(str(Path(self._run.dir).parent))}"
 
     def log(self, axis: Axis, number: int, values: Mapping[str, float]) -> None:
         assert self._run is not None

@@ -86,6 +86,18 @@ def test_existing_file_is_replaced_only_by_force(trained: Trained, command: Comm
     )
 
 
+def test_wrong_folder_is_named_before_an_output_that_exists(command: Command) -> None:
+    write(Path("report.html"), "kept")
+    done = command("report", "nope")
+    assert (done.code, done.err.partition(";")[0]) == (2, "error: nope: no such folder")
+
+
+def test_page_of_a_debug_run_says_that_it_is_no_result(trained: Trained, command: Command) -> None:
+    done = command("report", str(trained("debug=fast")))
+    assert done.code == 0
+    assert "; debug=fast: no result" in Path("report.html").read_text()
+
+
 def test_no_run_is_an_error(command: Command) -> None:
     Path("empty").mkdir()
     done = command("report", "empty")

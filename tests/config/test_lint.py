@@ -1,8 +1,11 @@
 """Defaults lists, groups and places of files: what is wrong before Hydra composes them."""
 
+from pathlib import Path
+
 import pytest
 
-from conftest import Command
+from conftest import CHECKOUT, Command, write
+from digitnet.config.compose import load_config
 from mistakes import FOREIGN, GLOBAL, Mistake, assert_answered
 
 MISTAKES: list[Mistake] = [
@@ -133,6 +136,16 @@ MISTAKES: list[Mistake] = [
         "the file is too deep; an option of optimizer is a file in optimizer/ (conf/optimizer/mine/x.yaml)",
     ),
     (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: [lenet5, fastnet]\n"},
+        "experiment=x",
+        "defaults: override /model: has several options; name one (conf/experiment/x.yaml:3)",
+    ),
+    (
+        {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /tracker: [mlflow, nope]\n"},
+        "experiment=x",
+        "defaults: tracker=nope: no such option *",
+    ),
+    (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /optimizer: adam\n  - override /optimizer: sgd\n"},
         "experiment=x",
         "defaults: 'override /optimizer: sgd' has no effect after 'adam' in conf/experiment/x.yaml:3; leave one out, "
@@ -214,3 +227,13 @@ def test_wrong_defaults_and_groups_are_reported_with_file_and_line(
     command: Command, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes], typed: str, answer: str
 ) -> None:
     assert_answered(command, monkeypatch, files, typed, answer)
+
+
+def test_list_of_trackers_in_a_preset_or_a_root_is_composed() -> None:
+    override = "override /tracker: [tensorboard, mlflow]"
+    write(Path("conf/experiment/two.yaml"), f"{GLOBAL}defaults:\n  - {override}\n")
+    assert load_config(["experiment=two"]).tracker.chosen == ["tensorboard", "mlflow"]
+    assert load_config(["experiment=two", "tracker=none"]).tracker.chosen == []
+    root = (CHECKOUT / "conf" / "config.yaml").read_text()
+    write(Path("conf/config.yaml"), root.replace("  - tracker: none\n", "  - tracker: [wandb, trackio]\n"))
+    assert load_config([]).tracker.chosen == ["wandb", "trackio"]

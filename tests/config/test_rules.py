@@ -15,6 +15,23 @@ MISTAKES: list[Mistake] = [
         "experiment=x",
         "optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9 (conf/experiment/x.yaml:3)",
     ),
+    *(
+        (
+            {},
+            f"tracker=mlflow tracker.mlflow.uri={uri}",
+            f"tracker.mlflow.uri={uri}: should begin with http://, https:// or sqlite:///",
+        )
+        for uri in ("127.0.0.1:5000", "foo://bar", "./mlruns")
+    ),
+    *(
+        (
+            {},
+            f"tracker=mlflow tracker.mlflow.uri={uri}",
+            "tracker.mlflow.uri: has a user or a password, which would be written into the run's files;\n"
+            "leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI",
+        )
+        for uri in ("http://bob:secret@127.0.0.1:5000", "postgresql+psycopg://bob@there/runs")
+    ),
     (
         {"experiment/x.yaml": GLOBAL + "data:\n  validation: 60000\n"},
         "experiment=x",
@@ -81,6 +98,23 @@ def test_stored_config_of_an_earlier_version_is_parsed() -> None:
     del content["model"]
     with pytest.raises(ValidationError):
         rules.parse_config(content)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:5000", "https://there/runs", "sqlite:///runs.db", "postgresql://there/runs", "databricks"]
+)
+def test_uri_of_a_tracking_server_or_a_database_is_accepted(uri: str) -> None:
+    tracker = load_config(["tracker=mlflow", f"tracker.mlflow.uri={uri}"]).tracker
+    assert tracker.mlflow is not None
+    assert tracker.mlflow.uri == uri
+
+
+def test_steps_without_a_tracker_and_epochs_of_a_debug_run_are_noted_or_not() -> None:
+    note = ("tracker.every_steps", "tracker.every_steps=5: has no effect without a tracker")
+    assert note in rules.config_notes(load_config(["tracker.every_steps=5"]))
+    assert note not in rules.config_notes(load_config(["tracker=trackio", "tracker.every_steps=5"]))
+    assert [key for key, _ in rules.config_notes(load_config(["trainer.epochs=3"]))] == ["trainer.epochs"]
+    assert list(rules.config_notes(load_config(["trainer.epochs=3", "debug=fast"]))) == []
 
 
 def test_destination_of_a_tracker_is_one_that_the_configuration_names() -> None:

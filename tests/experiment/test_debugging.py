@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import TINY, Command, run_folder, summary_in, write
+from conftest import TINY, Command, Trained, run_folder, summary_in, write
 from digitnet.config.compose import load_config
 from digitnet.data import load_digits
 from digitnet.errors import DivergedError
@@ -50,6 +50,8 @@ def test_overfitted_batch_is_learned_and_ends_the_run(command: Command) -> None:
     (folder,) = Path("outputs").glob("*/*")
     assert [record.lr for record in read_metrics(folder / "metrics.csv")] == [0.01]
     assert summary_in(folder)["test"]["n"] == 32
+    assert "test accuracy 100.00 % (0 errors of 32; 95 %: 89.28 to 100.00); debug=overfit: no result\n" in done.out
+    assert command("resume", str(folder)).out == f"{folder}: finished\n"
 
 
 def test_batch_that_is_not_learned_is_a_warning_with_what_to_try(command: Command) -> None:
@@ -100,7 +102,10 @@ def test_first_gradient_that_is_not_a_number_is_named() -> None:
 
 def test_run_with_debug_nan_has_the_figures_of_a_run_without(command: Command) -> None:
     assert command(*TINY, "hydra.run.dir=plain").code == 0
-    assert command(*TINY, "debug=nan", "hydra.run.dir=watched").code == 0
+    assert (
+        "debug=nan: every output and every gradient was finite, in 90 steps\n"
+        in command(*TINY, "debug=nan", "hydra.run.dir=watched").out
+    )
     plain, watched = (read_metrics(Path(name, "metrics.csv")) for name in ("plain", "watched"))
     assert [record.val_loss for record in plain] == [record.val_loss for record in watched]
     assert {run.status for run in find_runs(["plain", "watched"])} == {"finished"}
@@ -112,6 +117,15 @@ def test_sweep_of_debugged_runs_succeeds_and_has_no_means(command: Command) -> N
     assert {run.status for run in find_runs(["s"])} == {"debug"}
     table = command("compare", "s", "--group-by", "model", "--format", "json")
     assert [row["n"] for row in json.loads(table.out)] == [0]
+
+
+def test_debug_run_does_not_widen_the_table_of_the_others(trained: Trained, command: Command) -> None:
+    trained()
+    table = command("compare", ".").out
+    trained("debug=fast", "debug.batches=2", to="debugged")
+    assert "batches" not in command("compare", ".").out
+    assert "debug" in command("compare", ".").out
+    assert "debug" not in table
 
 
 def test_option_nan_is_a_name_in_presets_too(command: Command) -> None:

@@ -271,6 +271,22 @@ def test_unexpected_error_leaves_its_traceback_in_the_log(command: Command) -> N
     assert summary_in(run_folder())["error"].startswith("KeyError: 'missing'")
 
 
+def test_loss_far_above_chance_is_no_plateau(command: Command) -> None:
+    done = command(*TINY, "trainer.plateau_epochs=1", "optimizer=adam", "optimizer.lr=1000")
+    warning = "for 1 epoch the loss has been far above chance, ln 10 = 2.30; lower optimizer.lr (it is 1000)\n"
+    assert f"warning: {warning}" in done.out
+    assert "has been at chance" not in done.out
+
+
+def test_average_over_more_steps_than_the_run_has_is_warned_of(command: Command) -> None:
+    done = command(*TINY, "trainer.ema=0.99")
+    assert (
+        "warning: trainer.ema=0.99 averages over about 100 steps, and this run has 90: the average still holds much of "
+        "the initial weights; lower it\n" in done.out
+    )
+    assert "averages over" not in command(*TINY, "trainer.ema=0.95").out
+
+
 def test_plateau_is_warned_of_once(command: Command) -> None:
     done = command(*TINY, "trainer.epochs=4", "trainer.plateau_epochs=2", "optimizer.lr=0.001")
     assert (

@@ -1,6 +1,6 @@
-"""How much a tracker slows an epoch of LeNet-5 on MNIST: epochs with and without it, in turns.
+"""How much a tracker slows an epoch of LeNet-5 on MNIST: runs without one and with each, in turns.
 
-    DIGITNET_DATA=… python benchmarks/tracking.py --turns 5
+    DIGITNET_DATA=… python benchmarks/tracking.py --turns 3
 
 The table goes into docs/tracking.md.
 """
@@ -21,29 +21,27 @@ TRACKERS = {
     "wandb": ["tracker=wandb", "tracker.wandb.mode=offline"],
     "trackio": ["tracker=trackio"],
 }
-EPOCHS = 8
-FIRST = 3  # epochs that are left out: the tracker's library is imported meanwhile
+EPOCHS = 4
+FIRST = 1  # epochs that are left out: the tracker's library is imported meanwhile
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     turns = parser.parse_args().turns
     ratios: dict[str, list[float]] = {name: [] for name in TRACKERS}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= {"TRACKIO_DIR": f"{scratch}/trackio", "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/mlflow.db"}
         for turn in range(turns):
+            without = epoch_seconds(Path(scratch, f"none-{turn}"), [])
             for name, words in TRACKERS.items():
-                without = epoch_seconds(Path(scratch, f"{name}-{turn}-without"), [])
-                with_it = epoch_seconds(Path(scratch, f"{name}-{turn}-with"), words)
-                ratios[name].append(with_it / without)
+                ratios[name].append(epoch_seconds(Path(scratch, f"{name}-{turn}"), words) / without)
     rows = ["| tracker | an epoch takes, times the one without |", "|---|---|"]
     for name, values in ratios.items():
-        low, middle, high = statistics.quantiles(values, n=4)
-        rows.append(f"| `{name}` | {middle:.3f} ({low:.3f} to {high:.3f}) |")
+        rows.append(f"| `{name}` | {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}) |")
         print(name, [f"{value:.3f}" for value in values])
     text = "\n".join(rows) + (
-        f"\n\nMedian (quartiles) of n = {turns} pairs of runs in turns; of each run the median of epochs {FIRST + 1} "
+        f"\n\nMedian (range) of n = {turns} turns of a run without and one with each; of each run the median of epochs {FIRST + 1} "
         f"to {EPOCHS}; LeNet-5 on MNIST, batches of 32, {machine()}. Remade by `python {SCRIPT}`.\n"
     )
     write_section("docs/tracking.md", SCRIPT, text)

@@ -58,8 +58,7 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
         for key, different in values.items()
         if len(different) > 1
         and len({as_yaml(value) for value in different.values()}) > 1  # 1 and 1.0 are the same
-        and (key in SHOWN_EVEN_IF_CHANGEABLE or not is_changeable(key))
-        and not key.startswith("debug.")  # of runs that are no results
+        and (key in SHOWN_EVEN_IF_CHANGEABLE or not (is_changeable(key) or key.startswith("debug.")))
     ]
 
 

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 30.0  # for one message, and for all that is left at the end 
 IMPORT_SECONDS = 120.0  # for the first message, which imports the library while training takes all cores
 LONGEST_REASON = 160  # characters; the log has the whole
 SILENT_SECONDS = 2.0  # at the end, before people are told that it waits
-FAILED_SECONDS = 5.0  # at the end of a run that failed: whoever stopped it waits
+FAILED_SECONDS = 5.0  # at the end of a run that failed
 
 
 def check_installed(trackers: Sequence[Tracker]) -> None:
@@ -77,18 +77,25 @@ class TrackerProcesses:
     def end(self, summary: RunSummary) -> None:
         test = {f"test_{key}": float(value) for key, value in (summary.test or {}).items() if key != "n"}
         self._send(Outcome(summary.status, summary.epochs, test, sorted(self._folder.glob("*.png")) if test else ()))
-        deadline = time.monotonic() + (PATIENCE_SECONDS if summary.status == "finished" else FAILED_SECONDS)
+        if summary.status != "finished":  # whoever stopped it waits; the trackers go on for a while
+            self._close(FAILED_SECONDS)
+            self._check(PATIENCE_SECONDS)
+            return
         with contextlib.suppress(KeyboardInterrupt):  # the run is done, and need not wait
-            for link in self._links:
-                link.close(min(deadline, time.monotonic() + SILENT_SECONDS))
-            if waiting := [link for link in self._links if link.failure(0)]:
-                self._say(f"waiting for {' and '.join(link.tracker.name for link in waiting)}; Ctrl-C ends the wait")
-            for link in waiting:
-                link.close(deadline)
-        self._check(0 if summary.status == "finished" else PATIENCE_SECONDS)
-        for link in self._links if summary.status == "finished" else []:
+            self._close(SILENT_SECONDS)
+            if waiting := [link.tracker.name for link in self._links if link.is_waiting]:
+                self._say(f"waiting for {' and '.join(waiting)}; Ctrl-C ends the wait")
+                self._close(PATIENCE_SECONDS - SILENT_SECONDS)
+        self._check(0)
+        for link in self._links:
             if link.address is not None:
                 self._say(f"{link.tracker.name}: {link.address}")
+
+    def _close(self, seconds: float) -> None:
+        """Wait for all answers, for so many seconds."""
+        deadline = time.monotonic() + seconds
+        for link in self._links:
+            link.close(deadline)
 
     def _send(self, message: Message) -> None:
         for link in self._links:
@@ -172,9 +179,14 @@ class _Link:
         self._is_closed = isinstance(message, Outcome)
         self._messages.put(message)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is due."""
+        return self._failure is None and self._sent > self._answered
+
     def failure(self, patience: float) -> str | None:
         """Why the tracker gets no more messages; None if it is well. `patience` is for one answer, in seconds."""
-        if self._failure is None and self._sent > self._answered:
+        if self.is_waiting:
             seconds = time.monotonic() - self._waits_since
             if seconds >= (patience if self._answered else max(patience, IMPORT_SECONDS) * (patience > 0)):
                 return f"no answer in {seconds:.0f} s"

@@ -37,6 +37,11 @@ MISTAKES: list[Mistake] = [
         "experiment=x",
         "data.validation=60000: the training set has only 60000 images; hold out fewer (conf/experiment/x.yaml:3)",
     ),
+    (
+        {},
+        "schedule=trapezoid schedule.decay_fraction=0.95",
+        "schedule.warmup_fraction=0.1 and schedule.decay_fraction=0.95: together more than 1; lower one",
+    ),
 ]
 
 
@@ -47,13 +52,13 @@ def test_values_that_do_not_fit_together_are_reported(
     assert_answered(command, monkeypatch, files, typed, answer)
 
 
-@pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle"])
+@pytest.mark.parametrize("schedule", ["step", "constant", "cosine", "onecycle", "trapezoid"])
 def test_trainer_epochs_overrides_the_schedules_length(schedule: str) -> None:
     config = load_config([f"schedule={schedule}", "trainer.epochs=30"])
     assert rules.run_length(config) == 30
     function = build.schedule(config.schedule, 30)
-    if schedule in ("cosine", "onecycle"):
-        assert function(29) < 0.05 < function(20)
+    if schedule in ("cosine", "onecycle", "trapezoid"):
+        assert function(29) < 0.1 < function(20)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from digitnet.config.schema import (
     ProfileDebugConfig,
     SGDConfig,
     StepScheduleConfig,
+    TrapezoidScheduleConfig,
 )
 from digitnet.data.sizes import TRAINING_IMAGES
 from digitnet.text import plural
@@ -85,6 +86,11 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         what = f"optimizer.lr={config.optimizer.lr:g}"
         what += f" times the schedule's factor {max(factors):g}" if max(factors, default=0) > 1 else ""
         yield keys, f"{what}: {highest:g} is more than a float32 can be; lower it"
+    if isinstance(schedule := config.schedule, TrapezoidScheduleConfig):
+        fractions = schedule.warmup_fraction, schedule.decay_fraction
+        if sum(fractions) > 1:
+            keys = ("schedule.warmup_fraction", "schedule.decay_fraction")
+            yield keys, f"{keys[0]}={fractions[0]:g} and {keys[1]}={fractions[1]:g}: together more than 1; lower one"
     if getattr(config.data, "root", None) == "":  # of a variable that is not set; as a path, the working directory
         yield ("data.root",), "data.root=: is empty; name a folder, or leave it out"
     uri = config.tracker.mlflow.uri if config.tracker.mlflow is not None else None

@@ -127,6 +127,14 @@ class OneCycleScheduleConfig(Group):
     final_factor: Fraction
 
 
+class TrapezoidScheduleConfig(Group):
+    name: Literal["trapezoid"]
+    epochs: Count
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    decay_fraction: Fraction
+    final_factor: Fraction
+
+
 class IdxDataConfig(Group):
     name: Literal["mnist", "fashion_mnist", "kmnist", "emnist"]
     root: str
@@ -236,7 +244,11 @@ AugConfig = Annotated[NoDistortionConfig | DistortConfig, Field(discriminator="n
 LossConfig = CrossEntropyConfig  # to add a loss, make it a union as above
 OptimizerConfig = Annotated[SGDConfig | RMSpropConfig | AdamConfig, Field(discriminator="name")]
 ScheduleConfig = Annotated[
-    StepScheduleConfig | ConstantScheduleConfig | CosineScheduleConfig | OneCycleScheduleConfig,
+    StepScheduleConfig
+    | ConstantScheduleConfig
+    | CosineScheduleConfig
+    | OneCycleScheduleConfig
+    | TrapezoidScheduleConfig,
     Field(discriminator="name"),
 ]
 DataConfig = Annotated[

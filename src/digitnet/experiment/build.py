@@ -198,6 +198,14 @@ def schedule(config: ScheduleConfig, epochs: int) -> schedules.Schedule:
                 start_factor=config.start_factor,
                 final_factor=config.final_factor,
             )
+        case schema.TrapezoidScheduleConfig():
+            return partial(
+                schedules.trapezoid,
+                epochs=epochs,
+                warmup_fraction=config.warmup_fraction,
+                decay_fraction=config.decay_fraction,
+                final_factor=config.final_factor,
+            )
 
 
 def augment(config: AugConfig, generator: Generator) -> Callable[[Tensor], Tensor] | None:

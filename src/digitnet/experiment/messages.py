@@ -98,7 +98,7 @@ def other_length(before: schema.Config, config: schema.Config) -> list[str]:
             f"aug.warmup_epochs was cut to {warmup[0]} for {plural(was, 'epoch')}: the epochs so far used that, the "
             f"others use {warmup[1]}"
         )
-    if was != now and config.schedule.name in ("cosine", "onecycle"):
+    if was != now and config.schedule.name in ("cosine", "onecycle", "trapezoid"):
         warnings.append(
             f"schedule={config.schedule.name} depends on the run's length: the epochs so far used the schedule for "
             f"{was}, the others use that for {now}"

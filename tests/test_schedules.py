@@ -44,15 +44,15 @@ def test_onecycle_equals_torchs() -> None:
 def test_trapezoid_is_torchs_two_lines_and_a_constant() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     parts: list[torch.optim.lr_scheduler.LRScheduler] = [
-        torch.optim.lr_scheduler.LinearLR(optimizer, 1e-12, 1, total_iters=20),
+        torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, 1, total_iters=20),
         torch.optim.lr_scheduler.ConstantLR(optimizer, 1, total_iters=0),
         torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, total_iters=40),
     ]
     reference = torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [20, 60])
     for step in range(100):
-        ours = schedules.trapezoid(step / 10, 10, warmup_fraction=0.2, decay_fraction=0.4, final_factor=0.05)
+        ours = schedules.trapezoid(step / 10, 10, 0.2, 0.4, start_factor=0.1, final_factor=0.05)
         assert ours == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
         optimizer.step()
         reference.step()
-    assert schedules.trapezoid(10, 10, 0.2, 0.4, 0.05) == pytest.approx(0.05)
-    assert schedules.trapezoid(0, 10, 0, 0, 0) == schedules.trapezoid(10, 10, 0, 0, 0) == 1
+    assert schedules.trapezoid(10, 10, 0.2, 0.4, 0.1, 0.05) == pytest.approx(0.05)
+    assert schedules.trapezoid(0, 10, 0, 0, 0, 0) == schedules.trapezoid(10, 10, 0, 0, 0, 0) == 1

@@ -53,17 +53,18 @@ def trapezoid(
     epochs: int,
     warmup_fraction: float,
     decay_fraction: float,
+    start_factor: float,
     final_factor: float,
 ) -> float:
-    """From 0 up to 1, which it keeps, then down to `final_factor`, in straight lines.
+    """From `start_factor` up to 1, which it keeps, then down to `final_factor`, in straight lines.
 
     Zhai et al. 2022, arXiv:2106.04560, section 3.5, and Hägele et al. 2024, arXiv:2405.18392, section 3.1: constant
     with a cooldown. The first `warmup_fraction` of the run warms up the learning rate, the last `decay_fraction` decays
-    it. The first step of a warm-up has the factor 0, and changes nothing.
+    it.
     """
     progress = min(epoch / epochs, 1.0)
     if progress < warmup_fraction:
-        return progress / warmup_fraction
+        return start_factor + (1 - start_factor) * progress / warmup_fraction
     left = 1 - progress
     if left < decay_fraction:
         return final_factor + (1 - final_factor) * left / decay_fraction

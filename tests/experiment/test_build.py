@@ -60,3 +60,33 @@ def test_preloaded_data_are_used_for_equal_configurations_only(monkeypatch: pyte
     build.preload_data(digits)
     assert build.data(digits) is build.data(digits)
     assert len(build.data(load_config(["data=digits", "data.enlarge_to=1500"]).data).train) == 1500
+
+
+@pytest.mark.parametrize("option", ["sgd optimizer.momentum=0.9", "adam", "adamw optimizer.weight_decay=0.1"])
+def test_fused_optimizer_takes_the_same_step(option: str) -> None:
+    models = []
+    for fused in ("false", "true"):
+        config = load_config([f"optimizer={option.partition(' ')[0]}", *option.split()[1:], f"optimizer.fused={fused}"])
+        model = LeNet5(generator=Generator().manual_seed(0), dropout=0)
+        optimizer = build.optimizer(config.optimizer, model)
+        assert optimizer.defaults["fused"] is (fused == "true")
+        for _ in range(3):
+            model(torch.full((2, 1, 28, 28), 0.5)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        models.append(model)
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_fused_optimizer_that_pytorch_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("`fused=True` requires all the params to be floating point Tensors\nof supported devices")
+
+    monkeypatch.setattr(build, "SGD", refuse)
+    with pytest.raises(ConfigError) as error:
+        build.optimizer(load_config(["optimizer.fused=true"]).optimizer, LeNet5())
+    assert str(error.value) == (
+        "optimizer.fused: RuntimeError: `fused=True` requires all the params to be floating point Tensors; "
+        "set optimizer.fused=false"
+    )

@@ -25,7 +25,7 @@ from digitnet.training.weight_average import WeightAverage
 
 pytestmark = pytest.mark.slow
 
-OPTIMIZERS = ["sgd optimizer.momentum=0.9", "rmsprop optimizer.momentum=0.5", "adam", "adamw"]
+OPTIMIZERS = ["sgd optimizer.momentum=0.9", "rmsprop optimizer.momentum=0.5", "adam", "adamw optimizer.fused=true"]
 SCHEDULES = ["step", "constant", "cosine", "onecycle", "trapezoid"]
 AUGMENTATIONS = ["none", "distort", "distort aug.elastic_alpha=20"]
 

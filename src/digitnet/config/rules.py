@@ -47,6 +47,9 @@ ADDED_SINCE: dict[str, dict[str, Any]] = {
 # And keys of groups, of the option that is named or of any, likewise.
 ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("data", "folder"): {"links": "inside", "prepare": "plain"},
+    ("optimizer", "sgd"): {"fused": None},
+    ("optimizer", "adam"): {"fused": None},
+    ("optimizer", "adamw"): {"fused": None},
     ("logger", None): {"preview": None},
     ("tracker", None): {"every_steps": None},
     ("trainer", None): {"clip_norm": None, "early_stop": None, "ema": None},

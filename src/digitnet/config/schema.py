@@ -79,6 +79,7 @@ class SGDConfig(Group):
     momentum: Beta
     nesterov: bool
     weight_decay: NonNegative
+    fused: bool | None
 
 
 class RMSpropConfig(Group):
@@ -96,6 +97,7 @@ class AdamConfig(Group):
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)]
     eps: Positive
     weight_decay: NonNegative
+    fused: bool | None
 
 
 class PhaseConfig(Group):
@@ -132,6 +134,7 @@ class TrapezoidScheduleConfig(Group):
     epochs: Count
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     decay_fraction: Fraction
+    start_factor: Fraction
     final_factor: Fraction
 
 

@@ -30,6 +30,7 @@ from digitnet.report.trackers.tensorboard import TensorBoardTracker
 from digitnet.report.trackers.tracker import Tracker
 from digitnet.report.trackers.trackio import TrackioTracker
 from digitnet.report.trackers.wandb import WandbTracker
+from digitnet.text import one_line
 from digitnet.training.runtime import has_bfloat16
 from digitnet.training.step import Loss
 
@@ -127,9 +128,12 @@ def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = Fals
     """The optimizer of the model's parameters. Each parameter group has `initial_lr`, which the schedule multiplies.
 
     With `capturable`, for CUDA, its step can be recorded: all numbers that change, including the learning rate, are
-    tensors on the device.
+    tensors on the device. Raises ConfigError if PyTorch has no fused optimizer for it.
     """
-    built = _optimizer(config, model, capturable)
+    try:
+        built = _optimizer(config, model, capturable)
+    except RuntimeError as error:  # PyTorch has fused optimizers for some devices and types of numbers only
+        raise ConfigError(f"optimizer.fused: {one_line(error)}; set optimizer.fused=false") from error
     for group in built.param_groups:
         group["initial_lr"] = config.lr  # a Python float: group["lr"] may be a float32 tensor
     return built
@@ -138,7 +142,9 @@ def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = Fals
 def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> Optimizer:
     parameters = list(model.parameters())
     lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
-    fused = capturable or None  # SGD's other implementations would read the tensor back
+    fused = None if isinstance(config, schema.RMSpropConfig) else config.fused
+    if fused is None:
+        fused = capturable or None  # SGD's other implementations would read the tensor back
     match config:
         case schema.SGDConfig(momentum=momentum, nesterov=nesterov, weight_decay=decay):
             return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
@@ -204,6 +210,7 @@ def schedule(config: ScheduleConfig, epochs: int) -> schedules.Schedule:
                 epochs=epochs,
                 warmup_fraction=config.warmup_fraction,
                 decay_fraction=config.decay_fraction,
+                start_factor=config.start_factor,
                 final_factor=config.final_factor,
             )
 

@@ -21,7 +21,7 @@ from digitnet.training.loop import fit
 from digitnet.training.record import EpochRecord
 from digitnet.training.state import TrainState
 from digitnet.training.step import train_step
-from digitnet.training.weight_average import WeightAverage
+from digitnet.training.weight_average import LastEpochsAverage, MovingAverage, WeightAverage
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +34,12 @@ def fresh(config: Config, noise: int) -> TrainState:
     """As `experiment` builds it; `noise` seeds the generators, as in a process that has drawn other numbers before."""
     torch.manual_seed(noise)
     model = build.model(config.model, 10, Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer, ema = build.optimizer(config.optimizer, model), config.trainer.ema
-    average = WeightAverage(model, copy.deepcopy(model), ema) if ema is not None else None
+    optimizer, trainer = build.optimizer(config.optimizer, model), config.trainer
+    average: WeightAverage | None = None
+    if trainer.ema is not None:
+        average = MovingAverage(model, copy.deepcopy(model), trainer.ema)
+    elif trainer.average is not None:
+        average = LastEpochsAverage(model, copy.deepcopy(model), trainer.average)
     return TrainState(model, optimizer, Generator().manual_seed(noise), average=average)
 
 
@@ -54,7 +58,11 @@ def resumed(config: Config, state: TrainState, pauses: Iterator[bool]) -> list[E
         augment=build.augment(config.aug, state.generator),
         warmup_epochs=1,
         step=functools.partial(
-            train_step, state.model, state.optimizer, precision=config.trainer.precision, average=state.average
+            train_step,
+            state.model,
+            state.optimizer,
+            precision=config.trainer.precision,
+            average=state.average if isinstance(state.average, MovingAverage) else None,
         ),
         evaluate=functools.partial(evaluate, precision=config.trainer.precision),
         pause=lambda: next(pauses),
@@ -79,7 +87,13 @@ def test_resumed_run_equals_uninterrupted_run(
 
 @pytest.mark.parametrize(
     "overrides",
-    ["model=fastnet", "model=allconv", "model=lenet5 trainer.precision=bf16", "model=fastnet trainer.ema=0.9"],
+    [
+        "model=fastnet",
+        "model=allconv",
+        "model=lenet5 trainer.precision=bf16",
+        "model=fastnet trainer.ema=0.9",
+        "model=fastnet trainer.average=2",
+    ],
 )
 def test_resumed_run_equals_uninterrupted_run_with_other_networks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str

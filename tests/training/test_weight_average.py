@@ -1,6 +1,7 @@
 """The moving average of the weights: its formula, what it leaves alone, and that a run evaluates and saves it."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from digitnet.data import load_digits
 from digitnet.metrics import evaluate
 from digitnet.models import FastNet, LeNet5
 from digitnet.training.checkpoint import load_checkpoint
-from digitnet.training.weight_average import WeightAverage
+from digitnet.training.record import EpochRecord
+from digitnet.training.weight_average import LastEpochsAverage, MovingAverage
 
 
 def test_average_is_pytorchs_exponential_one() -> None:
     torch.manual_seed(0)
     model = FastNet()
-    ours = WeightAverage(model, copy.deepcopy(model), 0.9)
+    ours = MovingAverage(model, copy.deepcopy(model), 0.9)
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     theirs.update_parameters(model)  # the first one only copies
     for _ in range(3):
@@ -42,7 +44,7 @@ def test_average_is_pytorchs_exponential_one() -> None:
 
 def test_average_begins_anew_with_the_weights() -> None:
     model = LeNet5()
-    average = WeightAverage(model, copy.deepcopy(model), 0.9)
+    average = MovingAverage(model, copy.deepcopy(model), 0.9)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
@@ -100,3 +102,65 @@ def test_checkpoint_of_a_run_without_average_has_no_second_weights(command: Comm
 def test_decay_is_between_zero_and_one(command: Command) -> None:
     done = command(*TINY, "trainer.ema=1")
     assert (done.code, "trainer.ema" in done.err) == (2, True)
+
+
+def test_average_of_epochs_is_pytorchs_equal_one() -> None:
+    model = FastNet(generator=torch.Generator().manual_seed(0))
+    ours = LastEpochsAverage(model, copy.deepcopy(model), epochs=3)
+    theirs = AveragedModel(model, use_buffers=True)  # its first update copies
+    for left in (4, 3, 2, 1, 0):
+        with torch.no_grad():
+            for tensor in [*model.parameters(), *model.buffers()]:
+                tensor.copy_(torch.rand_like(tensor) if tensor.is_floating_point() else tensor + 1)
+        ours.end_epoch(left)
+        assert ours.is_active is (left < 3)
+        if left < 3:
+            theirs.update_parameters(model)
+    pairs = zip(ours.model.state_dict().items(), theirs.module.state_dict().values(), strict=True)
+    for (name, average), expected in pairs:
+        if average.is_floating_point():
+            torch.testing.assert_close(average, expected)
+        else:
+            assert torch.equal(average, model.state_dict()[name])
+
+
+def test_mean_of_the_last_epochs_is_evaluated_saved_and_returned(command: Command) -> None:
+    options = [*TINY, "optimizer=adam", "trainer.epochs=4", "checkpoint.keep=null"]
+    plain = run(*options, run_dir="plain")
+    result = run(*options, "trainer.average=2", run_dir="run")
+    assert result.records[:2] == [
+        replace_seconds(record, result.records[n]) for n, record in enumerate(plain.records[:2])
+    ]
+    weights = [load_checkpoint(Path(f"plain/checkpoints/epoch_{epoch}.pt"))["model"] for epoch in (3, 4)]
+    last = load_checkpoint(Path("run/checkpoints/last.pt"))
+    for name, tensor in result.model.cpu().state_dict().items():
+        torch.testing.assert_close(tensor, (weights[0][name] + weights[1][name]) / 2)
+        assert torch.equal(last["model"][name], tensor)
+        assert torch.equal(last["trained"][name], weights[1][name])
+    assert result.records[-1].val_loss == pytest.approx(result.test.loss)
+    assert load_checkpoint(Path("run/checkpoints/epoch_2.pt"))["trained"] is None
+
+
+def test_longer_run_averages_its_own_last_epochs(command: Command) -> None:
+    options = [*TINY, "optimizer=adam", "trainer.average=2"]
+    whole = run(*options, "trainer.epochs=4", run_dir="whole")
+    run(*options, "trainer.epochs=2", run_dir="run")
+    done = command("resume", "run", "trainer.epochs=4")
+    assert (
+        "warning: trainer.average=2: averages over the last of 4 epochs, as far as they are still to come\n" in done.out
+    )
+    ours, theirs = (load_checkpoint(Path(name, "checkpoints/last.pt")) for name in ("run", "whole"))
+    for name, tensor in ours["model"].items():
+        assert torch.equal(tensor, theirs["model"][name])
+    assert summary_in(Path("run"))["test"]["errors"] == whole.test.errors
+
+
+def test_two_averages_are_refused(command: Command) -> None:
+    done = command(*TINY, "trainer.ema=0.9", "trainer.average=2")
+    assert (done.code, done.err) == (
+        2, "error: trainer.average and trainer.ema both average the weights; leave one out\n",
+    )  # fmt: skip
+
+
+def replace_seconds(record: EpochRecord, other: EpochRecord) -> EpochRecord:
+    return replace(record, epoch_seconds=other.epoch_seconds, images_per_second=other.images_per_second)

@@ -52,7 +52,7 @@ ADDED_KEYS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("optimizer", "adamw"): {"fused": None},
     ("logger", None): {"preview": None},
     ("tracker", None): {"every_steps": None},
-    ("trainer", None): {"clip_norm": None, "early_stop": None, "ema": None},
+    ("trainer", None): {"average": None, "clip_norm": None, "early_stop": None, "ema": None},
 }
 
 HIGHEST_LR = 3.4e38  # of float32, in which the optimizers compute
@@ -96,6 +96,9 @@ def config_conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             yield keys, f"{keys[0]}={fractions[0]:g} and {keys[1]}={fractions[1]:g}: together more than 1; lower one"
     if getattr(config.data, "root", None) == "":  # of a variable that is not set; as a path, the working directory
         yield ("data.root",), "data.root=: is empty; name a folder, or leave it out"
+    if config.trainer.ema is not None and config.trainer.average is not None:
+        keys = ("trainer.average", "trainer.ema")
+        yield keys, f"{keys[0]} and {keys[1]} both average the weights; leave one out"
     uri = config.tracker.mlflow.uri if config.tracker.mlflow is not None else None
     if uri is not None and not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://|databricks", uri):
         yield ("tracker.mlflow.uri",), f"tracker.mlflow.uri={uri}: should begin with http://, https:// or sqlite:///"

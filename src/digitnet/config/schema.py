@@ -224,6 +224,7 @@ class NanDebugConfig(Group):
 
 class TrainerConfig(Group):
     epochs: Count | None
+    average: Count | None
     batch_size: Count
     clip_norm: Positive | None
     early_stop: Count | None

@@ -24,7 +24,7 @@ from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.recorded_step import RecordedStep
 from digitnet.training.state import TrainState
 from digitnet.training.step import Step, steps_per_epoch, train_step
-from digitnet.training.weight_average import WeightAverage
+from digitnet.training.weight_average import LastEpochsAverage, MovingAverage, WeightAverage
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     optimizer = build.optimizer(config.optimizer, model, capturable=recordable)
     wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
     trainer, precision = config.trainer, config.trainer.precision
-    average = _average(model, trainer.ema)
+    average = _average(model, trainer)
     if trainer.early_stop is not None:
         _copied(model, f"trainer.early_stop={trainer.early_stop}")
     step = partial(
@@ -129,7 +129,7 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
         loss=build.loss(config.loss),
         precision=precision,
         clip_norm=trainer.clip_norm,
-        average=average,
+        average=average if isinstance(average, MovingAverage) else None,
         group=group,
     )
     return Components(
@@ -160,9 +160,13 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
     return device
 
 
-def _average(model: nn.Module, decay: float | None) -> WeightAverage | None:
-    """The average of the model's weights, if there is a decay. Raises ConfigError if the model cannot be copied."""
-    return None if decay is None else WeightAverage(model, _copied(model, f"trainer.ema={decay:g}"), decay)
+def _average(model: nn.Module, trainer: schema.TrainerConfig) -> WeightAverage | None:
+    """The average of the model's weights, if one is asked for. Raises ConfigError if the model cannot be copied."""
+    if trainer.ema is not None:
+        return MovingAverage(model, _copied(model, f"trainer.ema={trainer.ema:g}"), trainer.ema)
+    if trainer.average is not None:
+        return LastEpochsAverage(model, _copied(model, f"trainer.average={trainer.average}"), trainer.average)
+    return None
 
 
 def _copied(model: nn.Module, setting: str) -> nn.Module:

@@ -98,6 +98,9 @@ def other_length(before: schema.Config, config: schema.Config) -> list[str]:
             f"aug.warmup_epochs was cut to {warmup[0]} for {plural(was, 'epoch')}: the epochs so far used that, the "
             f"others use {warmup[1]}"
         )
+    if was != now and config.trainer.average is not None:
+        setting = f"trainer.average={config.trainer.average}"
+        warnings.append(f"{setting}: averages over the last of {now} epochs, as far as they are still to come")
     if was != now and config.schedule.name in ("cosine", "onecycle", "trapezoid"):
         warnings.append(
             f"schedule={config.schedule.name} depends on the run's length: the epochs so far used the schedule for "

@@ -29,6 +29,7 @@ from digitnet.text import one_line
 from digitnet.training.checkpoint import load_weights, restore_checkpoint
 from digitnet.training.distributed import current_group
 from digitnet.training.runtime import restored_settings
+from digitnet.training.weight_average import LastEpochsAverage
 
 
 def resume_training(
@@ -106,6 +107,8 @@ def _restore(components: Components, writer: RunWriter) -> list[str]:
         if others := messages.differences(unchangeable_values(before), unchangeable_values(config)):
             raise ValueError(f"it is of another run: {'; '.join(others)}")
         writer.records = restore_checkpoint(state, content, len(components.data.train))
+        if isinstance(state.average, LastEpochsAverage) and run_length(before) != run_length(config):
+            state.average.restart()  # over the last epochs of the new length
         if group.rank > 0:  # the checkpoint has rank 0's generator, from which dropout is drawn
             torch.manual_seed((torch.initial_seed() ^ state.steps) + group.rank)
     except Exception as error:  # a checkpoint that is not from digitnet can lead to any

@@ -43,6 +43,7 @@ def save_checkpoint(
             "model": state.evaluated.state_dict(),
             "trained": None if state.evaluated is state.model else state.model.state_dict(),
             "average": state.average.model.state_dict() if state.average and state.kept else None,
+            "averaged": state.average.count if state.average else 0,
             "optimizer": state.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.steps,
@@ -83,6 +84,7 @@ def restore_checkpoint(state: TrainState, content: dict[str, Any], images: int) 
     state.model.load_state_dict(content["model"] if trained is None else trained)
     if state.average is not None:
         state.average.model.load_state_dict(content["model"] if average is None else average)
+        state.average.count = int(content.get("averaged", 0))
     saved = content["optimizer"]
     # Keep the new hyperparameters: a recorded step needs the learning rate as a tensor on its device, and the
     # checkpoint may be from another device.

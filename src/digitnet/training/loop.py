@@ -13,6 +13,7 @@ from digitnet.training.meter import Meter
 from digitnet.training.record import EpochRecord
 from digitnet.training.state import TrainState
 from digitnet.training.step import Step, set_lr, train_step
+from digitnet.training.weight_average import MovingAverage
 
 Evaluate = Callable[[nn.Module, Tensor, Tensor], Evaluation]
 
@@ -41,7 +42,8 @@ def fit(
     from there. In a `group` of several processes, each has all data, an identical generator and its own `step`. Raises
     DivergedError, before a record or a pause, if a loss or a weight is no longer a finite number.
     """
-    step = step or partial(train_step, state.model, state.optimizer, average=state.average)
+    average = state.average if isinstance(state.average, MovingAverage) else None
+    step = step or partial(train_step, state.model, state.optimizer, average=average)
     meter = Meter(state, len(train), batch_size, schedule, pause, group)
     while state.epoch < epochs:
         distort = augment if state.epoch >= warmup_epochs else None
@@ -56,5 +58,6 @@ def fit(
                 state.steps += 1
             if meter.must_pause(logits, labels):
                 return
+        state.end_epoch(epochs)
         meter.end_training()
         yield meter.record(evaluate(state.evaluated, validation.images, validation.labels))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from digitnet.training.weight_average import WeightAverage
+from digitnet.training.weight_average import LastEpochsAverage, WeightAverage
 
 
 @dataclass
@@ -39,4 +39,9 @@ class TrainState:
         """The network that is evaluated, saved and returned: the kept, the averaged, or the trained one."""
         if self.kept is not None:
             return self.kept
-        return self.model if self.average is None else self.average.model
+        return self.average.model if self.average is not None and self.average.is_active else self.model
+
+    def end_epoch(self, epochs: int) -> None:
+        """The last step of an epoch is done: average its weights, if it is among the last of the run's `epochs`."""
+        if isinstance(self.average, LastEpochsAverage):
+            self.average.end_epoch(left=epochs - self.epoch - 1)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from digitnet.data.dataset import Split
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.state import TrainState
-from digitnet.training.weight_average import WeightAverage
+from digitnet.training.weight_average import MovingAverage
 
 Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="mean" or "sum" -> ()
 Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
@@ -26,7 +26,7 @@ def train_step(
     loss: Loss = F.cross_entropy,
     precision: str = "fp32",
     clip_norm: float | None = None,
-    average: WeightAverage | None = None,
+    average: MovingAverage | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """One update on images (B, 1, 28, 28) float32 and labels (B,) int64; returns the logits (B, classes) before it.

@@ -52,6 +52,7 @@ from digitnet.report.shell_completion import SCRIPTS
             "digitnet help sched",
             [
                 "schedule",
+                "schedule.decay_fraction",
                 "schedule.epochs",
                 "schedule.final_factor",
                 "schedule.phases",

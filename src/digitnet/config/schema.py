@@ -224,8 +224,8 @@ class NanDebugConfig(Group):
 
 class TrainerConfig(Group):
     epochs: Count | None
-    average: Count | None
     batch_size: Count
+    average: Count | None
     clip_norm: Positive | None
     early_stop: Count | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, Command
-from digitnet.config.rules import with_added_keys
+from digitnet.config.rules import parse_config
 from digitnet.runs.formats import read_metrics, read_summary
 from digitnet.sweep.manifest import read_manifest
 
@@ -61,7 +61,7 @@ def test_earlier_sweep_is_resumed_with_the_job_that_waits(command: Command) -> N
     assert (done.code, done.err) == (0, "")
     summary = read_summary(SWEEP / WAITING / "summary.json")
     assert (summary.status, summary.epochs, summary.seed) == ("finished", 2, 1)
-    assert summary.config == with_added_keys(read_manifest(SWEEP).jobs[WAITING].config)
+    assert summary.config == parse_config(read_manifest(SWEEP).jobs[WAITING].config).model_dump(mode="json")
     assert {path: path.read_bytes() for path in finished} == finished
 
 

@@ -4,16 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from digitnet.config.fields import (
-    Beta,
-    Count,
-    DropProbability,
-    Fraction,
-    Group,
-    NonNegative,
-    Positive,
-    Threads,
-)
+from digitnet.config.fields import Beta, Count, DropProbability, Fraction, Group, NonNegative, Positive, Threads
 from digitnet.config.tracker_schema import TrackerConfig
 
 Init = Literal["glorot_keras2016", "glorot"]

@@ -142,7 +142,7 @@ def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = Fals
 def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> Optimizer:
     parameters = list(model.parameters())
     lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
-    fused = None if isinstance(config, schema.RMSpropConfig) else config.fused
+    fused = config.fused if isinstance(config, schema.SGDConfig | schema.AdamConfig) else None
     if fused is None:
         fused = capturable or None  # SGD's other implementations would read the tensor back
     match config:

@@ -16,7 +16,7 @@ import shlex
 import textwrap
 from pathlib import Path
 
-from digitnet.config.rules import changeable_keys_text
+from digitnet.config.rules import changeable_keys_text, is_result
 from digitnet.errors import ConfigError
 from digitnet.runs.folder import SWEEP_FILE, RunFolder
 from digitnet.text import show
@@ -55,4 +55,4 @@ def main(options: argparse.Namespace) -> None:
     if resumed is None and current_group().rank == 0:
         more = f"; for more: digitnet resume {shlex.quote(options.run_dir)} trainer.epochs=N"
         debug = (RunFolder(Path(options.run_dir)).read_summary_of_run().config.get("debug") or {}).get("name", "none")
-        show(f"{options.run_dir}: finished{more if debug in ('none', 'nan') else ''}")
+        show(f"{options.run_dir}: finished{more if is_result(debug) else ''}")

@@ -172,6 +172,11 @@ def untrusted_destination(folder: str, destination: str) -> str:
     )
 
 
+def is_result(debug: str) -> bool:
+    """Whether the figures of a run with that option of `debug` are results."""
+    return debug in ("none", "nan")
+
+
 def run_length(config: Config) -> int:
     """The number of epochs: that of debug, trainer.epochs, or as many as the schedule has."""
     if isinstance(config.debug, FastDebugConfig | OverfitDebugConfig):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from digitnet.config import schema
-from digitnet.config.rules import config_notes, run_length, warmup_epochs
+from digitnet.config.rules import config_notes, is_result, run_length, warmup_epochs
 from digitnet.experiment.components import Components
 from digitnet.runs.formats import RunSummary
 from digitnet.text import plural
@@ -54,7 +54,7 @@ def run_warnings(components: Components, summary: RunSummary) -> list[str]:
     """Warnings about settings that are valid but possibly a mistake, and about files that were skipped."""
     config, data = components.config, components.data
     warnings: list[str] = []
-    if config.debug.name not in ("none", "nan"):
+    if not is_result(config.debug.name):
         warnings.append(f"debug={config.debug.name}: the figures of this run are no results; compare lists it as debug")
     if isinstance(unusual := data.notes.get("warnings"), list):
         warnings += unusual

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from digitnet.config.rules import is_result
 from digitnet.runs.formats import RunSummary
 from digitnet.significance import wilson_interval
 from digitnet.text import plural
@@ -24,7 +25,7 @@ def result_line(summary: RunSummary) -> str:
     """The `test_line` of a finished run; of a debug run with the remark that it is no result."""
     assert summary.test is not None
     debug = (summary.config.get("debug") or {}).get("name", "none")
-    return test_line(summary.test) + (f"; debug={debug}: no result" if debug not in ("none", "nan") else "")
+    return test_line(summary.test) + (f"; debug={debug}: no result" if not is_result(debug) else "")
 
 
 def test_line(test: Mapping[str, Any]) -> str:

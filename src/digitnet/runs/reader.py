@@ -11,6 +11,7 @@ import yaml
 
 from digitnet.atomic import read_regular
 from digitnet.config.dotted import flatten
+from digitnet.config.rules import is_result
 from digitnet.errors import ConfigError
 from digitnet.runs.folder import RUN_FILES, SWEEP_FILE, RunFolder
 from digitnet.runs.formats import RunSummary, is_job_name
@@ -152,13 +153,9 @@ def read_run(folder: Path, planned: Mapping[str, Any] | None = None) -> Run:
         process = summary.process
         who = f" {process['pid']} on {process['host']}" if {"pid", "host"} <= process.keys() else ""
         return Run(folder, "killed", f"its process{who} is gone", settings, metrics)
-    status = "debug" if summary.status == "finished" and _is_debugged(settings) else summary.status
+    is_debugged = not is_result(settings.get("debug", "none"))
+    status = "debug" if summary.status == "finished" and is_debugged else summary.status
     return Run(folder, status, summary.error or "", settings, metrics)
-
-
-def _is_debugged(settings: Mapping[str, Any]) -> bool:
-    """Whether a run's figures are no results."""
-    return settings.get("debug", "none") not in ("none", "nan")
 
 
 def _metrics(summary: RunSummary) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class WeightAverage:
     @property
     def is_active(self) -> bool:
         """Whether the average, and not its source, is to be evaluated."""
-        raise NotImplementedError
+        return self.count > 0
 
     @torch.no_grad()
     def move(self, share: float) -> None:
@@ -72,10 +72,6 @@ class LastEpochsAverage(WeightAverage):
     def __init__(self, source: nn.Module, copied: nn.Module, epochs: int) -> None:
         super().__init__(source, copied)
         self._epochs = epochs
-
-    @property
-    def is_active(self) -> bool:
-        return self.count > 0
 
     def end_epoch(self, left: int) -> None:
         """After the last step of an epoch, `left` epochs before the end of the run."""

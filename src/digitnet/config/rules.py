@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
+from digitnet.config.data_schema import DigitsDataConfig
 from digitnet.config.dotted import flatten
 from digitnet.config.schema import (
     SECTIONS,
     Config,
-    DigitsDataConfig,
     DistortConfig,
     FastDebugConfig,
     OverfitDebugConfig,

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from digitnet.config.data_schema import DataConfig
 from digitnet.config.fields import Beta, Count, DropProbability, Fraction, Group, NonNegative, Positive, Threads
 from digitnet.config.tracker_schema import TrackerConfig
 
 Init = Literal["glorot_keras2016", "glorot"]
-Validation = Literal["test"] | Count
 
 GROUPS = (  # with options
     "model", "aug", "loss", "optimizer", "schedule", "data", "device", "logger", "tracker", "debug",
@@ -129,56 +129,6 @@ class TrapezoidScheduleConfig(Group):
     final_factor: Fraction
 
 
-class IdxDataConfig(Group):
-    name: Literal["mnist", "fashion_mnist", "kmnist", "emnist"]
-    root: str
-    validation: Validation
-
-
-class QmnistDataConfig(Group):
-    name: Literal["qmnist"]
-    root: str
-    part: Literal["test", "test10k", "test50k"]
-    validation: Validation
-
-
-class UspsDataConfig(Group):
-    name: Literal["usps"]
-    root: str
-    validation: Validation
-
-
-class DigitsDataConfig(Group):
-    name: Literal["digits"]
-    enlarge_to: Count
-    validation: Validation
-
-
-class AutoDataConfig(Group):
-    name: Literal["auto"]
-    root: str
-    enlarge_to: Count
-    validation: Validation
-
-
-class FolderDataConfig(Group):
-    name: Literal["folder"]
-    root: str
-    test_fraction: Annotated[float, Field(gt=0, lt=1)]
-    invert: bool | Literal["auto"]
-    bad_files: Literal["refuse", "skip"]
-    links: Literal["inside", "follow"]
-    prepare: Literal["mnist", "plain"]
-    validation: Validation
-
-
-class CsvDataConfig(Group):
-    name: Literal["csv"]
-    root: str
-    test_fraction: Annotated[float, Field(gt=0, lt=1)]
-    validation: Validation
-
-
 class DeviceConfig(Group):
     name: Literal["auto", "cpu", "cuda", "mps"]
 
@@ -244,16 +194,6 @@ ScheduleConfig = Annotated[
     | CosineScheduleConfig
     | OneCycleScheduleConfig
     | TrapezoidScheduleConfig,
-    Field(discriminator="name"),
-]
-DataConfig = Annotated[
-    IdxDataConfig
-    | QmnistDataConfig
-    | UspsDataConfig
-    | DigitsDataConfig
-    | AutoDataConfig
-    | FolderDataConfig
-    | CsvDataConfig,
     Field(discriminator="name"),
 ]
 DebugConfig = Annotated[

@@ -12,10 +12,10 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from digitnet import schedules
 from digitnet.augment import distort
-from digitnet.config import schema
+from digitnet.config import data_schema, schema
+from digitnet.config.data_schema import DataConfig
 from digitnet.config.schema import (
     AugConfig,
-    DataConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -65,15 +65,15 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
     if (preloaded := _preloaded.get(config.model_dump_json())) is not None:
         return preloaded
     match config:
-        case schema.IdxDataConfig():
+        case data_schema.IdxDataConfig():
             return load_idx(config.name, config.root, config.validation, download)
-        case schema.QmnistDataConfig():
+        case data_schema.QmnistDataConfig():
             return load_idx(config.name, config.root, config.validation, download, config.part)
-        case schema.UspsDataConfig():
+        case data_schema.UspsDataConfig():
             return load_usps(config.root, config.validation, download)
-        case schema.DigitsDataConfig():
+        case data_schema.DigitsDataConfig():
             return load_digits(config.enlarge_to, config.validation)
-        case schema.FolderDataConfig():
+        case data_schema.FolderDataConfig():
             return load_folder(
                 config.root,
                 config.test_fraction,
@@ -83,9 +83,9 @@ def data(config: DataConfig, download: bool = True) -> Dataset:
                 config.links,
                 config.prepare,
             )
-        case schema.CsvDataConfig():
+        case data_schema.CsvDataConfig():
             return load_csv(config.root, config.test_fraction, config.validation)
-        case schema.AutoDataConfig():
+        case data_schema.AutoDataConfig():
             try:
                 return load_idx("mnist", config.root, config.validation, download)
             except DataMissingError:
@@ -103,11 +103,11 @@ def with_resolved_paths(config: DataConfig, name: str) -> DataConfig:
 
     With it, a resumed run uses the data that the run started with.
     """
-    if isinstance(config, schema.AutoDataConfig):
-        kind = schema.DigitsDataConfig if name == "digits" else schema.IdxDataConfig
+    if isinstance(config, data_schema.AutoDataConfig):
+        kind = data_schema.DigitsDataConfig if name == "digits" else data_schema.IdxDataConfig
         keys = {key: value for key, value in config.model_dump().items() if key in kind.model_fields}
         config = kind.model_validate({**keys, "name": name})
-    if not isinstance(config, schema.AutoDataConfig | schema.DigitsDataConfig):
+    if not isinstance(config, data_schema.AutoDataConfig | data_schema.DigitsDataConfig):
         config = config.model_copy(update={"root": str(Path(os.path.expanduser(config.root)).absolute())})
     return config
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from digitnet.config import schema
 from digitnet.config.changes import with_other_data
 from digitnet.config.compose import load_config
+from digitnet.config.data_schema import FolderDataConfig
 from digitnet.config.schema import Config
 from digitnet.data.preparation import Ink
 from digitnet.data.sizes import TRAINING_IMAGES
@@ -47,7 +48,7 @@ class TrainedNetwork:
         data = self.config.data
         if "prepare" in self.dataset:
             return str(self.dataset["prepare"])
-        if isinstance(data, schema.FolderDataConfig):
+        if isinstance(data, FolderDataConfig):
             return data.prepare
         return "plain" if data.name in DRAWN_OTHERWISE else "mnist"
 

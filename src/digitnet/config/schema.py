@@ -37,6 +37,12 @@ class FastNetConfig(Group):
     init: Init
 
 
+class OriginalLeNet5Config(Group):
+    name: Literal["lenet5_1998"]
+    output: Literal["codes", "units"]
+    init: Literal["lush", "paper"]
+
+
 class CustomModelConfig(Group):
     name: Literal["custom"]
     target: str
@@ -64,6 +70,15 @@ class CrossEntropyConfig(Group):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 
+class MapLossConfig(Group):
+    name: Literal["map"]
+    j: Annotated[float, Field(ge=-1000, le=1000)]
+
+
+class SquaredErrorConfig(Group):
+    name: Literal["mse"]
+
+
 class SGDConfig(Group):
     name: Literal["sgd"]
     lr: Positive
@@ -89,6 +104,13 @@ class AdamConfig(Group):
     eps: Positive
     weight_decay: NonNegative
     fused: bool | None
+
+
+class SDLMConfig(Group):
+    name: Literal["sdlm"]
+    lr: Positive
+    mu: Positive
+    images: Count
 
 
 class PhaseConfig(Group):
@@ -184,10 +206,12 @@ class CheckpointConfig(Group):
     keep: Annotated[int, Field(ge=0)] | None
 
 
-ModelConfig = Annotated[LeNet5Config | AllConvConfig | FastNetConfig | CustomModelConfig, Field(discriminator="name")]
+ModelConfig = Annotated[
+    LeNet5Config | OriginalLeNet5Config | AllConvConfig | FastNetConfig | CustomModelConfig, Field(discriminator="name")
+]
 AugConfig = Annotated[NoDistortionConfig | DistortConfig, Field(discriminator="name")]
-LossConfig = CrossEntropyConfig  # to add a loss, make it a union as above
-OptimizerConfig = Annotated[SGDConfig | RMSpropConfig | AdamConfig, Field(discriminator="name")]
+LossConfig = Annotated[CrossEntropyConfig | MapLossConfig | SquaredErrorConfig, Field(discriminator="name")]
+OptimizerConfig = Annotated[SGDConfig | RMSpropConfig | AdamConfig | SDLMConfig, Field(discriminator="name")]
 ScheduleConfig = Annotated[
     StepScheduleConfig
     | ConstantScheduleConfig

@@ -24,7 +24,9 @@ from digitnet.config.schema import (
 from digitnet.config.tracker_schema import TrackerConfig
 from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx, load_usps
 from digitnet.errors import ConfigError, DataError, DataMissingError
-from digitnet.models import AllConv, FastNet, LeNet5, build_custom
+from digitnet.losses import map_loss, squared_error, true_penalty
+from digitnet.models import AllConv, FastNet, LeNet5, OriginalLeNet5, build_custom
+from digitnet.optimizers.sdlm import SDLM
 from digitnet.report.trackers.mlflow import MlflowTracker
 from digitnet.report.trackers.tensorboard import TensorBoardTracker
 from digitnet.report.trackers.tracker import Tracker
@@ -35,9 +37,15 @@ from digitnet.training.runtime import has_bfloat16
 from digitnet.training.step import Loss
 
 
-def loss(config: LossConfig) -> Loss:
-    """The loss that is minimized."""
-    return partial(cross_entropy, label_smoothing=config.label_smoothing)
+def loss(config: LossConfig, model: ModelConfig) -> Loss:
+    """The loss that is minimized; loss=mse of radial basis units is their own squared distance."""
+    match config:
+        case schema.CrossEntropyConfig():
+            return partial(cross_entropy, label_smoothing=config.label_smoothing)
+        case schema.MapLossConfig():
+            return partial(map_loss, j=config.j)
+        case schema.SquaredErrorConfig():
+            return true_penalty if isinstance(model, schema.OriginalLeNet5Config) else squared_error
 
 
 def device(name: str, precision: str) -> torch.device:
@@ -116,6 +124,8 @@ def model(config: ModelConfig, classes: int, generator: Generator | None = None)
     match config:
         case schema.LeNet5Config():
             return LeNet5(classes, config.dropout, config.init, generator)
+        case schema.OriginalLeNet5Config():
+            return _original_lenet5(config, classes, generator)
         case schema.AllConvConfig():
             return AllConv(classes, config.final_relu, config.init, generator)
         case schema.FastNetConfig():
@@ -124,14 +134,26 @@ def model(config: ModelConfig, classes: int, generator: Generator | None = None)
             return build_custom(config.target, config.kwargs or {})
 
 
-def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = False) -> Optimizer:
+def _original_lenet5(config: schema.OriginalLeNet5Config, classes: int, generator: Generator | None) -> nn.Module:
+    try:
+        return OriginalLeNet5(classes, config.output, config.init, generator)
+    except ValueError as error:
+        raise ConfigError(f"model.output={config.output}: {error}; set model.output=units") from error
+
+
+def optimizer(
+    config: OptimizerConfig, model: nn.Module, loss: Loss = cross_entropy, capturable: bool = False
+) -> Optimizer:
     """The optimizer of the model's parameters. Each parameter group has `initial_lr`, which the schedule multiplies.
 
     With `capturable`, for CUDA, its step can be recorded: all numbers that change, including the learning rate, are
-    tensors on the device. Raises ConfigError if PyTorch has no fused optimizer for it.
+    tensors on the device. `loss` is for optimizers that need its curvature. Raises ConfigError if PyTorch has no fused
+    optimizer for it, or optimizer=sdlm no rule for one of the model's layers.
     """
     try:
-        built = _optimizer(config, model, capturable)
+        built = _optimizer(config, model, loss, capturable)
+    except ValueError as error:
+        raise ConfigError(f"optimizer={config.name}: {error}; choose another optimizer") from error
     except RuntimeError as error:  # PyTorch has fused optimizers for some devices and types of numbers only
         raise ConfigError(f"optimizer.fused: {one_line(error)}; set optimizer.fused=false") from error
     for group in built.param_groups:
@@ -139,7 +161,7 @@ def optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool = Fals
     return built
 
 
-def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> Optimizer:
+def _optimizer(config: OptimizerConfig, model: nn.Module, loss: Loss, capturable: bool) -> Optimizer:
     parameters = list(model.parameters())
     lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
     fused = config.fused if isinstance(config, schema.SGDConfig | schema.AdamConfig) else None
@@ -163,6 +185,8 @@ def _optimizer(config: OptimizerConfig, model: nn.Module, capturable: bool) -> O
                 fused=fused,
                 capturable=capturable,
             )
+        case schema.SDLMConfig(mu=mu, images=images):
+            return SDLM(model, loss, lr=lr, mu=mu, images=images)
     raise AssertionError(config)
 
 
@@ -174,6 +198,8 @@ def channels_last(config: schema.Config, device: torch.device) -> bool:
         config.model, schema.CustomModelConfig
     ):  # its code may need the default layout, for Tensor.view for instance
         return False
+    if config.trainer.batch_size == 1:  # see runtime.choose_convolutions
+        return False
     return device.type == "cpu" or (device.type == "cuda" and config.trainer.precision == "bf16")
 
 
@@ -184,6 +210,17 @@ def cuda_graph(config: schema.Config, device: torch.device) -> bool:
         device.type == "cuda"
         and config.debug.name != "nan"
         and (not isinstance(config.model, schema.CustomModelConfig) if setting is None else setting)
+    )
+
+
+def traces_gradients(config: schema.Config, device: torch.device) -> bool:
+    """Whether to list the operations of a step once and call them from then on: for single images on a CPU."""
+    return (
+        device.type == "cpu"
+        and config.trainer.batch_size == 1
+        and config.trainer.precision == "fp32"
+        and config.debug.name not in ("nan", "profile")  # which watch layers, and autograd
+        and isinstance(config.model, schema.LeNet5Config | schema.OriginalLeNet5Config | schema.AllConvConfig)
     )
 
 

@@ -23,7 +23,8 @@ from digitnet.training import runtime
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.recorded_step import RecordedStep
 from digitnet.training.state import TrainState
-from digitnet.training.step import Step, steps_per_epoch, train_step
+from digitnet.training.step import Step, compute_gradients, steps_per_epoch, train_step
+from digitnet.training.traced_gradients import TracedGradients
 from digitnet.training.weight_average import LastEpochsAverage, MovingAverage, WeightAverage
 
 
@@ -116,21 +117,26 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     if group.size > 1:
         model = _with_synchronized_batch_norm(model, config.model.name, device)
     recordable = build.cuda_graph(config, device) and group.size == 1
-    optimizer = build.optimizer(config.optimizer, model, capturable=recordable)
+    loss = build.loss(config.loss, config.model)
+    optimizer = build.optimizer(config.optimizer, model, loss, capturable=recordable)
     wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
     trainer, precision = config.trainer, config.trainer.precision
     average = _average(model, trainer)
     if trainer.early_stop is not None:
         _copied(model, f"trainer.early_stop={trainer.early_stop}")
+    traced = None
+    if build.traces_gradients(config, device) and group.size == 1:
+        traced = TracedGradients(partial(compute_gradients, model, loss=loss), model)
     step = partial(
         train_step,
         wrapped,
         optimizer,
-        loss=build.loss(config.loss),
+        loss=loss,
         precision=precision,
         clip_norm=trainer.clip_norm,
         average=average if isinstance(average, MovingAverage) else None,
         group=group,
+        gradients=traced,
     )
     return Components(
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
@@ -155,6 +161,7 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
         torch.set_num_threads(threads)
     device = run_device(config)
     runtime.make_deterministic(device)
+    runtime.choose_convolutions(device, config.trainer.batch_size)
     if config.trainer.reuse_memory:
         runtime.reuse_memory()
     return device

@@ -28,7 +28,7 @@ from digitnet.scores import (
     confusions,
 )
 from digitnet.significance import wilson_interval
-from digitnet.training.runtime import make_deterministic, restored_settings
+from digitnet.training.runtime import choose_convolutions, make_deterministic, restored_settings
 
 TINIEST = 1e-300  # a probability whose logarithm is finite
 SPLITS = ("test", "validation", "train")
@@ -234,6 +234,7 @@ def _configure(config: Config) -> torch.device:
         torch.set_num_threads(min(config.trainer.threads, available_cores()))
     device = run_device(config)
     make_deterministic(device)
+    choose_convolutions(device, config.trainer.batch_size)
     return device
 
 

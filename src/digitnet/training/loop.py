@@ -46,6 +46,7 @@ def fit(
     step = step or partial(train_step, state.model, state.optimizer, average=average)
     meter = Meter(state, len(train), batch_size, schedule, pause, group)
     while state.epoch < epochs:
+        state.begin_epoch(train)
         distort = augment if state.epoch >= warmup_epochs else None
         for chunk in meter.chunks():
             images, labels = train.images[chunk].float().div_(255), train.labels[chunk]

@@ -49,7 +49,7 @@ def restored_settings() -> Iterator[None]:
     threads, environment = torch.get_num_threads(), os.environ.get(CUBLAS)
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
+    cudnn, memory, onednn = torch.backends.cudnn, torch.utils.deterministic, torch.backends.mkldnn.enabled
     before = cudnn.allow_tf32, cudnn.benchmark, memory.fill_uninitialized_memory  # type: ignore[attr-defined]
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     try:
@@ -58,9 +58,19 @@ def restored_settings() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
+        torch.backends.mkldnn.enabled = onednn
         cudnn.allow_tf32, cudnn.benchmark, memory.fill_uninitialized_memory = before  # type: ignore[attr-defined]
         if environment is None:
             os.environ.pop(CUBLAS, None)
+
+
+def choose_convolutions(device: torch.device, batch_size: int) -> None:
+    """On a CPU, train single images with PyTorch's own convolutions, and larger batches with those of oneDNN.
+
+    What oneDNN prepares in each call takes longer than a small convolution of one image.
+    """
+    if device.type == "cpu" and batch_size == 1:
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
 
 
 def make_deterministic(device: torch.device) -> None:

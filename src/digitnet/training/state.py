@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from digitnet.data.dataset import Split
+from digitnet.optimizers.sdlm import SDLM
 from digitnet.training.weight_average import LastEpochsAverage, WeightAverage
 
 
@@ -40,6 +43,13 @@ class TrainState:
         if self.kept is not None:
             return self.kept
         return self.average.model if self.average is not None and self.average.is_active else self.model
+
+    def begin_epoch(self, train: Split) -> None:
+        """Before the first step of an epoch: estimate the curvature of the loss, if the optimizer needs it."""
+        if isinstance(self.optimizer, SDLM) and self.partial_epoch is None:
+            count = self.optimizer.images
+            chosen = torch.randperm(len(train), generator=self.generator, device=self.generator.device)[:count]
+            self.optimizer.estimate(train.images[chosen].float().div_(255), train.labels[chosen])
 
     def end_epoch(self, epochs: int) -> None:
         """The last step of an epoch is done: average its weights, if it is among the last of the run's `epochs`."""

@@ -28,14 +28,40 @@ def train_step(
     clip_norm: float | None = None,
     average: MovingAverage | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
+    gradients: Step | None = None,
 ) -> Tensor:
     """One update on images (B, 1, 28, 28) float32 and labels (B,) int64; returns the logits (B, classes) before it.
+
+    The gradients are those of `compute_gradients`, or come from `gradients`, another way to the same, without a group.
 
     `clip_norm` is the largest Euclidean norm of all gradients together: those of a step with a larger one are scaled
     down to it (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks",
     algorithm 1); None: never. `average` is updated after the step. In a `group` of several processes, each computes its
     part of the batch and returns the logits of that part; `model` must average the gradients over the processes.
     """
+    if gradients is not None:
+        logits = gradients(images, labels)
+    else:
+        logits = compute_gradients(model, images, labels, loss=loss, precision=precision, group=group)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    if average is not None:
+        average.update()
+    optimizer.zero_grad()
+    return logits
+
+
+def compute_gradients(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss,
+    precision: str = "fp32",
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Tensor:
+    """Add the gradients of the loss to those of the parameters; returns the logits. See `train_step`."""
     part, labels_of_part = group.part(images), group.part(labels)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits: Tensor = model(part)
@@ -43,12 +69,6 @@ def train_step(
     if group.size > 1:  # the mean over processes must be the mean over images; some processes may have fewer, or none
         value = value * (group.size / len(labels))
     value.backward()
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
-    if average is not None:
-        average.update()
-    optimizer.zero_grad()
     return logits.detach()
 
 

@@ -34,7 +34,8 @@ def fresh(config: Config, noise: int) -> TrainState:
     """As `experiment` builds it; `noise` seeds the generators, as in a process that has drawn other numbers before."""
     torch.manual_seed(noise)
     model = build.model(config.model, 10, Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer, trainer = build.optimizer(config.optimizer, model), config.trainer
+    trainer, loss = config.trainer, build.loss(config.loss, config.model)
+    optimizer = build.optimizer(config.optimizer, model, loss)
     average: WeightAverage | None = None
     if trainer.ema is not None:
         average = MovingAverage(model, copy.deepcopy(model), trainer.ema)
@@ -61,6 +62,7 @@ def resumed(config: Config, state: TrainState, pauses: Iterator[bool]) -> list[E
             train_step,
             state.model,
             state.optimizer,
+            loss=build.loss(config.loss, config.model),
             precision=config.trainer.precision,
             average=state.average if isinstance(state.average, MovingAverage) else None,
         ),
@@ -93,6 +95,7 @@ def test_resumed_run_equals_uninterrupted_run(
         "model=lenet5 trainer.precision=bf16",
         "model=fastnet trainer.ema=0.9",
         "model=fastnet trainer.average=2",
+        "model=lenet5_1998 loss=map optimizer=sdlm optimizer.lr=0.0005",
     ],
 )
 def test_resumed_run_equals_uninterrupted_run_with_other_networks(
@@ -100,7 +103,8 @@ def test_resumed_run_equals_uninterrupted_run_with_other_networks(
 ) -> None:
     """Running means of batch normalization are state, too."""
     monkeypatch.setattr(meter, "CHUNK", 64)
-    check(load_config([*overrides.split(), "trainer.epochs=3", "optimizer=adam"]), tmp_path / "last.pt")
+    optimizer = [] if "optimizer" in overrides else ["optimizer=adam"]
+    check(load_config([*overrides.split(), *optimizer, "trainer.epochs=3"]), tmp_path / "last.pt")
 
 
 def check(config: Config, path: Path) -> None:

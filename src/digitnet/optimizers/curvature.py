@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, vmap
+from torch.func import functional_call
 
 from digitnet.models.lenet5_1998 import RadialBasis, ScaledTanh, Subsampling, TableConv2d
 
@@ -14,7 +14,15 @@ Curvatures = tuple[Tensor, list[Tensor]]  # of a layer's input and of its parame
 
 LINEAR = (nn.Conv2d, nn.Linear, Subsampling, TableConv2d)  # in their input, and in their parameters
 ELEMENTWISE = (nn.Sigmoid, nn.Tanh, ScaledTanh)
-SELECTING = (nn.Dropout, nn.Flatten, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.ZeroPad2d)  # slopes are 0 or 1
+SELECTING = (
+    nn.Dropout,
+    nn.Flatten,
+    nn.Identity,
+    nn.MaxPool2d,
+    nn.ReLU,
+    nn.Unflatten,
+    nn.ZeroPad2d,
+)  # slopes are 0 or 1
 
 
 def check_layers(model: nn.Module) -> None:
@@ -63,12 +71,15 @@ def gauss_newton_diagonal(model: nn.Module, loss: Loss, images: Tensor, labels: 
 
 def _of_logits(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     """d²E/dy² of the logits y of each image, (B, classes)."""
-
-    def of_one(y: Tensor, label: Tensor) -> Tensor:
-        return loss(y[None], label[None], reduction="sum")
-
-    whole: Tensor = vmap(hessian(of_one))(logits, labels)
-    return whole.diagonal(dim1=1, dim2=2)
+    logits = logits.detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(loss(logits, labels, reduction="sum"), logits, create_graph=True)
+    if not slopes.requires_grad:  # a loss that is linear
+        return torch.zeros_like(logits)
+    of_classes = [
+        torch.autograd.grad(slopes[:, number].sum(), logits, retain_graph=True)[0][:, number]
+        for number in range(logits.shape[1])
+    ]
+    return torch.stack(of_classes, 1)
 
 
 def _carried_back(layer: nn.Module, values: Tensor, curvature: Tensor) -> Curvatures:

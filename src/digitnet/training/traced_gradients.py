@@ -43,7 +43,7 @@ class TracedGradients:
     """
 
     def __init__(self, compute_gradients: Callable[[Tensor, Tensor], Tensor], model: nn.Module) -> None:
-        """`compute_gradients` adds the gradients of `model` to its parameters and returns the logits."""
+        """`compute_gradients` adds gradients to the parameters of `model`, which have none, and returns the logits."""
         self._eager, self._parameters = compute_gradients, list(model.parameters())
         self._traced: Callable[..., tuple[Tensor, ...]] | None = None
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+TINIEST = 1e-37  # a float32 whose logarithm is finite
 CHUNK = 256  # images per forward pass: fastest on a CPU, and constant, so that results are reproducible
 
 
@@ -51,6 +52,21 @@ def predict(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor
         logits = [model(chunk.float().div_(255)) for chunk in images.split(CHUNK)]
     model.train(training)
     return torch.cat(logits).float().cpu()
+
+
+def predict_shifted(model: nn.Module, images: Tensor, pixels: int, precision: str = "fp32") -> Tensor:
+    """As `predict`, of the images shifted by up to so many `pixels` across and down: test-time augmentation.
+
+    Returns the logarithms (N, classes) float32 of the mean probabilities over all (2 pixels + 1)^2 shifts, with zeros
+    moved in. Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural networks",
+    section 4.1, averages over five places and their mirror images.
+    """
+    height, width = images.shape[2:]
+    framed = F.pad(images, (pixels, pixels, pixels, pixels))
+    places = [(down, across) for down in range(2 * pixels + 1) for across in range(2 * pixels + 1)]
+    shifted = (framed[:, :, down : down + height, across : across + width] for down, across in places)
+    mean = torch.stack([predict(model, each, precision).softmax(1) for each in shifted]).mean(0)
+    return mean.clamp_min(TINIEST).log()
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, precision: str = "fp32") -> Evaluation:

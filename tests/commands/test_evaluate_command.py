@@ -385,3 +385,40 @@ def test_damaged_checkpoint_is_named(command: Command) -> None:
     done = command("evaluate", "run")
     assert done.code == 1
     assert done.err.startswith("error: run/checkpoints/last.pt: not a readable checkpoint")
+
+
+def test_tta_is_the_mean_over_shifts(trained: Path, command: Command) -> None:
+    done = command("evaluate", str(trained / "a"), "--tta", "1")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0].endswith("test set of digits, mean over 9 shifts by up to 1 pixel")
+    (one,) = evaluation.evaluate_networks([open_trained(trained / "a")], tta=1)
+    network = open_trained(trained / "a").model
+    rows = []
+    for down in (-1, 0, 1):
+        for across in (-1, 0, 1):
+            shifted = torch.zeros_like(one.images)
+            for y in range(max(0, down), min(28, 28 + down)):
+                for x in range(max(0, across), min(28, 28 + across)):
+                    shifted[:, :, y, x] = one.images[:, :, y - down, x - across]
+            with torch.no_grad():
+                rows.append(network(shifted.float() / 255).softmax(1))
+    torch.testing.assert_close(one.probabilities, torch.stack(rows).mean(0), check_dtype=False, atol=1e-5, rtol=1e-5)
+    assert f"errors             {one.score.errors:,} of" in done.out
+
+
+def test_tta_of_several_networks_and_of_changed_images(trained: Path, command: Command) -> None:
+    both = [str(trained / name) for name in "ab"]
+    assert command("evaluate", *both, "--tta", "2").out.splitlines()[0] == (
+        "test set of digits, 360 images, mean over 25 shifts by up to 2 pixels"
+    )
+    rows = json.loads(command("evaluate", *both, "--tta", "1", "--format", "json").out)
+    assert {row["tta"] for row in rows} == {1}
+    for how in (["--shift", "--format", "csv"], ["--against", both[1]]):
+        plain, shifted = (command("evaluate", both[0], *how, *more).out for more in ([], ["--tta", "1"]))
+        assert plain != shifted
+
+
+@pytest.mark.parametrize("pixels", ["-1", "5"])
+def test_tta_beyond_the_margin_is_refused(trained: Path, command: Command, pixels: str) -> None:
+    done = command("evaluate", str(trained / "a"), "--tta", pixels)
+    assert (done.code, done.err) == (2, f"error: --tta {pixels}: is not a number of pixels from 0 to 4\n")

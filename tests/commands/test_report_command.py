@@ -24,7 +24,7 @@ from digitnet.errors import ConfigError
 from digitnet.experiment import page_content
 from digitnet.experiment import page_network as page_network_module
 from digitnet.experiment.page_network import UnsupportedLayerError, page_network
-from digitnet.models import AllConv, FastNet, LeNet5
+from digitnet.models import AllConv, FastNet, LeNet5, OriginalLeNet5
 from digitnet.report import page_sweep
 from digitnet.report.page import render_page
 from digitnet.report.page_server import page_server
@@ -221,6 +221,11 @@ def test_run_that_has_not_trained_has_a_page_that_says_so(trained: Trained, comm
         (LeNet5(), "conv pool sigmoid conv pool sigmoid conv flatten dense sigmoid dense"),
         (FastNet(), "pad conv pool scale relu conv pool scale relu flatten dense relu dense"),
         (AllConv(), "conv pool relu conv pool relu conv relu conv relu conv flatten"),
+        (
+            OriginalLeNet5(),
+            "pad scale conv scaled_tanh pool scale scaled_tanh conv scaled_tanh pool scale scaled_tanh flatten "
+            "dense scaled_tanh dense scaled_tanh dense",
+        ),
     ],
 )
 def test_layers_of_the_page_are_those_of_the_network(model: nn.Module, kinds: str) -> None:

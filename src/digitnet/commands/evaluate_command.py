@@ -8,6 +8,7 @@ digitnet evaluate RUN_DIR --against RUN_DIR        which images only one of them
 digitnet evaluate RUN_DIR RUN_DIR                  each alone, and together as an ensemble; so the runs of a SWEEP_DIR
 digitnet evaluate RUN_DIR --corruptions            under noise, blur, fog, …, as the images of MNIST-C
 digitnet evaluate RUN_DIR --shift                  against translation and rotation
+digitnet evaluate RUN_DIR --tta 1                  the mean over nine shifts of each image, by up to a pixel
 
 The interval of the accuracy is Wilson's, 95 %. The calibration error is the expected one, of 15 bins (Guo et al. 2017).
 Of MNIST's test set, errors are also given without 15 images whose labels are known to be wrong (Northcutt et al. 2021).
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # torch
     from digitnet.experiment.robustness import Change
     from digitnet.experiment.trained import TrainedNetwork
 
+WIDEST_TTA = 4  # pixels: MNIST's digits are that far from the edge
 FORMATS = {".txt": "table", ".csv": "csv", ".json": "json", ".md": "md"}  # by the suffix of --output
 
 
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--against", metavar="RUN_DIR", help="compare with this run, image by image")
     how.add_argument("--corruptions", action="store_true", help="evaluate on images corrupted as MNIST-C's")
     how.add_argument("--shift", action="store_true", help="evaluate on images that are translated, and rotated")
+    add("--tta", type=int, default=0, metavar="N", help="average over each image shifted by up to N pixels")
     add("--format", choices=("table", "csv", "json", "md"), help="(default: table, or what --output ends in)")
     add("--output", type=Path, metavar="FILE", help="write the text there: .txt, .csv, .json or .md")
     add("--plot", type=Path, metavar="FILE.png", help="draw a picture; .svg and .pdf are possible too")
@@ -53,6 +56,8 @@ def main(options: argparse.Namespace) -> None:
     paths = [word for word in options.words if word not in overrides]
     if not paths:
         raise ConfigError("no run to evaluate: give the folder of one; see digitnet evaluate --help")
+    if not 0 <= options.tta <= WIDEST_TTA:
+        raise ConfigError(f"--tta {options.tta}: is not a number of pixels from 0 to {WIDEST_TTA}")
     _check_files(options)
     from digitnet.experiment.trained import open_trained, run_folders  # torch
 
@@ -93,7 +98,7 @@ def _evaluated(networks: "list[TrainedNetwork]", overrides: list[str], options: 
     from digitnet.report import evaluation_text as text
     from digitnet.report.terminal import terminal_width
 
-    found = evaluate_networks(networks, overrides, options.split)
+    found = evaluate_networks(networks, overrides, options.split, options.tta)
     one, columns = found[0], text.COLUMNS
     rows = [each.row() for each in found]
     if len(found) > 1 and of_same_images(found):
@@ -111,9 +116,14 @@ def _evaluated(networks: "list[TrainedNetwork]", overrides: list[str], options: 
         return text.formatted(rows, columns, options.format)
     if len(found) == 1:
         return "\n".join(_about(one)) + "\n"
-    lines = [f"{one.split} set of {one.data}, {plural(one.score.n, 'image')}"] if one is not found[0] else []
+    about = f"{one.split} set of {one.data}, {plural(one.score.n, 'image')}{_shifts(one.tta)}"
+    lines = [about] if one is not found[0] else []
     lines += text.score_lines_of_several(rows, None if options.output else terminal_width())
     return "\n".join([*lines, *(text.help_lines(rows) if one is not found[0] else [])]) + "\n"
+
+
+def _shifts(tta: int) -> str:
+    return f", mean over {(2 * tta + 1) ** 2} shifts by up to {plural(tta, 'pixel')}" if tta else ""
 
 
 def _about(one: "RunEvaluation") -> list[str]:
@@ -121,7 +131,8 @@ def _about(one: "RunEvaluation") -> list[str]:
     from digitnet.report.terminal import terminal_width
 
     return [
-        f"{short_path(one.folder)}: {one.model} after epoch {one.epoch}, {one.split} set of {one.data}",
+        f"{short_path(one.folder)}: {one.model} after epoch {one.epoch}, {one.split} set of {one.data}"
+        f"{_shifts(one.tta)}",
         "",
         *text.score_lines(one.score, one.interval, one.calibration_error, one.brier_score, one.without_wrong_labels),
         "",
@@ -151,7 +162,7 @@ def _compared(
     from digitnet.experiment.evaluation import compare_runs, evaluate_networks
     from digitnet.report import evaluation_text as text
 
-    one, other = evaluate_networks([network, against], overrides, options.split)
+    one, other = evaluate_networks([network, against], overrides, options.split, options.tta)
     compared = compare_runs(one, other)
     if options.plot is not None:
         _plot(one, 1, options)
@@ -168,7 +179,7 @@ def _changed(networks: "list[TrainedNetwork]", overrides: list[str], options: ar
 
     kinds = robustness.CORRUPTION_CHANGES if options.corruptions else robustness.SHIFT_CHANGES
     with working("change", len(kinds)) as step:
-        changes = robustness.evaluate_changes(networks, overrides, options.split, kinds, step)
+        changes = robustness.evaluate_changes(networks, overrides, options.split, kinds, step, options.tta)
     names = [str(short_path(network.path)) for network in networks]
     if options.plot is not None:
         _plot_changes(changes, names, options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from digitnet.experiment import build
 from digitnet.experiment.components import run_device
 from digitnet.experiment.trained import TrainedNetwork, listed
 from digitnet.hardware import available_cores
-from digitnet.metrics import Evaluation, predict
+from digitnet.metrics import Evaluation, predict, predict_shifted
 from digitnet.scores import (
     ClassScore,
     Comparison,
@@ -43,6 +43,7 @@ class Examined:
     device: torch.device
     data: Dataset
     split: str
+    tta: int = 0  # pixels of the shifts that are averaged
 
     @property
     def chosen(self) -> Split:
@@ -57,7 +58,8 @@ class Examined:
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (N, 1, 28, 28) uint8 -> logits (N, classes) float32 on the CPU."""
-        return predict(self.network.model, images.to(self.device), self.config.trainer.precision)
+        model, images, precision = self.network.model, images.to(self.device), self.config.trainer.precision
+        return predict_shifted(model, images, self.tta, precision) if self.tta else predict(model, images, precision)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class RunEvaluation:
     split: str
     checkpoint: str
     epoch: int
+    tta: int
     score: Evaluation
     interval: tuple[float, float]
     calibration_error: float
@@ -114,6 +117,7 @@ class RunEvaluation:
             "split": self.split,
             "checkpoint": self.checkpoint,
             "epoch": self.epoch,
+            "tta": self.tta,
             "folder": str(self.folder),
         }
 
@@ -145,22 +149,25 @@ class EnsembleEvaluation:
 
 
 @contextmanager
-def examined(networks: Sequence[TrainedNetwork], overrides: Sequence[str], split: str) -> Iterator[list[Examined]]:
+def examined(
+    networks: Sequence[TrainedNetwork], overrides: Sequence[str], split: str, tta: int = 0
+) -> Iterator[list[Examined]]:
     """In this block PyTorch is set up to evaluate the networks on the split `test`, `validation` or `train`.
 
-    `overrides` choose other data, `data=fashion_mnist`, or another device. Nothing is downloaded unless they do.
-    Raises ConfigError and DataError.
+    `tta`: by the mean over each image shifted by up to so many pixels, see `predict_shifted`. `overrides` choose other
+    data, `data=fashion_mnist`, or another device. Nothing is downloaded unless they do. Raises ConfigError and
+    DataError.
     """
     loaded: dict[str, Dataset] = {}
     with restored_settings():
-        yield [_examine(network, overrides, split, loaded) for network in networks]
+        yield [replace(_examine(network, overrides, split, loaded), tta=tta) for network in networks]
 
 
 def evaluate_networks(
-    networks: Sequence[TrainedNetwork], overrides: Sequence[str] = (), split: str = "test"
+    networks: Sequence[TrainedNetwork], overrides: Sequence[str] = (), split: str = "test", tta: int = 0
 ) -> list[RunEvaluation]:
     """Evaluate each network, see `examined`, which also says what it raises."""
-    with examined(networks, overrides, split) as subjects:
+    with examined(networks, overrides, split, tta) as subjects:
         return [scored(subject, subject.logits(subject.chosen.images)) for subject in subjects]
 
 
@@ -190,9 +197,8 @@ def evaluate_ensemble(members: Sequence[RunEvaluation]) -> EnsembleEvaluation:
     first, total = members[0], torch.stack([member.probabilities for member in members]).sum(0)
     names = [score.name for score in first.classes]
     mean = total / len(members)
-    facts = {
-        key: getattr(first, key) for key in ("folder", "model", "data", "split", "checkpoint", "epoch", "wrong_labels")
-    }
+    keys = ("folder", "model", "data", "split", "checkpoint", "epoch", "tta", "wrong_labels")
+    facts = {key: getattr(first, key) for key in keys}
     votes = torch.stack([one_hot(member.predicted, len(names)) for member in members]).sum(0)
     return EnsembleEvaluation(
         members=list(members),
@@ -248,6 +254,7 @@ def scored(subject: Examined, logits: Tensor) -> RunEvaluation:
         "split": subject.split,
         "checkpoint": network.checkpoint,
         "epoch": network.epoch,
+        "tta": subject.tta,
         "wrong_labels": subject.wrong_labels,
     }
     return _figures(logits.double(), chosen.images.cpu(), chosen.labels.cpu(), subject.data.classes, facts)

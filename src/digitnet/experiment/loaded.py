@@ -66,12 +66,13 @@ class LoadedNetwork:
             return []
         return predictions(mean_probabilities(self.members, torch.cat(tensors)), self.classes)
 
-    def evaluate(self, *overrides: str, split: str = "test") -> RunEvaluation:
+    def evaluate(self, *overrides: str, split: str = "test", tta: int = 0) -> RunEvaluation:
         """Evaluate it on the split `test`, `validation` or `train`; of an ensemble, by the mean of the probabilities.
 
-        `overrides` choose other data, `data=fashion_mnist`. Raises ConfigError and DataError.
+        `overrides` choose other data, `data=fashion_mnist`. `tta`: by the mean over each image shifted by up to so many
+        pixels. Raises ConfigError and DataError.
         """
-        found = evaluate_networks(self.members, overrides, split)
+        found = evaluate_networks(self.members, overrides, split, tta)
         if len(found) == 1:
             return found[0]
         if not of_same_images(found):

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[type[nn.Module], str] = {nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.ReLU: "relu"}
+from digitnet.models.lenet5_1998 import INK, WHITE, Frame, RadialBasis, ScaledTanh, Subsampling, TableConv2d
+
+ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+    nn.ReLU: "relu",
+    ScaledTanh: "scaled_tanh",
+}
+OF_1998 = (Frame, RadialBasis, Subsampling, TableConv2d)
 NO_LAYERS = (nn.Identity, nn.Dropout, nn.Dropout2d)  # that compute nothing in eval mode
 
 Layer = dict[str, Any]  # `kind`, `name`, numbers, and tensors as `weight` and `bias`
@@ -55,8 +63,27 @@ def _layers(model: nn.Module) -> Iterator[Layer]:
     if not isinstance(sequence, nn.Sequential):
         raise UnsupportedLayerError(f"{type(model).__name__} is no sequence of layers")
     for module in sequence:
-        if not isinstance(module, NO_LAYERS):
+        if isinstance(module, OF_1998):
+            yield from _layers_of_1998(module)
+        elif not isinstance(module, NO_LAYERS):
             yield _layer(module)
+
+
+def _layers_of_1998(module: nn.Module) -> Iterator[Layer]:
+    """A layer of LeNet-5 of 1998 as one or two of the page's."""
+    if isinstance(module, Frame):
+        yield {"kind": "pad", "name": "padding", "sides": [2, 2, 2, 2]}
+        weight, bias = torch.tensor([INK - WHITE]), torch.tensor([WHITE])
+        yield {"kind": "scale", "name": "white and ink", "weight": weight, "bias": bias}
+    elif isinstance(module, TableConv2d):
+        sizes = {"kernel": (5, 5), "stride": (1, 1), "padding": (0, 0), "outputs": len(module.table)}
+        yield {"kind": "conv", "name": "convolution", **sizes, "weight": module.kernels(), "bias": module.bias}
+    elif isinstance(module, Subsampling):
+        yield {"kind": "pool", "name": "average pooling", "kernel": [2, 2], "stride": [2, 2], "mean": True}
+        yield {"kind": "scale", "name": "subsampling", "weight": 4 * module.weight, "bias": module.bias}
+    elif isinstance(module, RadialBasis):  # without what is the same for all classes: it changes no probability
+        weight, bias = module.codes, -module.halved_norms
+        yield {"kind": "dense", "name": "radial basis", "outputs": len(bias), "weight": weight, "bias": bias}
 
 
 def _layer(module: nn.Module) -> Layer:

@@ -62,12 +62,13 @@ def evaluate_changes(
     split: str,
     kinds: Sequence[tuple[str, float]],
     step: Callable[[], None],
+    tta: int = 0,
 ) -> list[Change]:
     """The networks' scores under each change, CORRUPTION_CHANGES or SHIFT_CHANGES; `step` is called before each.
 
     Raises as `evaluation.examined`.
     """
-    with examined(networks, overrides, split) as subjects:
+    with examined(networks, overrides, split, tta) as subjects:
         done: list[Change] = []
         for kind, amount in kinds:
             step()

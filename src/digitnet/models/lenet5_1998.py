@@ -127,7 +127,7 @@ class Frame(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, 28, 28) in [0, 1] -> (B, 1, 32, 32) in [-0.1, 1.175]."""
-        return F.pad(images * (INK - WHITE) + WHITE, (2, 2, 2, 2), value=WHITE)
+        return F.pad(images, (2, 2, 2, 2)) * (INK - WHITE) + WHITE
 
 
 class ScaledTanh(nn.Module):
@@ -154,11 +154,15 @@ class TableConv2d(nn.Module):
         self.places: Tensor
         self.register_buffer("places", torch.tensor(places), persistent=False)
 
+    def kernels(self) -> Tensor:
+        """(maps, in_maps, 5, 5), with zeros where there is no connection."""
+        all_pairs = self.weight.new_zeros(len(self.table) * self.in_maps, 25)
+        all_pairs = all_pairs.index_copy(0, self.places, self.weight)
+        return all_pairs.view(len(self.table), self.in_maps, 5, 5)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_maps, H, W) -> (B, maps, H - 4, W - 4)."""
-        all_pairs = self.weight.new_zeros(len(self.table) * self.in_maps, 25)
-        kernels = all_pairs.index_copy(0, self.places, self.weight)
-        return F.conv2d(images, kernels.view(len(self.table), self.in_maps, 5, 5), self.bias)
+        return F.conv2d(images, self.kernels(), self.bias)
 
 
 class Subsampling(nn.Module):

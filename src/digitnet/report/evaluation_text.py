@@ -17,7 +17,8 @@ MOST_CONFUSIONS = 10
 MOST_IMAGES = 20  # whose indices are listed
 COLUMNS = [
     "accuracy", "accuracy_low", "accuracy_high", "errors", "n", "loss", "calibration_error", "brier_score",
-    "errors_without_wrong_labels", "data", "split", "checkpoint", "epoch", "folder",
+    "errors_without_wrong_labels", "data", "split", "checkpoint", "epoch", "tta",
+    "folder",
 ]  # fmt: skip
 ENSEMBLE_COLUMNS = ["ensemble", "ensemble_without"]
 ENSEMBLES = {"mean": "mean of probabilities", "vote": "majority vote"}

@@ -114,6 +114,7 @@ const LAYERS = {
 
   flatten: ({ values }) => ({ values, shape: [values.length, 1, 1] }),
   sigmoid: ({ values, shape }) => ({ values: values.map((value) => 1 / (1 + Math.exp(-value))), shape }),
+  scaled_tanh: ({ values, shape }) => ({ values: values.map((value) => 1.7159 * Math.tanh((2 / 3) * value)), shape }),
   tanh: ({ values, shape }) => ({ values: values.map(Math.tanh), shape }),
   relu: ({ values, shape }) => ({ values: values.map((value) => (value > 0 ? value : 0)), shape }),
 };

@@ -17,7 +17,10 @@ from conftest import CHECKOUT
 # From the ground up: a file imports only from rooms below its own, or from files of its own room.
 ROOMS = [
     ("errors", "text", "atomic", "lock", "signals", "streams", "hardware", "version"),
-    ("data", "models", "augment", "corruptions", "schedules", "metrics", "scores", "significance"),
+    (
+        *("data", "models", "augment", "corruptions", "schedules", "losses", "optimizers"),
+        *("metrics", "scores", "significance"),
+    ),
     ("config",),
     ("training",),
     ("runs",),
@@ -33,6 +36,8 @@ KNOW_NO_CONFIG = (
     "augment",
     "corruptions",
     "schedules",
+    "losses",
+    "optimizers",
     "metrics",
     "scores",
     "significance",

@@ -90,13 +90,13 @@ MISTAKES: list[Mistake] = [
         {"optimizer/x.yaml": ""},
         "optimizer=x",
         "optimizer.name: has no value; begin the file with 'defaults: [OPTION]', an option to start from: "
-        "sgd, rmsprop, adam, adamw (conf/optimizer/x.yaml:1)",
+        "sgd, rmsprop, adam, adamw, sdlm (conf/optimizer/x.yaml:1)",
     ),
     (
         {"optimizer/x.yaml": "lr: -1\nfoo: 1\n"},
         "optimizer=x",
         "optimizer.name: has no value; begin the file with 'defaults: [OPTION]', an option to start from: "
-        "sgd, rmsprop, adam, adamw (conf/optimizer/x.yaml:1)\n"
+        "sgd, rmsprop, adam, adamw, sdlm (conf/optimizer/x.yaml:1)\n"
         "no key 'optimizer.foo'; there are fused, lr, momentum, name, nesterov, weight_decay "
         "(conf/optimizer/x.yaml:2)\n"
         "optimizer.lr=-1: should be greater than 0 (conf/optimizer/x.yaml:1)",

@@ -34,7 +34,7 @@ def test_directories_are_in_order_of_precedence(tmp_path: Path) -> None:
     assert tree.directories == [tmp_path / "more", Path("conf").resolve(), CHECKOUT / "conf"]
     assert tree.own == tree.directories[:-1]
     assert tree.find("aug/mine") == tmp_path / "more" / "aug" / "mine.yaml"
-    assert tree.options("aug") == ["distort", "mine", "none"]
+    assert tree.options("aug") == ["distort", "distort1998", "mine", "none"]
     assert tree.described("aug")["mine"] == "Another."
     assert {"aug", "hydra/launcher"} <= tree.groups
 
@@ -62,11 +62,11 @@ def test_only_regular_files_with_plain_names_are_options(command: Command) -> No
     Path("conf/optimizer/zeros.yaml").symlink_to("/dev/zero")
     Path("conf/optimizer/folder.yaml").mkdir()
     write(Path("conf/optimizer/.ipynb_checkpoints/slow-checkpoint.yaml"), "nonsense\n")
-    assert Tree.at().options("optimizer") == ["adam", "adamw", "rmsprop", "sgd", "slow"]
+    assert Tree.at().options("optimizer") == ["adam", "adamw", "rmsprop", "sdlm", "sgd", "slow"]
     assert command("--help").code == 0
     assert command("validate", "--schema-only").code == 0
     done = command("optimizer=pipe")
-    assert done.err == ("error: optimizer=pipe: no such option; there are adam, adamw, rmsprop, sgd, slow\n")
+    assert done.err == ("error: optimizer=pipe: no such option; there are adam, adamw, rmsprop, sdlm, sgd, slow\n")
 
 
 def test_root_may_be_given_with_its_suffix() -> None:

@@ -10,7 +10,7 @@ from digitnet.config.keys import all_keys, choices, group_keys, groups_with_key
         ("trainer.precision", ["bf16", "fp32"]),
         ("trainer.epochs", ["null"]),
         ("optimizer.nesterov", ["false", "true"]),
-        ("model.init", ["glorot", "glorot_keras2016"]),
+        ("model.init", ["glorot", "glorot_keras2016", "lush", "paper"]),
         ("data.validation", ["test"]),
         ("init_from", ["null"]),
         ("optimizer.betas", []),

@@ -23,13 +23,14 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
         "optimizer=x",
-        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? There are adam, adamw, rmsprop, sgd, x"
+        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? There are adam, adamw, rmsprop, sdlm, sgd, x"
         " (conf/optimizer/x.yaml:1)",
     ),
     (
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: lenet6\n"},
         "experiment=x",
-        "defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, custom, fastnet, lenet5"
+        "defaults: model=lenet6: no such option … did you mean 'lenet5'? "
+        "There are allconv, custom, fastnet, lenet5, lenet5_1998"
         " (conf/experiment/x.yaml:3)",
     ),
     (
@@ -53,7 +54,7 @@ MISTAKES: list[Mistake] = [
             "experiment/y.yaml": GLOBAL + "defaults:\n  - override /aug: distortt\n",
         },
         "experiment=x",
-        "defaults: aug=distortt: no such option … did you mean 'distort'? There are distort, none"
+        "defaults: aug=distortt: no such option … did you mean 'distort'? There are distort, distort1998, none"
         " (conf/experiment/y.yaml:3)",
     ),
     (

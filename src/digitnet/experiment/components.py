@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 
 from digitnet.config import schema
 from digitnet.data import Dataset, Split
@@ -117,27 +118,12 @@ def build_components(config: schema.Config, download: bool = True, group: Proces
     if group.size > 1:
         model = _with_synchronized_batch_norm(model, config.model.name, device)
     recordable = build.cuda_graph(config, device) and group.size == 1
-    loss = build.loss(config.loss, config.model)
-    optimizer = build.optimizer(config.optimizer, model, loss, capturable=recordable)
-    wrapped = group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig))
-    trainer, precision = config.trainer, config.trainer.precision
-    average = _average(model, trainer)
-    if trainer.early_stop is not None:
-        _copied(model, f"trainer.early_stop={trainer.early_stop}")
-    traced = None
-    if build.traces_gradients(config, device) and group.size == 1:
-        traced = TracedGradients(partial(compute_gradients, model, loss=loss), model)
-    step = partial(
-        train_step,
-        wrapped,
-        optimizer,
-        loss=loss,
-        precision=precision,
-        clip_norm=trainer.clip_norm,
-        average=average if isinstance(average, MovingAverage) else None,
-        group=group,
-        gradients=traced,
-    )
+    optimizer = build.optimizer(config.optimizer, model, build.loss(config.loss, config.model), capturable=recordable)
+    average = _average(model, config.trainer)
+    if config.trainer.early_stop is not None:
+        _copied(model, f"trainer.early_stop={config.trainer.early_stop}")
+    step = _step(config, model, optimizer, average, device, group)
+    precision = config.trainer.precision
     return Components(
         config=config.model_copy(update={"data": build.with_resolved_paths(config.data, data.name)}),
         data=data,
@@ -165,6 +151,32 @@ def _configure_process(config: schema.Config, group: ProcessGroup) -> torch.devi
     if config.trainer.reuse_memory:
         runtime.reuse_memory()
     return device
+
+
+def _step(
+    config: schema.Config,
+    model: nn.Module,
+    optimizer: Optimizer,
+    average: WeightAverage | None,
+    device: torch.device,
+    group: ProcessGroup,
+) -> Step:
+    """A training step, in the run's precision."""
+    loss = build.loss(config.loss, config.model)
+    traced = None
+    if build.traces_gradients(config, device) and group.size == 1:
+        traced = TracedGradients(partial(compute_gradients, model, loss=loss), model)
+    return partial(
+        train_step,
+        group.wrap(model, device, unused=isinstance(config.model, schema.CustomModelConfig)),
+        optimizer,
+        loss=loss,
+        precision=config.trainer.precision,
+        clip_norm=config.trainer.clip_norm,
+        average=average if isinstance(average, MovingAverage) else None,
+        group=group,
+        gradients=traced,
+    )
 
 
 def _average(model: nn.Module, trainer: schema.TrainerConfig) -> WeightAverage | None:

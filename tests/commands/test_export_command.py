@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 NETWORKS = {
     "lenet5": ["optimizer=adam", "optimizer.lr=0.003"],
     "allconv": ["model=allconv", "optimizer=adam", "optimizer.lr=0.001", "trainer.epochs=1", "trainer.batch_size=128"],
+    "lenet5_1998": ["model=lenet5_1998", "optimizer=adam", "optimizer.lr=0.001", "trainer.epochs=1"],
     "fastnet": ["model=fastnet", "optimizer=adam", "optimizer.lr=0.003", "trainer.epochs=1"],
 }
 

@@ -35,3 +35,8 @@ def test_group_keys_are_those_of_each_option() -> None:
     assert group_keys("optimizer")["adamw"] == group_keys("optimizer")["adam"]
     assert group_keys("nope") == {}
     assert load_config(["aug=none"]).aug.model_dump() == {"name": "none"}
+
+
+def test_choices_of_a_key_of_one_option() -> None:
+    assert choices("model.init", "lenet5_1998") == ["lush", "paper"]
+    assert choices("model.init", "lenet5") == ["glorot", "glorot_keras2016"]

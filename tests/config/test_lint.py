@@ -54,7 +54,8 @@ MISTAKES: list[Mistake] = [
             "experiment/y.yaml": GLOBAL + "defaults:\n  - override /aug: distortt\n",
         },
         "experiment=x",
-        "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort1998'? There are distort, distort1998, none"
+        "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort1998'? "
+        "There are distort, distort1998, none"
         " (conf/experiment/y.yaml:3)",
     ),
     (

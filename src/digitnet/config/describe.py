@@ -109,13 +109,15 @@ def _composed_rows(group: str, option: str, tree: Tree) -> dict[str, str]:
     for part in parts(group):
         content |= {f"{part}.{key}": value for key, value in content.pop(part, {}).items()}
     return {
-        f"{group}.{key}={as_yaml(value)}": _with_choices(f"{group}.{key}", comments.get(key.rpartition(".")[2], ""))
+        f"{group}.{key}={as_yaml(value)}": _with_choices(
+            f"{group}.{key}", comments.get(key.rpartition(".")[2], ""), content.get("name")
+        )
         for key, value in content.items()
         if key != "name"
     }
 
 
-def _with_choices(key: str, comment: str) -> str:
-    words = choices(key)
+def _with_choices(key: str, comment: str, name: str | None = None) -> str:
+    words = choices(key, name)
     also = f"one of {', '.join(words)}" if len(words) > 1 else ""
     return "; ".join(filter(None, [comment, also]))

@@ -52,10 +52,16 @@ def _groups() -> list[str]:
     return [name for group in Config.model_fields for name in (group, *(f"{group}.{part}" for part in parts(group)))]
 
 
-def choices(key: str) -> list[str]:
-    """The values of a dotted key that can be listed, as written in YAML: true, null, names."""
+def choices(key: str, name: str | None = None) -> list[str]:
+    """The values of a dotted key that can be listed, as written in YAML: true, null, names.
+
+    With `name`, those of the options of that name alone: `model.init` has others with model=lenet5_1998.
+    """
     group, _, leaf = key.rpartition(".")
     holders = _kinds(group) if group else [Config]
+    if name is not None:
+        named = [kind for kind in holders if "name" in kind.model_fields]
+        holders = [kind for kind in named if name in get_args(kind.model_fields["name"].annotation)] or holders
     annotations = [holder.model_fields[leaf].annotation for holder in holders if leaf in holder.model_fields]
     return sorted({value for annotation in annotations for value in _values(annotation)})
 

@@ -82,8 +82,8 @@ def _layers_of_1998(module: nn.Module) -> Iterator[Layer]:
         yield {"kind": "pool", "name": "average pooling", "kernel": [2, 2], "stride": [2, 2], "mean": True}
         yield {"kind": "scale", "name": "subsampling", "weight": 4 * module.weight, "bias": module.bias}
     elif isinstance(module, RadialBasis):  # without what is the same for all classes: it changes no probability
-        weight, bias = module.codes, -module.halved_norms
-        yield {"kind": "dense", "name": "radial basis", "outputs": len(bias), "weight": weight, "bias": bias}
+        weights = {"weight": module.codes, "bias": module.offsets}
+        yield {"kind": "dense", "name": "radial basis", "outputs": len(module.codes), **weights}
 
 
 def _layer(module: nn.Module) -> Layer:

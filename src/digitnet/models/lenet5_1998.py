@@ -175,7 +175,7 @@ class Subsampling(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, maps, H, W) -> (B, maps, H / 2, W / 2)."""
-        return F.avg_pool2d(images, 2, divisor_override=1) * self.weight + self.bias
+        return F.avg_pool2d(images, 2) * (4 * self.weight) + self.bias  # exporters know no sum
 
 
 class RadialBasis(nn.Module):
@@ -184,11 +184,10 @@ class RadialBasis(nn.Module):
     def __init__(self, codes: Tensor) -> None:
         super().__init__()
         self.codes: Tensor
-        self.halved_norms: Tensor
+        self.offsets: Tensor
         self.register_buffer("codes", codes, persistent=False)
-        self.register_buffer("halved_norms", codes.square().sum(1) / 2, persistent=False)
+        self.register_buffer("offsets", -codes.square().sum(1) / 2, persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, n) -> (B, classes)."""
-        product = torch.addmm(self.halved_norms, values, self.codes.t(), beta=-1)
-        return product - (values * values).sum(1, keepdim=True) * 0.5
+        return F.linear(values, self.codes, self.offsets) - (values * values).sum(1, keepdim=True) * 0.5

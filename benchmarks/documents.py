@@ -7,13 +7,17 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 
 
-def write_section(document: str, script: str, text: str) -> None:
-    """Replace what is between `<!-- made by SCRIPT -->` and `<!-- end -->` in a document of the checkout."""
+def write_section(document: str, script: str, text: str, part: str = "") -> None:
+    """Replace what is between `<!-- made by SCRIPT -->` and `<!-- end -->` in a document of the checkout.
+
+    If a script makes several sections of a document, each is a `part`: `<!-- made by SCRIPT, PART -->`.
+    """
     path = CHECKOUT / document
-    head, begin, rest = path.read_text().partition(f"<!-- made by {script} -->\n")
+    name = f"{script}, {part}" if part else script
+    head, begin, rest = path.read_text().partition(f"<!-- made by {name} -->\n")
     _, end, tail = rest.partition("<!-- end -->")
     if not (begin and end):
-        raise SystemExit(f"{document} has no section of {script}")
+        raise SystemExit(f"{document} has no section of {name}")
     path.write_text(f"{head}{begin}{text}{end}{tail}")
 
 

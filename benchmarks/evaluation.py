@@ -14,7 +14,8 @@ from digitnet.experiment.robustness import CORRUPTION_CHANGES, SHIFT_CHANGES, Ch
 from digitnet.experiment.trained import open_trained
 from digitnet.report.evaluation_plot import draw_shifts
 from documents import CHECKOUT, processor, write_section
-from results import FEWEST_RUNS, ROWS, finished_runs, torch_version
+from results import FEWEST_RUNS, finished_runs, torch_version
+from rows import ROWS
 
 SCRIPT = "benchmarks/evaluation.py"
 NEEDED = {"lenet5": "LeNet-5", "distort": "LeNet-5 with distortions", "allconv_short": "all-convolutional"}

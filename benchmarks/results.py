@@ -301,15 +301,11 @@ def of_table(found: Found, table: str) -> list[tuple[Row, list[FinishedRun]]]:
 def write_documents(runs: Path) -> None:
     found = finished_runs(runs)
     version = torch_version(run for row in found.values() for run in row)
-    for document, part, text in (
-        ("docs/results.md", "", notebook_section(found, version)),
-        ("docs/results.md", "best", best_section(found, version, ensemble_line(found))),
-        ("docs/lenet5_1998.md", "", section_of_1998(found, version)),
-        ("docs/lenet5_1998.md", "choices", choices_section(found, version)),
-        ("README.md", "", headlines_section(found, version)),
-    ):
-        print(text)
-        write_section(document, SCRIPT, text, part)
+    write_section("docs/results.md", SCRIPT, notebook_section(found, version))
+    write_section("docs/results.md", SCRIPT, best_section(found, version, ensemble_line(found)), "best")
+    write_section("docs/lenet5_1998.md", SCRIPT, section_of_1998(found, version))
+    write_section("docs/lenet5_1998.md", SCRIPT, choices_section(found, version), "choices")
+    write_section("README.md", SCRIPT, headlines_section(found, version))
     for picture, row_name in PICTURES.items():
         if (made := runs / row_name / "0" / picture).exists():
             shutil.copyfile(made, CHECKOUT / "docs" / picture)

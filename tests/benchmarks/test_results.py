@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +24,10 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     module = importlib.import_module("results")
     monkeypatch.setattr(documents, "CHECKOUT", tmp_path)
     monkeypatch.setattr(module, "CHECKOUT", tmp_path)
-    for page in ("README.md", "docs/results.md"):
-        write(tmp_path / page, "before\n<!-- made by benchmarks/results.py -->\nold\n<!-- end -->\nafter\n")
+    pages = {"README.md": [""], "docs/results.md": ["", ", best"], "docs/lenet5_1998.md": ["", ", choices"]}
+    for page, parts in pages.items():
+        sections = [f"<!-- made by benchmarks/results.py{part} -->\nold\n<!-- end -->\n" for part in parts]
+        write(tmp_path / page, "before\n" + "".join(sections) + "after\n")
     return module
 
 
@@ -33,6 +35,7 @@ def write_run(folder: Path, predicted: Sequence[int], errors: int = 0, torch: st
     """A finished run whose predictions are `predicted`, and whose accuracy is that of `errors` of 1,000."""
     summary = {
         "status": "finished",
+        "parameters": 51_578,
         "versions": {"torch": torch},
         "dataset": {"classes": CLASSES, "train": 3000},
         "test": {"accuracy": 1 - errors / 1000, "errors": errors, "n": 1000},
@@ -82,23 +85,76 @@ def test_tables_have_the_rows_with_three_finished_runs(
     results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
-    for seed in range(10):
+    for seed in range(11):
         write_run(runs / "lenet5" / str(seed), EVERY, 10 + seed)  # of which five count
-        write_run(runs / "fast99" / str(seed), EVERY, 10)
+        write_run(runs / "fast99" / str(seed), EVERY, 99 if seed == 0 else 10)  # whose seed 0 searched
+    for seed in range(3):
+        write_run(runs / "allconv_relu" / str(seed), [0], 902)
     for seed in (0, 1):
         write_run(runs / "momentum" / str(seed), [0], 902)
     write_run(runs / "momentum" / "2", [0], 902, status="running")
     results.write_documents(runs)
-    table = (tmp_path / "docs" / "results.md").read_text()
-    assert table.startswith("before\n<!-- made by benchmarks/results.py -->\n| what |")
-    assert table.endswith("<!-- end -->\nafter\n")
-    first = "| LeNet-5 (part I), from scratch | `digitnet experiment=lenet5` | – | 98.80 ± 0.16 % | 98.60 % | 5 |"
-    assert [line for line in table.splitlines() if line.startswith("|")][2] == first
-    assert "momentum" not in table
-    assert "torch 2.14.1;" in table
-    assert "`digitnet experiment=fast99` trains for 2.0 s (median; slowest 2.0 s)." in table
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert page.startswith("before\n<!-- made by benchmarks/results.py -->\n| what |")
+    assert page.endswith("<!-- end -->\nafter\n")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert rows[2] == (
+        "| LeNet-5 (part I), from scratch | `digitnet experiment=lenet5` | – | 98.80 ± 0.16 % | 98.60 to 99.00 % | "
+        "98.60 % | 5 | 2.0 s |"
+    )
+    assert "| 3 of 3 seeds stay at chance | – | 9.80 % | 3 |" in page
+    row = "| `digitnet experiment=fast99` | 51,578 | 99.00 ± 0.00 % | 99.00 to 99.00 % | 99.00 % | 10 | 2.0 s |"
+    assert row in page
+    assert "momentum" not in page
+    assert "torch 2.14.1." in page
     assert "momentum: 2 of 3 runs are finished; left out of the tables" in capsys.readouterr().err
-    assert "| `digitnet experiment=lenet5` | 98.80 ± 0.16 % | 5 |\n" in (tmp_path / "README.md").read_text()
+    assert "| `digitnet experiment=fast99` | 99.00 ± 0.00 % | 10 | 2.0 s |\n" in (tmp_path / "README.md").read_text()
+
+
+def test_page_of_1998_has_errors_beside_the_papers(results: ModuleType, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name, seeds in (("lenet5_1998", (1, 2, 3)), ("1998_sgd", (0, 1, 2))):
+        for seed in seeds:
+            write_run(runs / name / str(seed), EVERY, 8 + seed)
+    results.write_documents(runs)
+    page = (tmp_path / "docs" / "lenet5_1998.md").read_text()
+    assert "| without distortions | 0.95 % | 0.82 ± 0.2 % | 1.00 ± 0.10 % | 3 | 2.0 s |" in page
+    command = "digitnet experiment=lenet5_1998 trainer.epochs=5 optimizer=sgd optimizer.lr=0.001"
+    assert f"| plain SGD | `{command}` | 0.90 ± 0.10 % | 3 | 2.0 s |" in page
+
+
+def test_best_epoch_is_compared_with_the_last(results: ModuleType, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for seed in range(5):
+        write_run(folder := runs / "lenet5" / str(seed), EVERY, 10)
+        first = (folder / "metrics.csv").read_text()
+        lines = [f"{epoch},1.0,0.1,0.9,0.1,{acc},2.0,1500.0\n" for epoch, acc in ((2, 0.95), (3, 0.94 - seed / 1000))]
+        (folder / "metrics.csv").write_text(first + "".join(lines))
+    (text,) = [results.flattery(results.finished_runs(runs))]
+    assert text.endswith("flatter the first row by 1.20 ± 0.16 points (n = 5).")
+
+
+def test_ensemble_is_what_evaluate_says_of_it(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    for seed in (1, 2, 3):
+        write_run(runs / "allconv_best" / str(seed), EVERY, 3)
+    rows = [
+        {"ensemble": kind, "accuracy": 0.9975, "errors": 25, "accuracy_low": 0.996, "accuracy_high": 0.998}
+        for kind in (None, "mean", "vote")
+    ]
+    commands = []
+
+    def evaluate(command: list[str], **_: Any) -> Any:
+        commands.append(command[3:])
+        return SimpleNamespace(stdout=json.dumps(rows))
+
+    monkeypatch.setattr(results.subprocess, "run", evaluate)
+    text = results.ensemble_line(results.finished_runs(runs))
+    folders = [str(runs / "allconv_best" / str(seed)) for seed in (1, 2, 3)]
+    assert commands == [["evaluate", *folders, "--format", "json"]]
+    assert text.endswith("99.75 %, 25 errors; 95 % interval over images 99.60 to 99.80 %.")
 
 
 def test_runs_of_two_versions_of_torch_are_refused(results: ModuleType, tmp_path: Path) -> None:

@@ -180,6 +180,10 @@ def interval(runs: Sequence[FinishedRun]) -> str:
     return f"{ends[0]:.2f} to {min(ends[1], 100):.2f} %" if ends else "–"
 
 
+def unmeasured() -> str:
+    return f"Not measured yet. {REMADE}\n"
+
+
 def notebook_section(found: Found, version: str) -> str:
     """The notebook's rows, as it has them."""
     lines = ["| what | command | notebook | digitnet | 95 % interval | worst | n | time |", "|---" * 8 + "|"]
@@ -213,6 +217,8 @@ def flattery(found: Found) -> str:
 
 def best_section(found: Found, version: str, ensemble: str) -> str:
     """The presets that were searched, the fastest first."""
+    if not of_table(found, "best"):
+        return unmeasured()
     rows = sorted(of_table(found, "best"), key=lambda one: statistics.median(training_seconds(one[1])))
     lines = ["| command | parameters | accuracy | 95 % interval | worst | n | time |", "|---" * 7 + "|"]
     for row, runs in rows:
@@ -254,6 +260,8 @@ def error(runs: Sequence[FinishedRun]) -> str:
 def section_of_1998(found: Found, version: str) -> str:
     """LeNet-5 of 1998 beside the paper."""
     rows = {row.name: runs for row, runs in of_table(found, "1998")}
+    if not rows:
+        return unmeasured()
     lines = ["| test error | paper | Lush, Yadav and Bottou 2019 | digitnet | n | time |", "|---" * 6 + "|"]
     for name, what, paper, lush in (
         ("lenet5_1998", "without distortions", "0.95 %", "0.82 ± 0.2 %"),
@@ -271,6 +279,8 @@ def section_of_1998(found: Found, version: str) -> str:
 
 def choices_section(found: Found, version: str) -> str:
     """What each choice costs."""
+    if not of_table(found, "choices of 1998"):
+        return unmeasured()
     lines = ["| choice | command | test error | n | time |", "|---" * 5 + "|"]
     for row, runs in of_table(found, "choices of 1998"):
         lines.append(f"| {row.what} | `{row.command}` | {error(runs)} | {len(runs)} | {time_of(runs)} |")

@@ -39,6 +39,7 @@ KINDS = {
     "startup.py": "start-up",
     "tracking.py": "tracking",
 }
+UNMEASURED = "Not measured yet."
 PROGRAMS = {"digitnet", "./dev", "pip", "python", "ray", "torchrun"}
 
 
@@ -401,13 +402,13 @@ def test_tables_say_n_of_three_at_least(section: Section) -> None:
         if "n" in header:
             counts += [int(row[header.index("n")]) for row in rows]
             assert not any("±" in cell for row in rows for cell in row if int(row[header.index("n")]) < 3)
-    assert counts
-    assert min(counts) >= 3
+    assert counts or section.text.startswith(UNMEASURED)
+    assert min(counts, default=3) >= 3
 
 
 def test_readme_has_three_headline_results() -> None:
     (section,) = [section for section in SECTIONS if section.page == "README.md"]
-    assert len(re.findall(r"^\| `digitnet .+ ± .+ % \| \d+ \| .+ \|$", section.text, flags=re.MULTILINE)) == 3
+    assert len(re.findall(r"^\| `digitnet .+ ± .+ % \| \d+ \|( .+ \|)?$", section.text, flags=re.MULTILINE)) == 3
     assert "](docs/results.md)" in TEXTS["README.md"]
 
 
@@ -416,7 +417,7 @@ def test_tables_of_one_kind_are_of_one_version_of_torch(kind: str) -> None:
     versions = [
         re.findall(r"\btorch (\d+\.\d+\.\d+)", section.text)
         for section in SECTIONS
-        if KINDS[Path(section.script).name] == kind
+        if KINDS[Path(section.script).name] == kind and not section.text.startswith(UNMEASURED)
     ]
     assert all(len(found) == 1 for found in versions)
     assert len({found[0] for found in versions}) == 1

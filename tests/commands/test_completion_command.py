@@ -14,8 +14,18 @@ from digitnet.report.shell_completion import SCRIPTS
     ("line", "words"),
     [
         ("digitnet mod", ["model.", "model="]),
-        ("digitnet model=", ["model=allconv", "model=custom", "model=fastnet", "model=lenet5", "model=lenet5_1998"]),
-        ("digitnet model=le", ["model=lenet5", "model=lenet5_1998"]),
+        (
+            "digitnet model=",
+            [
+                "model=allconv",
+                "model=custom",
+                "model=fastnet",
+                "model=lenet5",
+                "model=lenet5_1998",
+                "model=lenet5_no_dropout",
+            ],
+        ),
+        ("digitnet model=le", ["model=lenet5", "model=lenet5_1998", "model=lenet5_no_dropout"]),
         ("digitnet aug=distort aug.w", ["aug.warmup_epochs="]),  # of the option that is chosen
         ("digitnet aug.w", []),
         ("digitnet experiment=allconv optimizer.a", ["optimizer.alpha="]),
@@ -29,7 +39,7 @@ from digitnet.report.shell_completion import SCRIPTS
         ("digitnet seed=1 val", []),  # a command comes first
         ("digitnet validate --f", ["--format"]),
         ("digitnet validate --format ", ["github", "json", "junit", "sarif", "text"]),
-        ("digitnet validate model=le", ["model=lenet5", "model=lenet5_1998"]),
+        ("digitnet validate model=le", ["model=lenet5", "model=lenet5_1998", "model=lenet5_no_dropout"]),
         ("digitnet --cfg ", ["all", "hydra", "job"]),
         ("digitnet --mu", ["--multirun"]),
         ("digitnet --config-dir co", ["conf/"]),
@@ -115,7 +125,7 @@ def test_unknown_shells_are_refused(command: Command, monkeypatch: pytest.Monkey
         ('digitnet data.root="my r', "=:", ["my runs/"]),
         ("digitnet compare 'my ", "=:", ["my runs/"]),
         (r"digitnet compare my\ runs/ my", "=:", [r"my\ runs/", r"my\*/"]),
-        ("digitnet model=le", "=:", ["lenet5", "lenet5_1998"]),
+        ("digitnet model=le", "=:", ["lenet5", "lenet5_1998", "lenet5_no_dropout"]),
     ],
 )
 def test_candidates_for_bash_are_quoted(

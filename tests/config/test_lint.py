@@ -30,7 +30,7 @@ MISTAKES: list[Mistake] = [
         {"experiment/x.yaml": GLOBAL + "defaults:\n  - override /model: lenet6\n"},
         "experiment=x",
         "defaults: model=lenet6: no such option … did you mean 'lenet5'? "
-        "There are allconv, custom, fastnet, lenet5, lenet5_1998"
+        "There are allconv, custom, fastnet, lenet5, lenet5_1998, lenet5_no_dropout"
         " (conf/experiment/x.yaml:3)",
     ),
     (
@@ -55,7 +55,7 @@ MISTAKES: list[Mistake] = [
         },
         "experiment=x",
         "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort1998'? "
-        "There are distort, distort1998, none"
+        "There are distort, distort1998, distort_light, none"
         " (conf/experiment/y.yaml:3)",
     ),
     (

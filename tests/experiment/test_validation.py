@@ -188,7 +188,7 @@ PLAIN = "# Mine.\noptimizer.lr: {lr}\nmodel: {model}\ntrainer.epochs: [3, {epoch
             {
                 "optimizer.lr=-1: should be greater than 0": 2,
                 "model=lenet6: no such option … did you mean 'lenet5'? "
-                "There are allconv, custom, fastnet, lenet5, lenet5_1998": 3,
+                "There are allconv, custom, fastnet, lenet5, lenet5_1998, lenet5_no_dropout": 3,
                 "trainer.epochs=0: should be greater than or equal to 1": 4,
             },
         ),

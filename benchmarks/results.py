@@ -4,8 +4,8 @@
     python benchmarks/results.py --rows lenet5 allconv  # some
     python benchmarks/results.py --table-only           # only the tables, from what is in --runs
 
-Runs that are finished already are kept, so it can be interrupted and called again. A row appears in the tables when
-three of its runs are finished; all runs must be of one version of torch.
+Runs that are finished already are kept, and interrupted ones are resumed, so it can be called again at any time. A row
+appears in the tables when three of its runs are finished; all runs must be of one version of torch.
 """
 
 import argparse
@@ -89,6 +89,7 @@ def run_all(rows: Sequence[Row], runs: Path, jobs: int) -> None:
 
 
 def run(row: Row, seed: int, runs: Path) -> None:
+    """Make the run, or resume it if it was interrupted; nothing if it is finished."""
     folder = runs / row.name / str(seed)
     if summary_of(folder).get("status") == "finished":
         return
@@ -97,6 +98,8 @@ def run(row: Row, seed: int, runs: Path) -> None:
         *(sys.executable, "-m", "digitnet", *row.overrides.split(), f"data={row.data}", f"seed={seed}"),
         *(f"trainer.threads={row.threads}", f"hydra.run.dir={folder}", *start),
     ]
+    if (folder / "checkpoints" / "last.pt").exists():
+        command = [sys.executable, "-m", "digitnet", "resume", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     print(f"{row.name} {seed}: {(done.stdout + done.stderr).strip().splitlines()[-1]}", flush=True)
 

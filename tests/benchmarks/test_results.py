@@ -179,3 +179,24 @@ def test_document_without_the_section_is_an_error(results: ModuleType, tmp_path:
     documents = sys.modules["documents"]
     with pytest.raises(SystemExit, match=r"README\.md has no section of benchmarks/other\.py"):
         documents.write_section("README.md", "benchmarks/other.py", "text\n")
+
+
+def test_interrupted_runs_are_resumed_and_finished_ones_kept(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "lenet5" / "0", EVERY)
+    write_run(tmp_path / "lenet5" / "1", EVERY, status="interrupted")
+    write(tmp_path / "lenet5" / "1" / "checkpoints" / "last.pt", "")
+    commands = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        commands.append(command[3:])
+        return SimpleNamespace(stdout="done\n", stderr="")
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    row = next(row for row in results.ROWS if row.name == "lenet5")
+    for seed in (0, 1, 2):
+        results.run(row, seed, tmp_path)
+    assert commands[0] == ["resume", str(tmp_path / "lenet5" / "1")]
+    assert commands[1][:3] == ["experiment=lenet5", "data=mnist", "seed=2"]
+    assert len(commands) == 2

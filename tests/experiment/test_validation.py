@@ -211,6 +211,18 @@ def test_all_faults_of_a_sweep_preset_have_their_lines(values: dict[str, object]
     assert {fault.file for fault in errors} <= {path}
 
 
+def test_preset_of_a_search_is_checked_at_the_ends_of_its_intervals() -> None:
+    path = Path("conf/sweep/mine.yaml").resolve()
+    write(path, "optimizer.lr: tag(log,interval(0.01,3))\nmodel.dropout: interval(0,1)\nseed: interval(3,1)\n")
+    found = [(f.fault.message, f.fault.line) for f in validate(Tree.at(), ["sweep=mine"], schema_only=True).findings]
+    assert found == [("seed=interval(3,1): an interval must go from low to high", 3)]
+    write(path, "optimizer.lr: tag(log,interval(0.01,3))\nmodel.dropout: interval(0,1)\n")
+    (finding,) = validate(Tree.at(), ["sweep=mine"], schema_only=True).findings
+    assert (finding.fault.message, finding.fault.line) == ("model.dropout=1: should be less than 1", 2)
+    write(path, "optimizer.lr: tag(log,interval(0.01,3))\nmodel.dropout: interval(0,0.9)\n")
+    assert validate(Tree.at(), ["sweep=mine"], schema_only=True).findings == []
+
+
 def test_interpolation_in_a_sweep_preset_is_refused() -> None:
     write(Path("conf/sweep/mine.yaml"), "seed: 1,2\noptimizer:\n  lr: ${seed}\n")
     (finding,) = validate(Tree.at(), ["sweep=mine"], schema_only=True).findings

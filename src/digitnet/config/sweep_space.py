@@ -42,6 +42,7 @@ class SweepRequest:
     shared: Mapping[str, Any] | None = None  # of Hydra's node, what all jobs must have in common; None: not compared
     warnings: tuple[str, ...] = ()  # about the YAML files
     places: Mapping[str, tuple[Path, int]] = field(default_factory=dict)  # file and line of each key of the preset
+    intervals: bool = False  # whether the ends of an interval are its values: to check the preset of a search
 
     @property
     def all_overrides(self) -> list[str]:
@@ -76,12 +77,12 @@ class SweepRequest:
     def _lists(self) -> list[list[str]]:
         with composing(self.tree):
             try:
-                return _lists(self.all_overrides, self.tree)
+                return _lists(self.all_overrides, self.tree, self.intervals)
             except ConfigError as error:
                 faults = {str(fault): fault for fault in self.located(error.faults)}
                 for word in self.all_overrides:  # all that cannot be read, not only the first
                     try:
-                        _lists([word], self.tree)
+                        _lists([word], self.tree, self.intervals)
                     except ConfigError as its_error:
                         faults |= {str(fault): fault for fault in self.located(its_error.faults)}
                 raise ConfigError(faults.values()) from error
@@ -96,8 +97,8 @@ def _located(fault: Fault, places: Mapping[str, tuple[Path, int]]) -> Fault:
     return fault
 
 
-def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
-    """Read what is common to all jobs of a sweep. Raises ConfigError."""
+def read_sweep(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> SweepRequest:
+    """Read what is common to all jobs of a sweep, or of a search with `intervals`. Raises ConfigError."""
     hydra_overrides = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
     typed = [override for override in overrides if override not in hydra_overrides]
     for override in hydra_overrides:
@@ -129,6 +130,7 @@ def read_sweep(overrides: Sequence[str], tree: Tree) -> SweepRequest:
         shared_settings(composed),
         warnings,
         places,
+        intervals,
     )
 
 
@@ -167,7 +169,7 @@ def covering(lists: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _lists(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> list[list[str]]:
-    """The values of each override, as `KEY=VALUE`; of an interval, if `intervals` are allowed, only its lower end.
+    """The values of each override, as `KEY=VALUE`; of an interval, if `intervals` are allowed, its two ends.
 
     Call it inside `composing`. Raises ConfigError.
     """
@@ -177,8 +179,9 @@ def _lists(overrides: Sequence[str], tree: Tree, intervals: bool = False) -> lis
             lists.append([override.text])
         elif override.is_discrete_sweep:
             lists.append([f"{key}={value}" for value in dict.fromkeys(override.values())])  # seed=0,0 is one job
-        elif intervals and (interval := override.interval) is not None:
-            lists.append([f"{key}={interval.low}"])
+        elif intervals and override.interval is not None:
+            dimension = _dimension(override)
+            lists.append([f"{key}={dimension.low}", f"{key}={dimension.high}"])
         else:
             raise ConfigError(f"{override.text}: a sweep takes single values; digitnet tune searches intervals")
         if not lists[-1]:

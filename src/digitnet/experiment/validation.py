@@ -169,7 +169,7 @@ def _configs(tree: Tree, overrides: tuple[str, ...]) -> list[tuple[list[str], Co
     if not asks_for_sweep(overrides):
         config = compose_incomplete(overrides, tree)
         return [(list(overrides), config)] if config else []
-    request = read_sweep(overrides, tree)
+    request = read_sweep(overrides, tree, intervals=True)  # the preset may be one of digitnet tune
     configs: list[tuple[list[str], Config]] = []
     faults: dict[str, Fault] = {}
 

@@ -54,7 +54,7 @@ MISTAKES: list[Mistake] = [
             "experiment/y.yaml": GLOBAL + "defaults:\n  - override /aug: distortt\n",
         },
         "experiment=x",
-        "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort1998'? "
+        "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort_light'? "
         "There are distort, distort1998, distort_light, none"
         " (conf/experiment/y.yaml:3)",
     ),

@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Generator
+from torch import Generator, nn
 
 from digitnet.config import rules
 from digitnet.config.compose import load_config
 from digitnet.errors import ConfigError
 from digitnet.experiment import build
-from digitnet.models import AllConv, FastNet, LeNet5
+from digitnet.losses import squared_error, true_penalty
+from digitnet.models import AllConv, FastNet, LeNet5, OriginalLeNet5
 from options import NEEDED, OPTIONS
 
 
@@ -29,7 +30,13 @@ def test_option_composes_and_builds(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "option"), [(LeNet5, "model=lenet5"), (AllConv, "model=allconv"), (FastNet, "model=fastnet")]
+    ("function", "option"),
+    [
+        (LeNet5, "model=lenet5"),
+        (AllConv, "model=allconv"),
+        (FastNet, "model=fastnet"),
+        (OriginalLeNet5, "model=lenet5_1998"),
+    ],
 )
 def test_networks_have_the_same_defaults_from_python_as_from_yaml(function: Callable[..., object], option: str) -> None:
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
@@ -89,4 +96,27 @@ def test_fused_optimizer_that_pytorch_does_not_have_is_refused(monkeypatch: pyte
     assert str(error.value) == (
         "optimizer.fused: RuntimeError: `fused=True` requires all the params to be floating point Tensors; "
         "set optimizer.fused=false"
+    )
+
+
+def test_squared_error_of_radial_basis_units_is_their_own_distance() -> None:
+    config = load_config(["loss=mse"])
+    assert build.loss(config.loss, config.model) is squared_error
+    assert build.loss(config.loss, load_config(["model=lenet5_1998"]).model) is true_penalty
+
+
+def test_codes_of_other_classes_than_ten_are_refused() -> None:
+    config = load_config(["model=lenet5_1998"]).model
+    with pytest.raises(ConfigError) as error:
+        build.model(config, 7)
+    assert str(error.value) == "model.output=codes: codes are of 10 digits, not of 7 classes; set model.output=units"
+
+
+def test_optimizer_without_a_rule_for_a_layer_is_refused() -> None:
+    model = nn.Module()
+    model.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.GELU())
+    with pytest.raises(ConfigError) as error:
+        build.optimizer(load_config(["optimizer=sdlm"]).optimizer, model)
+    assert str(error.value) == (
+        "optimizer=sdlm: there is no rule for second derivatives through GELU; choose another optimizer"
     )

@@ -157,8 +157,8 @@ def test_every_network_has_positive_curvatures_and_is_not_changed(network: type[
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), "no nn.Sequential of the name layers"),
-        (Net(nn.Flatten(), nn.Linear(36, 3), nn.GELU()), "no rule for the layer GELU"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), "the network is no nn.Sequential with the name layers"),
+        (Net(nn.Flatten(), nn.Linear(36, 3), nn.GELU()), "there is no rule for second derivatives through GELU"),
     ],
 )
 def test_unknown_networks_are_refused(model: nn.Module, message: str) -> None:

@@ -29,11 +29,11 @@ def check_layers(model: nn.Module) -> None:
     """Raise ValueError if the model is not a sequence, `layers`, of layers that `gauss_newton_diagonal` knows."""
     layers = getattr(model, "layers", None)
     if not isinstance(layers, nn.Sequential):
-        raise ValueError("the network has no nn.Sequential of the name layers")
+        raise ValueError("the network is no nn.Sequential with the name layers")
     first = next((number for number, layer in enumerate(layers) if any(True for _ in layer.parameters())), 0)
     for layer in layers[first:]:
         if not isinstance(layer, (*LINEAR, *ELEMENTWISE, *SELECTING, nn.BatchNorm2d, RadialBasis)):
-            raise ValueError(f"it has no rule for the layer {type(layer).__name__}")
+            raise ValueError(f"there is no rule for second derivatives through {type(layer).__name__}")
 
 
 def gauss_newton_diagonal(model: nn.Module, loss: Loss, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

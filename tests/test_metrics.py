@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitnet import metrics
-from digitnet.metrics import Evaluation, evaluate, predict
+from digitnet.metrics import Evaluation, evaluate, predict, predict_shifted
 from digitnet.models import LeNet5
 
 
@@ -47,3 +47,13 @@ def test_images_are_moved_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
             return torch.zeros(len(images), 10)
 
     assert predict(Elsewhere(), torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+
+
+def test_mean_over_shifts_has_finite_logarithms() -> None:
+    class Sure(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.tensor([[1000.0, -1000.0]]).expand(len(images), 2)
+
+    logits = predict_shifted(Sure(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8), 1)
+    assert logits.isfinite().all()
+    assert logits.argmax(1).tolist() == [0, 0, 0]

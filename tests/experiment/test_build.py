@@ -120,3 +120,17 @@ def test_optimizer_without_a_rule_for_a_layer_is_refused() -> None:
     assert str(error.value) == (
         "optimizer=sdlm: there is no rule for second derivatives through GELU; choose another optimizer"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "dtype", "is_fused"),
+    [
+        ("adam", torch.float32, True),
+        ("adamw", torch.float32, True),
+        ("adam", torch.float64, False),
+        ("sgd", torch.float32, False),
+    ],
+)
+def test_adam_is_fused_on_a_cpu(option: str, dtype: torch.dtype, is_fused: bool) -> None:
+    optimizer = build.optimizer(load_config([f"optimizer={option}"]).optimizer, nn.Linear(2, 2, dtype=dtype))
+    assert bool(optimizer.defaults["fused"]) == is_fused

@@ -1,7 +1,7 @@
 """Builders: each builds an object from a group of the configuration, passed on as plain arguments."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -165,8 +165,8 @@ def _optimizer(config: OptimizerConfig, model: nn.Module, loss: Loss, capturable
     parameters = list(model.parameters())
     lr = torch.tensor(config.lr, device=parameters[0].device) if capturable else config.lr
     fused = config.fused if isinstance(config, schema.SGDConfig | schema.AdamConfig) else None
-    if fused is None:
-        fused = capturable or None  # SGD's other implementations would read the tensor back
+    if fused is None:  # SGD's other implementations would read the tensor back
+        fused = capturable or (isinstance(config, schema.AdamConfig) and _on_cpu(parameters)) or None
     match config:
         case schema.SGDConfig(momentum=momentum, nesterov=nesterov, weight_decay=decay):
             return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
@@ -188,6 +188,11 @@ def _optimizer(config: OptimizerConfig, model: nn.Module, loss: Loss, capturable
         case schema.SDLMConfig(mu=mu, images=images):
             return SDLM(model, loss, lr=lr, mu=mu, images=images)
     raise AssertionError(config)
+
+
+def _on_cpu(parameters: Iterable[Tensor]) -> bool:
+    """Whether all are of float32 on a CPU, for which PyTorch has fused optimizers."""
+    return all(parameter.device.type == "cpu" and parameter.dtype == torch.float32 for parameter in parameters)
 
 
 def channels_last(config: schema.Config, device: torch.device) -> bool:

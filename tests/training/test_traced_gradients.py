@@ -50,6 +50,33 @@ def test_traced_steps_are_those_of_autograd_to_the_last_bit(
     assert all(torch.equal(one, other) for one, other in zip(eager, traced, strict=True))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "optimizer=sgd optimizer.momentum=0.9 optimizer.nesterov=true optimizer.weight_decay=0.1",
+        "optimizer=rmsprop optimizer.momentum=0.5 optimizer.weight_decay=0.1",
+        "optimizer=adam optimizer.weight_decay=0.1",
+        "optimizer=adam optimizer.fused=false",
+        "optimizer=adamw optimizer.weight_decay=0.1",
+        "optimizer=sdlm",
+        "optimizer=sgd trainer.clip_norm=0.01 trainer.ema=0.5",
+    ],
+)
+def test_every_optimizer_takes_traced_gradients_as_others(words: str) -> None:
+    found = []
+    for is_traced in (True, False):
+        made = components("experiment=lenet5_1998", "optimizer.lr=0.001", *words.split())
+        if not is_traced:
+            made.step.keywords["gradients"] = None  # type: ignore[attr-defined]
+        with restored_settings():
+            torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+            made.state.begin_epoch(made.data.train)
+            for image, label in zip(IMAGES.split(1), LABELS.split(1), strict=True):
+                made.step(image, label)
+        found.append(torch.cat([value.flatten() for value in made.state.evaluated.state_dict().values()]))
+    assert torch.equal(*found)
+
+
 def test_the_networks_python_code_runs_for_the_first_image_only() -> None:
     model = OriginalLeNet5()
     calls: list[int] = []

@@ -44,7 +44,8 @@ def train_step(
     else:
         logits = compute_gradients(model, images, labels, loss=loss, precision=precision, group=group)
     if clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        with torch.inference_mode(gradients is not None):  # a mode that traced gradients are changed in alone
+            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     if average is not None:
         average.update()

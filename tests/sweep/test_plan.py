@@ -67,7 +67,7 @@ from digitnet.sweep.plan import plan_sweep
             ["seed=0,1", "hydra.sweeper.max_batch_size=3"],
             "hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time",
         ),
-        (["sweep=lrs"], "sweep=lrs: no such option … did you mean 'lr'? There are lr, models, seeds"),
+        (["sweep=lrs"], "sweep=lrs: no such option … did you mean 'lr'? There are fast995, *"),
         (
             ["seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=nowhere"],
             "hydra.launcher.address=nowhere: is not HOST:PORT, nor auto",
@@ -100,6 +100,14 @@ def test_folder_of_another_sweep_is_refused(command: Command) -> None:
         ("lr", 18, ["optimizer.lr=0.01", "seed=0"]),
         ("models", 18, ["model=lenet5", "aug=none", "seed=0"]),
         ("seeds", 10, ["seed=0"]),
+        (
+            "fast995",
+            9,
+            [
+                *("model=fastnet", "aug=distort_light", "optimizer=adam", "schedule=onecycle"),
+                *("trainer.batch_size=100", "optimizer.lr=0.003", "trainer.epochs=8"),
+            ],
+        ),
     ],
 )
 def test_packaged_presets_compose(preset: str, jobs: int, first: list[str]) -> None:

@@ -39,12 +39,12 @@ def check_layers(model: nn.Module) -> None:
 def gauss_newton_diagonal(model: nn.Module, loss: Loss, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """An estimate of d²E/dw² of each parameter w, by its name, as means over images (B, 1, H, W) with labels (B,).
 
-    LeCun et al. 1998, appendix C, equations 25 to 31; LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section
-    7.4. Of a layer's outputs' second derivatives h, those of its inputs and of its weights follow with squared slopes
-    and squared weights; terms with second derivatives of activations, and those off the diagonals, are left out. It is
-    exactly the Gauss-Newton matrix's diagonal for a single layer, and for two with an activation between them, as far
-    as no weight is shared and the Hessian of the loss in the logits is diagonal. A shared weight has the sum over its
-    connections.
+    LeCun et al. 1998, appendix C; LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section "Backpropagating
+    the diagonal Hessian in neural nets". From the second derivatives of a layer's outputs, those of its inputs and of
+    its weights follow with squared slopes and squared weights; terms with second derivatives of activations, and those
+    off the diagonals, are left out. It is exactly the Gauss-Newton matrix's diagonal for a single layer, and for two
+    with an activation between them, as far as no weight is shared and the Hessian of the loss in the logits is
+    diagonal. A shared weight has the sum over its connections.
 
     Radial basis units give their input the second derivative 1, that of half the squared distance, whatever the loss,
     as Lush does. Dropout is off; batch normalization is a scale by the statistics of these images. The network must be

@@ -12,8 +12,8 @@ from digitnet.optimizers.curvature import Loss, check_layers, gauss_newton_diago
 class SDLM(Optimizer):
     """w -= lr / (mu + h) x gradient, with an estimate h of d²E/dw² for each weight w, made anew before each epoch.
 
-    LeCun et al. 1998, appendix C, equations 18 to 24. `lr` is the paper's global learning rate, eta or epsilon. h is a
-    mean over images, `images` of them by intention; `estimate` must be called before the first step.
+    LeCun et al. 1998, appendix C. `lr` is the paper's global learning rate. h is a mean over images, of which who
+    trains should take `images`; `estimate` must be called before the first step.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, lr: "float | Tensor", mu: float, images: int) -> None:

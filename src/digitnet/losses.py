@@ -1,8 +1,12 @@
 """Losses: logits (B, classes) and labels (B,) int64 -> (), the mean or the sum over the images."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="mean" or "sum" -> ()
 
 
 def map_loss(logits: Tensor, labels: Tensor, *, j: float, reduction: str = "mean") -> Tensor:

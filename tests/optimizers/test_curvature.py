@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
-from digitnet.losses import map_loss, squared_error
+from digitnet.losses import Loss, map_loss, squared_error
 from digitnet.models import AllConv, FastNet, LeNet5, OriginalLeNet5
 from digitnet.models.lenet5_1998 import ScaledTanh, Subsampling, TableConv2d
-from digitnet.optimizers.curvature import Loss, check_layers, gauss_newton_diagonal
+from digitnet.optimizers.curvature import check_layers, gauss_newton_diagonal
 
 
 class Net(nn.Module):

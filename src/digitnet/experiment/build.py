@@ -24,7 +24,7 @@ from digitnet.config.schema import (
 from digitnet.config.tracker_schema import TrackerConfig
 from digitnet.data import Dataset, load_csv, load_digits, load_folder, load_idx, load_usps
 from digitnet.errors import ConfigError, DataError, DataMissingError
-from digitnet.losses import map_loss, squared_error, true_penalty
+from digitnet.losses import Loss, map_loss, squared_error, true_penalty
 from digitnet.models import AllConv, FastNet, LeNet5, OriginalLeNet5, build_custom
 from digitnet.optimizers.sdlm import SDLM
 from digitnet.report.trackers.mlflow import MlflowTracker
@@ -34,7 +34,6 @@ from digitnet.report.trackers.trackio import TrackioTracker
 from digitnet.report.trackers.wandb import WandbTracker
 from digitnet.text import one_line
 from digitnet.training.runtime import has_bfloat16
-from digitnet.training.step import Loss
 
 
 def loss(config: LossConfig, model: ModelConfig) -> Loss:

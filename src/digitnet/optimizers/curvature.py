@@ -1,15 +1,15 @@
 """The diagonal of the Gauss-Newton matrix, carried back through a network layer by layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from digitnet.losses import Loss
 from digitnet.models.lenet5_1998 import RadialBasis, ScaledTanh, Subsampling, TableConv2d
 
-Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="sum" -> ()
 Curvatures = tuple[Tensor, list[Tensor]]  # of a layer's input and of its parameters
 
 LINEAR = (nn.Conv2d, nn.Linear, Subsampling, TableConv2d)  # in their input, and in their parameters

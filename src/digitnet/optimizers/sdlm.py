@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from digitnet.optimizers.curvature import Loss, check_layers, gauss_newton_diagonal
+from digitnet.losses import Loss
+from digitnet.optimizers.curvature import check_layers, gauss_newton_diagonal
 
 
 class SDLM(Optimizer):

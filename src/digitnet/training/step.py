@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from digitnet.data.dataset import Split
+from digitnet.losses import Loss
 from digitnet.training.distributed import SINGLE_PROCESS, ProcessGroup
 from digitnet.training.state import TrainState
 from digitnet.training.weight_average import MovingAverage
 
-Loss = Callable[..., Tensor]  # logits (B, classes), labels (B,), reduction="mean" or "sum" -> ()
 Step = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) and labels (B,) -> logits (B, classes)
 
 

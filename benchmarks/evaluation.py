@@ -80,14 +80,15 @@ def single_lines(evaluations: Sequence[RunEvaluation]) -> list[str]:
 def against_lines(first: Sequence[RunEvaluation], second: Sequence[RunEvaluation]) -> list[str]:
     """McNemar's test of LeNet-5 against fast99, seed by seed."""
     lines = [
-        "| seed | right only by LeNet-5 | right only by fast99 | difference, 95 % interval | exact McNemar |",
+        "| seeds | right only by LeNet-5 | right only by fast99 | difference, 95 % interval | exact McNemar |",
         "|---|---|---|---|---|",
     ]
-    for seed, (one, other) in enumerate(zip(first, second, strict=False)):
+    for one, other in zip(first, second, strict=False):
         found = compare_runs(one, other)
         low, high = found.interval
         lines.append(
-            f"| {seed} | {len(found.only_first)} | {len(found.only_second)} | {100 * found.difference:+.2f}, "
+            f"| {one.folder.name} and {other.folder.name} | {len(found.only_first)} | {len(found.only_second)} | "
+            f"{100 * found.difference:+.2f}, "
             f"{100 * low:+.2f} to {100 * high:+.2f} points | p = {found.p_value:.3g} |"
         )
     return lines

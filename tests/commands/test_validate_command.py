@@ -32,7 +32,7 @@ def test_all_faults_are_reported_with_file_and_line(command: Command) -> None:
     assert lines == [
         "conf/aug/y.yaml:2: aug.rotation_deg=400: should be less than or equal to 180 [aug=y]",
         "conf/experiment/z.yaml:3: defaults: model=lenet6: no such option … did you mean 'lenet5'? There are allconv, "
-        "broken, custom, fastnet, lenet5 [experiment=z]",
+        "broken, custom, fastnet, lenet5, lenet5_1998, lenet5_no_dropout [experiment=z]",
         "conf/mine.yaml:3: trainer.epochs=0: should be greater than or equal to 1 [--config-name mine]",
         "conf/model/broken.yaml:2: the file is not YAML: expected the node content, but found '<stream end>' "
         "[model=broken]",

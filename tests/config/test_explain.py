@@ -37,7 +37,8 @@ MISTAKES: list[Mistake] = [
     ({}, "‘optimizer.lr=0.1’", "‘optimizer.lr=0.1’: has a typographic quote, ‘; write optimizer.lr=0.1, or plain *"),
     ({}, "trainer={nope:3}", "no key 'trainer.nope'; there are average, batch_size, *"),
     ({}, "tracker=nope", "tracker=nope: no such option … did you mean 'none'? There are mlflow, none, *"),
-    ({}, "model=" + 5000 * "a", 'model=' + 400 * "a" + "*: no such option; there are allconv, custom, fastnet, *"),
+    ({}, "model=" + 5000 * "a", 'model=' + 400 * "a" + "*: no such option; there are "
+     "allconv, custom, fastnet, lenet5, lenet5_1998, lenet5_no_dropout"),
     ({}, "--config-name " + 5000 * "a", "--config-name " + 400 * "a" + "*a: no such file; there are config"),
     ({}, "--config-dir " + 5000 * "a", "--config-dir " + 400 * "a" + "*a: no such folder"),
     ({}, "--cfg hydra --package optimizer", "--cfg hydra does not show optimizer; use --cfg job"),

@@ -23,7 +23,7 @@ from digitnet.sweep.plan import plan_sweep
             "optimizer.lr=abc: should be a valid number\n"
             "optimizer.lr=-2: should be greater than 0",
         ),
-        (["model=lenet5,lenet"], "model=lenet: no such option … did you mean 'lenet5'? There are *"),
+        (["model=lenet5,lenet"], "model=lenet: no such option … did you mean 'lenet5' or 'lenet5_1998'? There are *"),
         (
             ["optimizer=sgd,adam", "optimizer.momentum=0,0.9"],
             "no key 'optimizer.momentum'; it belongs to optimizer=sgd and optimizer=rmsprop",

@@ -115,7 +115,7 @@ def logits_in(page: Page, model: nn.Module, images: Tensor, half: bool = False) 
         (LeNet5(), 1000),
         (FastNet(), 1000),
         (AllConv(), 100),
-        (OriginalLeNet5(), 1000),
+        (OriginalLeNet5(), 200),
         (OriginalLeNet5(output="units"), 100),
         (nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.Tanh(), nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(676, 10)), 200),
     ],

@@ -206,7 +206,7 @@ def notebook_section(found: Found, version: str) -> str:
 
 def flattery(found: Found) -> str:
     """How much better the best epoch on the test set looks than the last."""
-    runs = next((runs for row, runs in found.items() if row.name == "lenet5"), [])
+    runs = runs_of(found, "lenet5")
     if not runs:
         return ""
     records = [read_metrics(run.folder / "metrics.csv") for run in runs]
@@ -240,7 +240,7 @@ def best_section(found: Found, version: str, ensemble: str) -> str:
 
 def ensemble_line(found: Found) -> str:
     """What three all-convolutional networks reach together, as `digitnet evaluate` has it."""
-    runs = next((runs for row, runs in found.items() if row.name == "allconv_best"), [])
+    runs = runs_of(found, "allconv_best")
     if not runs:
         return ""
     command = [sys.executable, "-m", "digitnet", "evaluate", *(str(run.folder) for run in runs), "--format", "json"]
@@ -262,16 +262,14 @@ def error(runs: Sequence[FinishedRun]) -> str:
 
 def section_of_1998(found: Found, version: str) -> str:
     """LeNet-5 of 1998 beside the paper."""
-    rows = {row.name: runs for row, runs in of_table(found, "1998")}
-    if not rows:
+    if not of_table(found, "1998"):
         return unmeasured()
     lines = ["| test error | paper | Lush, Yadav and Bottou 2019 | digitnet | n | time |", "|---" * 6 + "|"]
     for name, what, paper, lush in (
         ("lenet5_1998", "without distortions", "0.95 %", "0.82 ± 0.2 %"),
         ("lenet5_1998_distort", "with distortions", "0.8 %", "–"),
     ):
-        if name in rows:
-            runs = rows[name]
+        if runs := runs_of(found, name):
             lines.append(f"| {what} | {paper} | {lush} | {error(runs)} | {len(runs)} | {time_of(runs)} |")
     footer = (
         "Final weights after 20 passes, mean ± standard deviation over seeds 1 to n; time: median of training, one "
@@ -305,6 +303,11 @@ def headlines_section(found: Found, version: str) -> str:
         f"{REMADE} See [results](docs/results.md)."
     )
     return "\n".join([*lines, "", footer, ""])
+
+
+def runs_of(found: Found, name: str) -> list[FinishedRun]:
+    """The finished runs of the row of that name; none if they are too few."""
+    return next((runs for row, runs in found.items() if row.name == name), [])
 
 
 def of_table(found: Found, table: str) -> list[tuple[Row, list[FinishedRun]]]:

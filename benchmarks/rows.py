@@ -8,7 +8,7 @@ Table = Literal["notebook", "best", "1998", "choices of 1998"]
 
 @dataclass(frozen=True)
 class Row:
-    """`overrides` are run for so many `seeds`, from `first_seed` on. What is `timed` takes two threads, alone."""
+    """`overrides` are run for so many `seeds`, from `first_seed` on."""
 
     name: str
     what: str
@@ -17,7 +17,6 @@ class Row:
     notebook: str = "–"
     after: str | None = None  # the row whose run of the same seed this one starts from
     threads: int = 1
-    timed: bool = False
     data: str = "mnist"
     table: Table = "notebook"
     first_seed: int = 0
@@ -35,7 +34,7 @@ class Row:
 
 def _best(name: str, what: str, seeds: int) -> Row:
     """A preset whose values were found on held-out images with seed 0, which is not used here."""
-    return Row(name, what, f"experiment={name}", seeds, threads=2, timed=True, table="best", first_seed=1)
+    return Row(name, what, f"experiment={name}", seeds, threads=2, table="best", first_seed=1)
 
 
 def _of_1998(name: str, what: str, overrides: str = "") -> Row:

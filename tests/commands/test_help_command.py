@@ -116,4 +116,6 @@ def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "xyz").err.startswith(
         "error: no help on 'xyz'; there is help on clean, compare, completion, "
     )
-    assert command("help", "aug=distrot").err.startswith("error: aug=distrot: no such option … did you mean 'distort'")
+    assert command("help", "aug=distrot").err.startswith(
+        "error: aug=distrot: no such option … did you mean 'distort' or 'distort1998'?"
+    )

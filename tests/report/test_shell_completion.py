@@ -79,7 +79,7 @@ def terminal(request: pytest.FixtureRequest, home: Path) -> Iterator[Terminal]:
 def test_real_shell_completes(terminal: Terminal) -> None:
     terminal.type("echo 1 > ready\n")
     terminal.wait_for(Path("ready"))
-    terminal.type("digitnet mode\t=allc\taug=distort aug.warm\t1 trai\tprec\tbf\t--cfg job > out; echo 1 > done\n")
+    terminal.type("digitnet mode\t=allc\taug=distort_l\taug.warm\t1 trai\tprec\tbf\t--cfg job > out; echo 1 > done\n")
     terminal.wait_for(Path("done"))
     config = yaml.safe_load(Path("out").read_text())
     assert (config["model"]["name"], config["aug"]["warmup_epochs"], config["trainer"]["precision"]) == (

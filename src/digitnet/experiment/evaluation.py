@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Examined:
     device: torch.device
     data: Dataset
     split: str
-    tta: int = 0  # pixels of the shifts that are averaged
+    tta: int  # pixels of the shifts that are averaged
 
     @property
     def chosen(self) -> Split:
@@ -160,7 +160,7 @@ def examined(
     """
     loaded: dict[str, Dataset] = {}
     with restored_settings():
-        yield [replace(_examine(network, overrides, split, loaded), tta=tta) for network in networks]
+        yield [_examine(network, overrides, split, tta, loaded) for network in networks]
 
 
 def evaluate_networks(
@@ -215,7 +215,9 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return torch.nn.functional.one_hot(labels, classes).double()
 
 
-def _examine(network: TrainedNetwork, overrides: Sequence[str], split: str, loaded: dict[str, Dataset]) -> Examined:
+def _examine(
+    network: TrainedNetwork, overrides: Sequence[str], split: str, tta: int, loaded: dict[str, Dataset]
+) -> Examined:
     """The network on its device, with its images; data sets that are `loaded` are used again."""
     config = with_other_data(network.content, overrides, str(network.path))
     device = _configure(config)
@@ -231,7 +233,7 @@ def _examine(network: TrainedNetwork, overrides: Sequence[str], split: str, load
     network.model.to(device)
     if build.channels_last(config, device):
         network.model.to(memory_format=torch.channels_last)
-    return Examined(network, config, device, data, split)
+    return Examined(network, config, device, data, split, tta)
 
 
 def _configure(config: Config) -> torch.device:

@@ -108,8 +108,8 @@ def digit_codes() -> Tensor:
 
 def _fans(layer: nn.Module) -> list[tuple[Tensor, int]]:
     """The parameters of a layer, or parts of them, each with the number of inputs of its units."""
-    if isinstance(layer, nn.Conv2d):
-        fan_in = layer.in_channels * 25
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        fan_in = layer.weight[0].numel()
         return [(layer.weight, fan_in), (layer.bias, fan_in)]  # type: ignore[list-item]
     if isinstance(layer, TableConv2d):
         weights = layer.weight.split([len(maps) for maps in layer.table])
@@ -117,8 +117,6 @@ def _fans(layer: nn.Module) -> list[tuple[Tensor, int]]:
         return [*zip(weights, fans, strict=True), *zip(layer.bias.split(1), fans, strict=True)]
     if isinstance(layer, Subsampling):
         return [(layer.weight, 4), (layer.bias, 4)]
-    if isinstance(layer, nn.Linear):
-        return [(layer.weight, layer.in_features), (layer.bias, layer.in_features)]
     return []
 
 

@@ -30,8 +30,7 @@ def check_layers(model: nn.Module) -> None:
     layers = getattr(model, "layers", None)
     if not isinstance(layers, nn.Sequential):
         raise ValueError("the network is no nn.Sequential with the name layers")
-    first = next((number for number, layer in enumerate(layers) if any(True for _ in layer.parameters())), 0)
-    for layer in layers[first:]:
+    for layer in layers[_first_trained(layers) :]:
         if not isinstance(layer, (*LINEAR, *ELEMENTWISE, *SELECTING, nn.BatchNorm2d, RadialBasis)):
             raise ValueError(f"there is no rule for second derivatives through {type(layer).__name__}")
 
@@ -60,13 +59,17 @@ def gauss_newton_diagonal(model: nn.Module, loss: Loss, images: Tensor, labels: 
     found: dict[str, Tensor] = {}
     curvature = _of_logits(loss, inputs.pop(), labels)
     pairs = [*zip(layers.named_children(), inputs, strict=True)]
-    first = next(number for number, ((_, layer), _) in enumerate(pairs) if any(True for _ in layer.parameters()))
-    for (name, layer), values in reversed(pairs[first:]):
+    for (name, layer), values in reversed(pairs[_first_trained(layers) :]):
         curvature, of_parameters = _carried_back(layer, values, curvature)
         for (parameter, _), its in zip(layer.named_parameters(), of_parameters, strict=True):
             found[f"layers.{name}.{parameter}"] = its / len(images)
     model.train(training)
     return found
+
+
+def _first_trained(layers: nn.Sequential) -> int:
+    """The number of the first layer with parameters: what comes before needs no rule."""
+    return next((number for number, layer in enumerate(layers) if any(True for _ in layer.parameters())), 0)
 
 
 def _of_logits(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:

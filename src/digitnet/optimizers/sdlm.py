@@ -13,8 +13,8 @@ from digitnet.optimizers.curvature import check_layers, gauss_newton_diagonal
 class SDLM(Optimizer):
     """w -= lr / (mu + h) x gradient, with an estimate h of d²E/dw² for each weight w, made anew before each epoch.
 
-    LeCun et al. 1998, appendix C. `lr` is the paper's global learning rate. h is a mean over images, of which who
-    trains should take `images`; `estimate` must be called before the first step.
+    LeCun et al. 1998, appendix C. `lr` is the paper's global learning rate. h is a mean over images: the training loop
+    takes `images` of them, and calls `estimate` before the first step.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, lr: "float | Tensor", mu: float, images: int) -> None:

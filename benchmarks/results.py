@@ -4,8 +4,8 @@
     python benchmarks/results.py --rows lenet5 allconv  # some
     python benchmarks/results.py --table-only           # only the tables, from what is in --runs
 
-Runs that are finished already are kept, and interrupted ones are resumed, so it can be called again at any time. A row
-appears in the tables when three of its runs are finished; all runs must be of one version of torch.
+Runs that are finished already are kept, and interrupted ones are resumed, so it can be called again at any time.
+A table is remade when each of its rows has three finished runs; all runs must be of one version of torch.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 from digitnet.runs.formats import read_metrics
 from digitnet.significance import mean_interval
 from documents import CHECKOUT, processor, write_section
-from rows import ROWS, Row
+from rows import ROWS, Row, Table
 
 SCRIPT = "benchmarks/results.py"
 PICTURES = {"distorted.png": "digits_distort"}  # of seed 0; no picture of MNIST's images
@@ -122,8 +122,7 @@ def finished_runs(runs: Path) -> Found:
         if len(finished) >= FEWEST_RUNS:
             found[row] = finished
         if len(finished) < row.seeds:
-            left_out = "" if row in found else "; left out of the tables"
-            print(f"{row.name}: {len(finished)} of {row.seeds} runs are finished{left_out}", file=sys.stderr)
+            print(f"{row.name}: {len(finished)} of {row.seeds} runs are finished", file=sys.stderr)
     if not found:
         raise SystemExit(f"{runs}: no row has {FEWEST_RUNS} finished runs")
     return found
@@ -183,10 +182,6 @@ def interval(runs: Sequence[FinishedRun]) -> str:
     return f"{ends[0]:.2f} to {min(ends[1], 100):.2f} %" if ends else "–"
 
 
-def unmeasured() -> str:
-    return f"Not measured yet. {REMADE}\n"
-
-
 def notebook_section(found: Found, version: str) -> str:
     """The notebook's rows, as it has them."""
     lines = ["| what | command | notebook | digitnet | 95 % interval | worst | n | time |", "|---" * 8 + "|"]
@@ -206,10 +201,7 @@ def notebook_section(found: Found, version: str) -> str:
 
 def flattery(found: Found) -> str:
     """How much better the best epoch on the test set looks than the last."""
-    runs = runs_of(found, "lenet5")
-    if not runs:
-        return ""
-    records = [read_metrics(run.folder / "metrics.csv") for run in runs]
+    records = [read_metrics(run.folder / "metrics.csv") for run in runs_of(found, "lenet5")]
     gains = [100 * (max(record.val_acc for record in its) - its[-1].val_acc) for its in records]
     return (
         "**The best epoch.** These runs validate on the test set, as the notebook does. Reporting the best epoch, not"
@@ -218,10 +210,8 @@ def flattery(found: Found) -> str:
     )
 
 
-def best_section(found: Found, version: str, ensemble: str) -> str:
+def best_section(found: Found, version: str) -> str:
     """The presets that were searched, the fastest first."""
-    if not of_table(found, "best"):
-        return unmeasured()
     rows = sorted(of_table(found, "best"), key=lambda one: statistics.median(training_seconds(one[1])))
     lines = ["| command | parameters | accuracy | 95 % interval | worst | n | time |", "|---" * 7 + "|"]
     for row, runs in rows:
@@ -235,14 +225,12 @@ def best_section(found: Found, version: str, ensemble: str) -> str:
         "Test accuracy of the final weights, mean ± standard deviation over seeds 1 to n; the search used seed 0. Time:"
         f" median of training, two threads, one run at a time; {processor()}, torch {version}. {REMADE}"
     )
-    return "\n".join([*lines, "", *([ensemble, ""] if ensemble else []), footer, ""])
+    return "\n".join([*lines, "", ensemble_line(found), "", footer, ""])
 
 
 def ensemble_line(found: Found) -> str:
     """What three all-convolutional networks reach together, as `digitnet evaluate` has it."""
     runs = runs_of(found, "allconv_best")
-    if not runs:
-        return ""
     command = [sys.executable, "-m", "digitnet", "evaluate", *(str(run.folder) for run in runs), "--format", "json"]
     rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     (mean,) = (row for row in rows if row["ensemble"] == "mean")
@@ -262,15 +250,13 @@ def error(runs: Sequence[FinishedRun]) -> str:
 
 def section_of_1998(found: Found, version: str) -> str:
     """LeNet-5 of 1998 beside the paper."""
-    if not of_table(found, "1998"):
-        return unmeasured()
     lines = ["| test error | paper | Lush, Yadav and Bottou 2019 | digitnet | n | time |", "|---" * 6 + "|"]
     for name, what, paper, lush in (
         ("lenet5_1998", "without distortions", "0.95 %", "0.82 ± 0.2 %"),
         ("lenet5_1998_distort", "with distortions", "0.8 %", "–"),
     ):
-        if runs := runs_of(found, name):
-            lines.append(f"| {what} | {paper} | {lush} | {error(runs)} | {len(runs)} | {time_of(runs)} |")
+        runs = runs_of(found, name)
+        lines.append(f"| {what} | {paper} | {lush} | {error(runs)} | {len(runs)} | {time_of(runs)} |")
     footer = (
         "Final weights after 20 passes, mean ± standard deviation over seeds 1 to n; time: median of training, one "
         f"thread; {processor()}, torch {version}. {REMADE}"
@@ -280,8 +266,6 @@ def section_of_1998(found: Found, version: str) -> str:
 
 def choices_section(found: Found, version: str) -> str:
     """What each choice costs."""
-    if not of_table(found, "choices of 1998"):
-        return unmeasured()
     lines = ["| choice | command | test error | n | time |", "|---" * 5 + "|"]
     for row, runs in of_table(found, "choices of 1998"):
         lines.append(f"| {row.what} | `{row.command}` | {error(runs)} | {len(runs)} | {time_of(runs)} |")
@@ -295,9 +279,8 @@ def choices_section(found: Found, version: str) -> str:
 def headlines_section(found: Found, version: str) -> str:
     lines = ["| command | test accuracy on MNIST | n | time |", "|---|---|---|---|"]
     for name in HEADLINES:
-        for row, runs in found.items():
-            if row.name == name:
-                lines.append(f"| `{row.command}` | {result(runs)} | {len(runs)} | {time_of(runs)} |")
+        row, runs = next(one for one in found.items() if one[0].name == name)
+        lines.append(f"| `{row.command}` | {result(runs)} | {len(runs)} | {time_of(runs)} |")
     footer = (
         f"Mean ± standard deviation over n seeds, and the median time of training; {processor()}, torch {version}. "
         f"{REMADE} See [results](docs/results.md)."
@@ -306,22 +289,46 @@ def headlines_section(found: Found, version: str) -> str:
 
 
 def runs_of(found: Found, name: str) -> list[FinishedRun]:
-    """The finished runs of the row of that name; none if they are too few."""
-    return next((runs for row, runs in found.items() if row.name == name), [])
+    return next(runs for row, runs in found.items() if row.name == name)
 
 
 def of_table(found: Found, table: str) -> list[tuple[Row, list[FinishedRun]]]:
     return [(row, runs) for row, runs in found.items() if row.table == table]
 
 
+@dataclass(frozen=True)
+class Section:
+    """What is between two marks of a document, made of `rows`."""
+
+    document: str
+    part: str
+    rows: Sequence[str]
+    text: Callable[[Found, str], str]
+
+
+def rows_of(table: Table) -> list[str]:
+    return [row.name for row in ROWS if row.table == table]
+
+
+SECTIONS = [
+    Section("docs/results.md", "", rows_of("notebook"), notebook_section),
+    Section("docs/results.md", "best", rows_of("best"), best_section),
+    Section("docs/lenet5_1998.md", "", rows_of("1998"), section_of_1998),
+    Section("docs/lenet5_1998.md", "choices", rows_of("choices of 1998"), choices_section),
+    Section("README.md", "", HEADLINES, headlines_section),
+]
+
+
 def write_documents(runs: Path) -> None:
+    """Remake the sections whose rows are all there; the others stay as they are."""
     found = finished_runs(runs)
     version = torch_version(run for row in found.values() for run in row)
-    write_section("docs/results.md", SCRIPT, notebook_section(found, version))
-    write_section("docs/results.md", SCRIPT, best_section(found, version, ensemble_line(found)), "best")
-    write_section("docs/lenet5_1998.md", SCRIPT, section_of_1998(found, version))
-    write_section("docs/lenet5_1998.md", SCRIPT, choices_section(found, version), "choices")
-    write_section("README.md", SCRIPT, headlines_section(found, version))
+    for section in SECTIONS:
+        if missing := sorted({*section.rows} - {row.name for row in found}):
+            name = " ".join([section.document, *([f"({section.part})"] if section.part else [])])
+            print(f"{name}: left as it is, without enough runs of {', '.join(missing)}", file=sys.stderr)
+        else:
+            write_section(section.document, SCRIPT, section.text(found, version), section.part)
     for picture, row_name in PICTURES.items():
         if (made := runs / row_name / "0" / picture).exists():
             shutil.copyfile(made, CHECKOUT / "docs" / picture)

@@ -81,18 +81,25 @@ def test_every_row_has_three_seeds(results: ModuleType) -> None:
     assert len(results.HEADLINES) == 3
 
 
-def test_tables_have_the_rows_with_three_finished_runs(
-    results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def write_table(runs: Path, results: ModuleType, *tables: str) -> None:
+    """Three finished runs of every row of these tables."""
+    for row in results.ROWS:
+        if row.table in tables:
+            for seed in row.all_seeds[:3]:
+                write_run(runs / row.name / str(seed), EVERY, 8 + seed)
+
+
+def test_table_has_the_finished_runs_of_its_rows(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "runs"
+    write_table(runs, results, "notebook", "best", "1998")
     for seed in range(11):
         write_run(runs / "lenet5" / str(seed), EVERY, 10 + seed)  # of which five count
         write_run(runs / "fast99" / str(seed), EVERY, 99 if seed == 0 else 10)  # whose seed 0 searched
     for seed in range(3):
         write_run(runs / "allconv_relu" / str(seed), [0], 902)
-    for seed in (0, 1):
-        write_run(runs / "momentum" / str(seed), [0], 902)
-    write_run(runs / "momentum" / "2", [0], 902, status="running")
+    monkeypatch.setattr(results, "ensemble_line", lambda found: "the ensemble")
     results.write_documents(runs)
     page = (tmp_path / "docs" / "results.md").read_text()
     assert page.startswith("before\n<!-- made by benchmarks/results.py -->\n| what |")
@@ -105,17 +112,31 @@ def test_tables_have_the_rows_with_three_finished_runs(
     assert "| 3 of 3 seeds stay at chance | – | 9.80 % | 3 |" in page
     row = "| `digitnet experiment=fast99` | 51,578 | 99.00 ± 0.00 % | 99.00 to 99.00 % | 99.00 % | 10 | 2.0 s |"
     assert row in page
-    assert "momentum" not in page
-    assert "torch 2.14.1." in page
-    assert "momentum: 2 of 3 runs are finished; left out of the tables" in capsys.readouterr().err
+    assert "\n\nthe ensemble\n\n" in page
+    assert page.count("torch 2.14.1.") == 2
     assert "| `digitnet experiment=fast99` | 99.00 ± 0.00 % | 10 | 2.0 s |\n" in (tmp_path / "README.md").read_text()
+
+
+def test_section_without_all_of_its_rows_stays_as_it_is(
+    results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    write_table(runs, results, "notebook")
+    write_run(runs / "momentum" / "2", [0], 902, status="running")
+    results.write_documents(runs)
+    assert (tmp_path / "docs" / "results.md").read_text().count("old") == 2
+    notes = capsys.readouterr().err
+    assert "momentum: 2 of 3 runs are finished\n" in notes
+    assert "docs/results.md: left as it is, without enough runs of momentum\n" in notes
+    assert "docs/results.md (best): left as it is, without enough runs of allconv_best, fast99, fast995, " in notes
+    write_run(runs / "momentum" / "2", [0], 902)
+    results.write_documents(runs)
+    assert (tmp_path / "docs" / "results.md").read_text().count("old") == 1
 
 
 def test_page_of_1998_has_errors_beside_the_papers(results: ModuleType, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    for name, seeds in (("lenet5_1998", (1, 2, 3)), ("1998_sgd", (0, 1, 2))):
-        for seed in seeds:
-            write_run(runs / name / str(seed), EVERY, 8 + seed)
+    write_table(runs, results, "1998", "choices of 1998")
     results.write_documents(runs)
     page = (tmp_path / "docs" / "lenet5_1998.md").read_text()
     assert "| without distortions | 0.95 % | 0.82 ± 0.2 % | 1.00 ± 0.10 % | 3 | 2.0 s |" in page

@@ -238,6 +238,13 @@ def test_runs_are_switched_off_sorted_and_filtered(opened: Any, folder: Path) ->
     assert [row.is_visible() for row in rows.all()] == [False, True]
 
 
+def test_numbers_of_an_axis_are_short(opened: Any, folder: Path) -> None:
+    """It has room for seven characters."""
+    page = opened(folder / "one.html")
+    numbers = page.evaluate("() => [0, 98.971234, 1200, 0.00015, 0.000015, 1.23e-7].map(short)")
+    assert numbers == ["0", "98.97", "1200", "0.00015", "1.5e-5", "1.23e-7"]
+
+
 def test_values_under_the_pointer_are_told(opened: Any, folder: Path) -> None:
     page = opened(folder / "one.html")
     chart = page.locator(".chart").last

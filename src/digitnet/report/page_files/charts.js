@@ -16,7 +16,8 @@ const styleOf = (name) => getComputedStyle(document.documentElement).getProperty
 /** A number as short as it can be read. */
 function short(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  return String(+value.toPrecision(4));
+  const rounded = +value.toPrecision(4);
+  return rounded !== 0 && Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded); // an axis has room for seven
 }
 
 /** A series per run over the union of their epochs; null where a run has no value. */

@@ -112,7 +112,7 @@ def test_table_has_the_finished_runs_of_its_rows(
     assert "| 3 of 3 seeds stay at chance | – | 9.80 % | 3 |" in page
     row = "| `digitnet experiment=fast99` | 51,578 | 99.00 ± 0.00 % | 99.00 to 99.00 % | 99.00 % | 10 | 2.0 s |"
     assert row in page
-    assert "\n\nthe ensemble\n\n" in page
+    assert "more accurate: `experiment=fast99`.\n\nthe ensemble\n\n" in page
     assert page.count("torch 2.14.1.") == 2
     assert "| `digitnet experiment=fast99` | 99.00 ± 0.00 % | 10 | 2.0 s |\n" in (tmp_path / "README.md").read_text()
 
@@ -153,6 +153,15 @@ def test_best_epoch_is_compared_with_the_last(results: ModuleType, tmp_path: Pat
         (folder / "metrics.csv").write_text(first + "".join(lines))
     (text,) = [results.flattery(results.finished_runs(runs))]
     assert text.endswith("flatter the first row by 1.20 ± 0.16 points (n = 5).")
+
+
+def test_front_is_what_nothing_faster_reaches(results: ModuleType, tmp_path: Path) -> None:
+    rows = []
+    for name, errors in (("fast99", 10), ("fast995", 5), ("lenet5_best", 8), ("lenet5", 5), ("allconv_best", 3)):
+        write_run(folder := tmp_path / name, EVERY, errors)
+        row = next(row for row in results.ROWS if row.name == name)
+        rows.append((row, [results.FinishedRun(folder, results.summary_of(folder))]))
+    assert [row.name for row in results.front(rows)] == ["fast99", "fast995", "allconv_best"]
 
 
 def test_ensemble_is_what_evaluate_says_of_it(

@@ -34,7 +34,7 @@ def test_directories_are_in_order_of_precedence(tmp_path: Path) -> None:
     assert tree.directories == [tmp_path / "more", Path("conf").resolve(), CHECKOUT / "conf"]
     assert tree.own == tree.directories[:-1]
     assert tree.find("aug/mine") == tmp_path / "more" / "aug" / "mine.yaml"
-    assert tree.options("aug") == ["distort", "distort1998", "distort_light", "mine", "none"]
+    assert tree.options("aug") == ["distort", "distort1998", "distort_light", "distort_medium", "mine", "none"]
     assert tree.described("aug")["mine"] == "Another."
     assert {"aug", "hydra/launcher"} <= tree.groups
 

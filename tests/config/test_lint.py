@@ -55,7 +55,7 @@ MISTAKES: list[Mistake] = [
         },
         "experiment=x",
         "defaults: aug=distortt: no such option … did you mean 'distort' or 'distort_light'? "
-        "There are distort, distort1998, distort_light, none"
+        "There are distort, distort1998, distort_light, distort_medium, none"
         " (conf/experiment/y.yaml:3)",
     ),
     (

@@ -67,7 +67,7 @@ from digitnet.sweep.plan import plan_sweep
             ["seed=0,1", "hydra.sweeper.max_batch_size=3"],
             "hydra.sweeper.max_batch_size: hydra.launcher.jobs says how many run at a time",
         ),
-        (["sweep=lrs"], "sweep=lrs: no such option … did you mean 'lr'? There are fast995, *"),
+        (["sweep=lrs"], "sweep=lrs: no such option … did you mean 'lr'? There are allconv_best, *"),
         (
             ["seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=nowhere"],
             "hydra.launcher.address=nowhere: is not HOST:PORT, nor auto",
@@ -106,6 +106,14 @@ def test_folder_of_another_sweep_is_refused(command: Command) -> None:
             [
                 *("model=fastnet", "aug=distort_light", "optimizer=adam", "schedule=onecycle"),
                 *("trainer.batch_size=100", "optimizer.lr=0.003", "trainer.epochs=8"),
+            ],
+        ),
+        (
+            "allconv_best",
+            4,
+            [
+                *("model=allconv", "aug=distort_light", "loss=cross_entropy", "optimizer=adamw", "schedule=onecycle"),
+                *("optimizer.lr=0.002", "trainer.epochs=12", "trainer.batch_size=128", "trainer.precision=bf16"),
             ],
         ),
     ],

@@ -91,5 +91,5 @@ ROWS = [
     _of_1998("units", "ten trained units instead of the codes", "model.output=units"),
     _of_1998("units_mse", "the same with equation 8", "model.output=units loss=mse"),
     _of_1998("sgd", "plain SGD", "optimizer=sgd optimizer.lr=0.001"),
-    _of_1998("adam", "Adam", "optimizer=adam optimizer.lr=0.0001"),
+    _of_1998("adam", "Adam", "optimizer=adam optimizer.lr=0.0003"),
 ]

@@ -62,11 +62,13 @@ def test_only_regular_files_with_plain_names_are_options(command: Command) -> No
     Path("conf/optimizer/zeros.yaml").symlink_to("/dev/zero")
     Path("conf/optimizer/folder.yaml").mkdir()
     write(Path("conf/optimizer/.ipynb_checkpoints/slow-checkpoint.yaml"), "nonsense\n")
-    assert Tree.at().options("optimizer") == ["adam", "adamw", "rmsprop", "sdlm", "sgd", "slow"]
+    assert Tree.at().options("optimizer") == ["adam", "adamw", "rmsprop", "sdlm", "sgd", "sgd_momentum", "slow"]
     assert command("--help").code == 0
     assert command("validate", "--schema-only").code == 0
     done = command("optimizer=pipe")
-    assert done.err == ("error: optimizer=pipe: no such option; there are adam, adamw, rmsprop, sdlm, sgd, slow\n")
+    assert done.err == (
+        "error: optimizer=pipe: no such option; there are adam, adamw, rmsprop, sdlm, sgd, sgd_momentum, slow\n"
+    )
 
 
 def test_root_may_be_given_with_its_suffix() -> None:

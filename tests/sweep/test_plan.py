@@ -110,10 +110,11 @@ def test_folder_of_another_sweep_is_refused(command: Command) -> None:
         ),
         (
             "allconv_best",
-            4,
+            6,
             [
-                *("model=allconv", "aug=distort_light", "loss=cross_entropy", "optimizer=adamw", "schedule=onecycle"),
-                *("optimizer.lr=0.002", "trainer.epochs=12", "trainer.batch_size=128", "trainer.precision=bf16"),
+                *("model=allconv", "aug=distort_medium", "loss=label_smoothing", "optimizer=sgd_momentum"),
+                *("schedule=onecycle", "optimizer.lr=0.05", "optimizer.weight_decay=0.0002", "trainer.epochs=12"),
+                *("trainer.batch_size=128", "trainer.precision=bf16"),
             ],
         ),
     ],

@@ -23,7 +23,8 @@ MISTAKES: list[Mistake] = [
     (
         {"optimizer/x.yaml": "defaults: [sdg]\nlr: 1\n"},
         "optimizer=x",
-        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? There are adam, adamw, rmsprop, sdlm, sgd, sgd_momentum, x"
+        "defaults: optimizer=sdg: no such option … did you mean 'sgd'? "
+        "There are adam, adamw, rmsprop, sdlm, sgd, sgd_momentum, x"
         " (conf/optimizer/x.yaml:1)",
     ),
     (

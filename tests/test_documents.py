@@ -386,7 +386,7 @@ def test_sections_are_written_by_the_scripts_that_they_name() -> None:
     written = {
         (page, f"benchmarks/{name}")
         for name, text in SCRIPTS.items()
-        for page in re.findall(r'write_section\("([^"]+)"', text)
+        for page in re.findall(r'(?:write_section|Section)\("([^"]+)"', text)
     }
     assert {(section.page, section.script) for section in SECTIONS} == written
     for section in SECTIONS:

@@ -62,6 +62,16 @@ def test_headings_are_as_short_as_they_stay_distinct() -> None:
     assert headings[:5] == ["trainer.epochs", "aug.shift", "data.shift", "lr", "epochs"]
 
 
+def test_losses_are_compared_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """`loss` is also the name of a figure, of digitnet evaluate."""
+    for name in ("map", "mse"):
+        make_run(name, loss__name=name)
+    show_comparison(tabulate(find_runs(["."])))
+    show_comparison(tabulate(find_runs(["."]), ["loss"]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines if line and line[0] in ("loss", "map", "mse")] == ["loss", "map", "mse"] * 2
+
+
 def test_means_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     for seed, accuracy in enumerate((0.90, 0.94, 0.98)):
         make_run(f"a{seed}", (0.99, accuracy), optimizer__lr=0.1, seed=seed, seconds=60.0 + seed)

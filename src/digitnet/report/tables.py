@@ -190,7 +190,7 @@ def _cell(key: str, row: Mapping[str, Any], parent: Path | None) -> str:
         return file_size(value)
     if key == "folder":
         return _relative_to(parent, Path(value))
-    if key in ("loss", "brier_score"):
+    if key in ("loss", "brier_score") and not isinstance(value, str):  # the group `loss` has a name
         return f"{value:.4f}"
     return abbreviated(value)
 

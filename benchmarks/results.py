@@ -262,7 +262,7 @@ def error(runs: Sequence[FinishedRun]) -> str:
 
 def section_of_1998(found: Found, version: str) -> str:
     """LeNet-5 of 1998 beside the paper."""
-    lines = ["| test error | paper | Lush, Yadav and Bottou 2019 | digitnet | n | time |", "|---" * 6 + "|"]
+    lines = ["| test error | paper | Lush (Yadav and Bottou 2019) | digitnet | n | time |", "|---" * 6 + "|"]
     for name, what, paper, lush in (
         ("lenet5_1998", "without distortions", "0.95 %", "0.82 ± 0.2 %"),
         ("lenet5_1998_distort", "with distortions", "0.8 %", "–"),
@@ -270,8 +270,8 @@ def section_of_1998(found: Found, version: str) -> str:
         runs = runs_of(found, name)
         lines.append(f"| {what} | {paper} | {lush} | {error(runs)} | {len(runs)} | {time_of(runs)} |")
     footer = (
-        "Final weights after 20 passes, mean ± standard deviation over seeds 1 to n; time: median of training, one "
-        f"thread; {processor()}, torch {version}. {REMADE}"
+        "Final weights after 20 passes, mean ± standard deviation over seeds 1 to n, beside what the others give; "
+        f"time: median of training, one thread; {processor()}, torch {version}. {REMADE}"
     )
     return "\n".join([*lines, "", footer, ""])
 

@@ -112,7 +112,8 @@ def test_help_knows_every_word_that_it_shows(command: Command) -> None:
 def test_help_on_an_unknown_topic_offers_the_nearest(command: Command) -> None:
     assert command("help", "optimiser").err == "error: no help on 'optimiser' … did you mean 'optimizer'?\n"
     assert command("help", "Adam").err == "error: no help on 'Adam' … did you mean 'adam' or 'adamw'?\n"
-    assert command("help", "momentun").err == "error: no help on 'momentun' … did you mean 'optimizer.momentum'?\n"
+    there_are = "'optimizer.momentum' or 'sgd_momentum'"
+    assert command("help", "momentun").err == f"error: no help on 'momentun' … did you mean {there_are}?\n"
     assert command("help", "xyz").err.startswith(
         "error: no help on 'xyz'; there is help on clean, compare, completion, "
     )

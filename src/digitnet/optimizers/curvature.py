@@ -29,7 +29,7 @@ def check_layers(model: nn.Module) -> None:
     """Raise ValueError if the model is not a sequence, `layers`, of layers that `gauss_newton_diagonal` knows."""
     layers = getattr(model, "layers", None)
     if not isinstance(layers, nn.Sequential):
-        raise ValueError("the network is no nn.Sequential with the name layers")
+        raise ValueError("the network needs all of its layers in an nn.Sequential, self.layers")
     for layer in layers[_first_trained(layers) :]:
         if not isinstance(layer, (*LINEAR, *ELEMENTWISE, *SELECTING, nn.BatchNorm2d, RadialBasis)):
             raise ValueError(f"there is no rule for second derivatives through {type(layer).__name__}")
